@@ -1,0 +1,236 @@
+package event
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+)
+
+// Batch carries the observations of one node's interval, for one partition. Workloads and peers stand in it once; observations refer to
+// them. A workload that no observation refers to was running, and that is all that is known of it.
+//
+// A batch also proves that its node was watched without a break from the agent's start (or the last batch with the same Boot) to Time.
+type Batch struct {
+	Node      string
+	Boot      string    // one start of the agent; a new one means that watching was interrupted
+	Sequence  uint64    // number of the message since that start
+	Started   time.Time // when the agent started
+	Time      time.Time // end of the interval
+	Workloads []Workload
+
+	peers   []Peer
+	records []record
+	tls     []TLS
+}
+
+// The form of a batch on the wire (RFC 8949, integer keys). Numbers are never reused.
+type wireBatch struct {
+	Version   uint8      `cbor:"1,keyasint"`
+	Node      string     `cbor:"2,keyasint"`
+	Boot      string     `cbor:"3,keyasint"`
+	Sequence  uint64     `cbor:"4,keyasint"`
+	Started   int64      `cbor:"5,keyasint"` // ns since 1970, as all times here
+	Time      int64      `cbor:"6,keyasint"`
+	Workloads []Workload `cbor:"7,keyasint,omitempty"`
+	Peers     []Peer     `cbor:"8,keyasint,omitempty"`
+	TLS       []TLS      `cbor:"9,keyasint,omitempty"`
+	Records   []record   `cbor:"10,keyasint,omitempty"`
+}
+
+type record struct {
+	Workload uint32 `cbor:"1,keyasint,omitempty"` // index in Workloads
+	Peer     uint32 `cbor:"2,keyasint,omitempty"` // index in Peers
+	TLS      uint32 `cbor:"3,keyasint,omitempty"` // index in TLS plus 1; 0 is none
+	Inbound  bool   `cbor:"4,keyasint,omitempty"`
+	UDP      bool   `cbor:"5,keyasint,omitempty"`
+	First    int64  `cbor:"6,keyasint,omitempty"` // ns before Time
+	Age      int64  `cbor:"7,keyasint,omitempty"` // ns from the observation's time to Time
+	Counts   Counts `cbor:"8,keyasint,omitzero"`
+	Error    string `cbor:"9,keyasint,omitempty"`
+}
+
+// Len is the number of observations.
+func (b *Batch) Len() int { return len(b.records) }
+
+// Observations gives the observations in the order they were added. The Observation is reused: it is valid until the next one.
+func (b *Batch) Observations() iter.Seq[*Observation] {
+	return func(yield func(*Observation) bool) {
+		var o Observation
+		for i := range b.records {
+			r := &b.records[i]
+			o = Observation{
+				Time:      b.Time.Add(-time.Duration(r.Age)),
+				FirstTime: b.Time.Add(-time.Duration(r.First)),
+				Node:      b.Node,
+				Workload:  b.Workloads[r.Workload],
+				Direction: Outbound,
+				Protocol:  TCP,
+				Peer:      b.peers[r.Peer],
+				Counts:    r.Counts,
+				Error:     r.Error,
+			}
+			if r.Inbound {
+				o.Direction = Inbound
+			}
+			if r.UDP {
+				o.Protocol = UDP
+			}
+			if r.TLS > 0 {
+				o.TLS = &b.tls[r.TLS-1]
+			}
+			if !yield(&o) {
+				return
+			}
+		}
+	}
+}
+
+// DecodeBatch reads a batch that came from outside. Its errors are [ErrTooLarge], [ErrVersion] or [ErrMalformed].
+func DecodeBatch(data []byte) (*Batch, error) {
+	var w wireBatch
+	if err := unpack(data, &w); err != nil {
+		return nil, fmt.Errorf("decode batch: %w", err)
+	}
+	if w.Version != wireVersion {
+		return nil, fmt.Errorf("decode batch: %w %d", ErrVersion, w.Version)
+	}
+	if err := w.check(); err != nil {
+		return nil, fmt.Errorf("decode batch: %w: %w", ErrMalformed, err)
+	}
+	return &Batch{
+		Node: w.Node, Boot: w.Boot, Sequence: w.Sequence, Started: time.Unix(0, w.Started).UTC(), Time: time.Unix(0, w.Time).UTC(),
+		Workloads: w.Workloads, peers: w.Peers, tls: w.TLS, records: w.Records,
+	}, nil
+}
+
+func (w *wireBatch) check() error {
+	if w.Node == "" || w.Boot == "" {
+		return errors.New("node or boot is missing")
+	}
+	if w.Time < earliest.UnixNano() || w.Time > latest.UnixNano() || w.Started < earliest.UnixNano() || w.Started > w.Time {
+		return errors.New("times are not plausible")
+	}
+	for i := range w.Workloads {
+		if w.Workloads[i].Identity.IsZero() {
+			return fmt.Errorf("workload %d has no identity", i)
+		}
+	}
+	for i := range w.Records {
+		r := &w.Records[i]
+		if int64(r.Workload) >= int64(len(w.Workloads)) || int64(r.Peer) >= int64(len(w.Peers)) || int64(r.TLS) > int64(len(w.TLS)) {
+			return fmt.Errorf("record %d refers to nothing", i)
+		}
+		if r.Age < 0 || r.First < r.Age || r.First > w.Time-earliest.UnixNano() {
+			return fmt.Errorf("record %d has implausible times", i)
+		}
+		if p := &w.Peers[r.Peer]; !p.Address.IsValid() && p.Name == "" && p.Identity.IsZero() {
+			return fmt.Errorf("record %d has a peer without address, name and identity", i)
+		}
+	}
+	return nil
+}
+
+// BatchBuilder collects observations until they fill a message. It is for one goroutine.
+type BatchBuilder struct {
+	batch     Batch
+	workloads map[Workload]uint32
+	peers     map[Peer]uint32
+	size      int // upper estimate of the encoded size, bytes
+}
+
+// NewBatchBuilder makes an empty builder for one agent's messages. node and boot are not empty.
+func NewBatchBuilder(node, boot string, started time.Time) *BatchBuilder {
+	b := &BatchBuilder{batch: Batch{Node: node, Boot: boot, Started: started}}
+	b.Reset()
+	return b
+}
+
+// Reset empties the builder.
+func (b *BatchBuilder) Reset() {
+	b.batch.Workloads = b.batch.Workloads[:0]
+	b.batch.peers = b.batch.peers[:0]
+	b.batch.tls = b.batch.tls[:0]
+	b.batch.records = b.batch.records[:0]
+	b.workloads = map[Workload]uint32{}
+	b.peers = map[Peer]uint32{}
+	b.size = 128 + len(b.batch.Node) + len(b.batch.Boot)
+}
+
+// Empty says whether there is nothing to send.
+func (b *BatchBuilder) Empty() bool { return len(b.batch.records) == 0 && len(b.batch.Workloads) == 0 }
+
+// fullBytes leaves room for one more observation of the largest size below the bound of a message, even if nothing compresses.
+const fullBytes = MaxMessageBytes - 48<<10
+
+// Full says that the batch should be encoded and reset before more is added.
+func (b *BatchBuilder) Full() bool {
+	return b.size >= fullBytes || len(b.batch.records) >= maxTable-1 || len(b.batch.Workloads) >= maxTable-1
+}
+
+// Add adds an observation of the builder's node. Its strings are not copied.
+func (b *BatchBuilder) Add(o *Observation) {
+	r := record{
+		Workload: b.Sight(&o.Workload),
+		Inbound:  o.Direction == Inbound,
+		UDP:      o.Protocol == UDP,
+		First:    o.First().UnixNano(), // absolute until Encode knows the end of the interval
+		Age:      o.Time.UnixNano(),
+		Counts:   o.Counts,
+		Error:    o.Error,
+	}
+	n, known := b.peers[o.Peer]
+	if !known {
+		n = uint32(len(b.batch.peers))
+		b.batch.peers = append(b.batch.peers, o.Peer)
+		b.peers[o.Peer] = n
+		p := &o.Peer
+		b.size += 96 + len(p.Name) + len(p.Identity.uri)
+	}
+	r.Peer = n
+	if o.TLS != nil {
+		b.batch.tls = append(b.batch.tls, *o.TLS)
+		r.TLS = uint32(len(b.batch.tls))
+		b.size += 512 + len(o.TLS.SNI) + len(o.TLS.ALPN)
+		for _, c := range []*Certificate{o.TLS.PeerCertificate, o.TLS.OwnCertificate} {
+			if c != nil {
+				b.size += len(c.Issuer) + len(c.Serial)
+			}
+		}
+	}
+	b.batch.records = append(b.batch.records, r)
+	b.size += 96 + len(o.Error)
+}
+
+// Sight notes that a workload is running, and gives its index.
+func (b *BatchBuilder) Sight(w *Workload) uint32 {
+	n, known := b.workloads[*w]
+	if !known {
+		n = uint32(len(b.batch.Workloads))
+		b.batch.Workloads = append(b.batch.Workloads, *w)
+		b.workloads[*w] = n
+		b.size += 96 + len(w.Identity.uri) + len(w.Namespace) + len(w.Pod) + len(w.Container) + len(w.Image) + len(w.ServiceAccount) +
+			len(w.Owner) + len(w.Unit) + len(w.Executable) + len(w.Cgroup)
+	}
+	return n
+}
+
+// Encode makes the message of what was added, with the interval ending at end. It leaves the builder as it is.
+func (b *BatchBuilder) Encode(sequence uint64, end time.Time) ([]byte, error) {
+	records := slices.Clone(b.batch.records)
+	for i := range records {
+		r := &records[i]
+		r.Age = max(end.UnixNano()-r.Age, 0)
+		r.First = max(end.UnixNano()-r.First, r.Age)
+	}
+	out, err := pack(&wireBatch{
+		Version: wireVersion, Node: b.batch.Node, Boot: b.batch.Boot, Sequence: sequence,
+		Started: b.batch.Started.UnixNano(), Time: end.UnixNano(),
+		Workloads: b.batch.Workloads, Peers: b.batch.peers, TLS: b.batch.tls, Records: records,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encode batch: %w", err)
+	}
+	return out, nil
+}

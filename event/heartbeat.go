@@ -1,0 +1,81 @@
+package event
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Heartbeat says that a node was watched from Started to Time without a break, and what was lost there since Started, by cause.
+type Heartbeat struct {
+	Node     string
+	Boot     string
+	Sequence uint64
+	Started  time.Time
+	Time     time.Time
+	Version  string            // of the agent
+	Kernel   string            // release
+	Missing  []string          // what this node cannot watch, in words; empty when everything works
+	Lost     map[string]uint64 // cause -> events since Started; causes are a small fixed set
+	Gauges   map[string]uint64 // fill levels, such as edges in use
+}
+
+type wireHeartbeat struct {
+	Format   uint8             `cbor:"1,keyasint"`
+	Node     string            `cbor:"2,keyasint"`
+	Boot     string            `cbor:"3,keyasint"`
+	Sequence uint64            `cbor:"4,keyasint"`
+	Started  int64             `cbor:"5,keyasint"`
+	Time     int64             `cbor:"6,keyasint"`
+	Version  string            `cbor:"7,keyasint,omitempty"`
+	Kernel   string            `cbor:"8,keyasint,omitempty"`
+	Missing  []string          `cbor:"9,keyasint,omitempty"`
+	Lost     map[string]uint64 `cbor:"10,keyasint,omitempty"`
+	Gauges   map[string]uint64 `cbor:"11,keyasint,omitempty"`
+}
+
+// maxCauses bounds what a heartbeat may name, since the names become rows and labels.
+const maxCauses = 64
+
+// Encode makes the message.
+func (h *Heartbeat) Encode() ([]byte, error) {
+	out, err := pack(&wireHeartbeat{
+		Format: wireVersion, Node: h.Node, Boot: h.Boot, Sequence: h.Sequence, Started: h.Started.UnixNano(), Time: h.Time.UnixNano(),
+		Version: h.Version, Kernel: h.Kernel, Missing: h.Missing, Lost: h.Lost, Gauges: h.Gauges,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encode heartbeat: %w", err)
+	}
+	return out, nil
+}
+
+// DecodeHeartbeat reads a heartbeat that came from outside. Its errors are [ErrTooLarge], [ErrVersion] or [ErrMalformed].
+func DecodeHeartbeat(data []byte) (*Heartbeat, error) {
+	var w wireHeartbeat
+	if err := unpack(data, &w); err != nil {
+		return nil, fmt.Errorf("decode heartbeat: %w", err)
+	}
+	if w.Format != wireVersion {
+		return nil, fmt.Errorf("decode heartbeat: %w %d", ErrVersion, w.Format)
+	}
+	if err := w.check(); err != nil {
+		return nil, fmt.Errorf("decode heartbeat: %w: %w", ErrMalformed, err)
+	}
+	return &Heartbeat{
+		Node: w.Node, Boot: w.Boot, Sequence: w.Sequence, Started: time.Unix(0, w.Started).UTC(), Time: time.Unix(0, w.Time).UTC(),
+		Version: w.Version, Kernel: w.Kernel, Missing: w.Missing, Lost: w.Lost, Gauges: w.Gauges,
+	}, nil
+}
+
+func (w *wireHeartbeat) check() error {
+	if w.Node == "" || w.Boot == "" {
+		return errors.New("node or boot is missing")
+	}
+	if w.Time < earliest.UnixNano() || w.Time > latest.UnixNano() || w.Started < earliest.UnixNano() || w.Started > w.Time {
+		return errors.New("times are not plausible")
+	}
+	if len(w.Lost) > maxCauses || len(w.Gauges) > maxCauses || len(w.Missing) > maxCauses {
+		return fmt.Errorf("more than %d names", maxCauses)
+	}
+	return nil
+}

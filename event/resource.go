@@ -1,0 +1,163 @@
+package event
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// Protocol is the transport protocol of a connection.
+type Protocol string
+
+// The protocols that are watched.
+const (
+	TCP Protocol = "tcp"
+	UDP Protocol = "udp"
+)
+
+func (p Protocol) valid() bool { return p == TCP || p == UDP }
+
+// ResourceKind says what a resource's name is.
+type ResourceKind string
+
+// The kinds of names, most stable first.
+const (
+	ResourceIdentity ResourceKind = "spiffe"  // the peer's own identity
+	ResourceX509     ResourceKind = "x509"    // the peer's certificate subject
+	ResourceDNS      ResourceKind = "dns"     // a verified SNI, or the name that this workload resolved
+	ResourceService  ResourceKind = "service" // a Kubernetes service
+	ResourceNet      ResourceKind = "net"     // an address range
+)
+
+// Resource is what is reached, by the best stable name, with port and protocol. It is comparable with == and safe as a map key; making one
+// from an observation does not allocate.
+type Resource struct {
+	kind     ResourceKind
+	name     string       // empty for ResourceNet
+	prefix   netip.Prefix // ResourceNet only
+	port     uint16
+	protocol Protocol
+}
+
+// ResourceOf names what an observation reached: peer identity, else verified SNI, else DNS name, else service, else the address.
+func ResourceOf(o *Observation) Resource {
+	r := Resource{port: o.Peer.Port, protocol: o.Protocol}
+	switch {
+	case !o.Peer.Identity.IsZero():
+		r.kind, r.name = ResourceIdentity, o.Peer.Identity.uri
+		if !strings.HasPrefix(r.name, "spiffe:") {
+			r.kind = ResourceX509
+		}
+	case o.TLS != nil && o.TLS.Verified && o.TLS.SNI != "":
+		r.kind, r.name = ResourceDNS, o.TLS.SNI
+	case o.Peer.Name != "" && o.Peer.NameSource == NameService:
+		r.kind, r.name = ResourceService, o.Peer.Name
+	case o.Peer.Name != "":
+		r.kind, r.name = ResourceDNS, o.Peer.Name
+	default:
+		a := o.Peer.Address.Unmap().WithZone("")
+		r.kind, r.prefix = ResourceNet, netip.PrefixFrom(a, a.BitLen())
+	}
+	return r
+}
+
+// ParseResource reads what [Resource.String] writes.
+func ParseResource(s string) (Resource, error) {
+	bad := func(why string) (Resource, error) {
+		return Resource{}, fmt.Errorf("parse resource %q: %s; want, for example, dns:api.example.com:443/tcp or net:10.1.2.0/24:22/tcp", s, why)
+	}
+	i := strings.LastIndexByte(s, ':')
+	if i < 0 {
+		return bad("no port")
+	}
+	name, service := s[:i], s[i+1:]
+	portText, protocol, ok := strings.Cut(service, "/")
+	port, err := strconv.ParseUint(portText, 10, 16)
+	if !ok || err != nil {
+		return bad("port and protocol are not <number>/<tcp or udp>")
+	}
+	r := Resource{port: uint16(port), protocol: Protocol(protocol)}
+	if !r.protocol.valid() {
+		return bad("protocol is neither tcp nor udp")
+	}
+	kind, rest, _ := strings.Cut(name, ":")
+	r.kind = ResourceKind(kind)
+	switch r.kind {
+	case ResourceIdentity, ResourceX509:
+		if _, err := ParseIdentity(name); err != nil {
+			return bad("no valid identity")
+		}
+		r.name = name
+	case ResourceDNS, ResourceService:
+		if rest == "" {
+			return bad("no name")
+		}
+		r.name = rest
+	case ResourceNet:
+		prefix, err := netip.ParsePrefix(rest)
+		if err != nil {
+			return bad("no valid address range")
+		}
+		r.prefix = prefix.Masked()
+	default:
+		return bad("kind is not spiffe, x509, dns, service or net")
+	}
+	return r, nil
+}
+
+// String is, for example, "dns:api.example.com:443/tcp", "spiffe://shop.example/ns/shop/sa/db:5432/tcp" or "net:10.1.2.0/24:22/tcp".
+func (r Resource) String() string {
+	if r == (Resource{}) {
+		return ""
+	}
+	b := make([]byte, 0, 64)
+	switch r.kind {
+	case ResourceIdentity, ResourceX509:
+		b = append(b, r.name...)
+	case ResourceNet:
+		b = append(b, "net:"...)
+		b = r.prefix.AppendTo(b)
+	default:
+		b = append(b, r.kind...)
+		b = append(b, ':')
+		b = append(b, r.name...)
+	}
+	b = append(b, ':')
+	b = strconv.AppendUint(b, uint64(r.port), 10)
+	b = append(b, '/')
+	b = append(b, r.protocol...)
+	return string(b)
+}
+
+// Kind is the kind of name.
+func (r Resource) Kind() ResourceKind { return r.kind }
+
+// Prefix is the address range of a [ResourceNet], the zero prefix of others.
+func (r Resource) Prefix() netip.Prefix { return r.prefix }
+
+// Port is the service's port.
+func (r Resource) Port() uint16 { return r.port }
+
+// Protocol is the transport protocol.
+func (r Resource) Protocol() Protocol { return r.protocol }
+
+// IsZero says whether there is no resource.
+func (r Resource) IsZero() bool { return r == Resource{} }
+
+// MarshalText implements [encoding.TextMarshaler].
+func (r Resource) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler]; an empty text is the zero Resource.
+func (r *Resource) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*r = Resource{}
+		return nil
+	}
+	parsed, err := ParseResource(string(text))
+	if err != nil {
+		return err
+	}
+	*r = parsed
+	return nil
+}

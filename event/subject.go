@@ -1,0 +1,57 @@
+package event
+
+import (
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"strings"
+)
+
+// JetStream streams and the subjects they hold.
+const (
+	StreamObservations = "AMBIT_OBS"
+	StreamFindings     = "AMBIT_FINDINGS"
+
+	SubjectObservations = "ambit.v1.obs.>"     // ambit.v1.obs.<partition>.<node>
+	SubjectAgents       = "ambit.v1.agent.>"   // ambit.v1.agent.<node>
+	SubjectFindings     = "ambit.v1.finding.>" // ambit.v1.finding.<severity>.<rule>
+)
+
+// DefaultPartitions is how many partitions identities are spread over.
+const DefaultPartitions = 16
+
+// Partition is the partition of an identity: FNV-1a of its URI modulo partitions. It decides which collector learns the identity, so it
+// never changes for a given number of partitions.
+func Partition(id Identity, partitions int) int {
+	h := fnv.New32a()
+	h.Write([]byte(id.uri))
+	return int(h.Sum32() % uint32(partitions))
+}
+
+// ObservationSubject is where a node publishes the batches of a partition.
+func ObservationSubject(partition int, node string) string {
+	return "ambit.v1.obs." + strconv.Itoa(partition) + "." + NodeToken(node)
+}
+
+// AgentSubject is where a node publishes its heartbeats.
+func AgentSubject(node string) string { return "ambit.v1.agent." + NodeToken(node) }
+
+// FindingSubject is where a finding is published.
+func FindingSubject(f *Finding) string {
+	return fmt.Sprintf("ambit.v1.finding.%s.%s", f.Severity, f.Rule)
+}
+
+// NodeToken makes one subject token of a node's name: subjects are split at dots, and node names often are host names. Where a name had to
+// be changed, a hash of it is appended, so that no two nodes share a token.
+func NodeToken(node string) string {
+	token := pathSegment(node)
+	if !strings.Contains(token, ".") {
+		return token
+	}
+	return strings.ReplaceAll(token, ".", "-") + "-" + shortHash(node)
+}
+
+// MessageID is the Nats-Msg-Id of a batch: node, one start of its agent, and the number of the message since then.
+func MessageID(node, boot string, sequence uint64) string {
+	return node + "/" + boot + "/" + strconv.FormatUint(sequence, 10)
+}
