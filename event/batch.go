@@ -117,6 +117,13 @@ func (w *wireBatch) check() error {
 			return fmt.Errorf("workload %d has no identity", i)
 		}
 	}
+	for i := range w.TLS {
+		for _, c := range []*Certificate{w.TLS[i].PeerCertificate, w.TLS[i].OwnCertificate} {
+			if c != nil && !c.normalise() {
+				return fmt.Errorf("certificate of TLS %d has implausible dates", i)
+			}
+		}
+	}
 	for i := range w.Records {
 		r := &w.Records[i]
 		if int64(r.Workload) >= int64(len(w.Workloads)) || int64(r.Peer) >= int64(len(w.Peers)) || int64(r.TLS) > int64(len(w.TLS)) {

@@ -38,7 +38,7 @@ type codec struct {
 var theCodec = sync.OnceValue(func() codec {
 	enc, err := cbor.EncOptions{
 		Sort:          cbor.SortCoreDeterministic,
-		Time:          cbor.TimeUnixMicro,
+		Time:          cbor.TimeUnix, // certificates' dates are whole seconds
 		TextMarshaler: cbor.TextMarshalerTextString,
 	}.EncMode()
 	must(err)

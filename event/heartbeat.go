@@ -34,7 +34,7 @@ type wireHeartbeat struct {
 	Gauges   map[string]uint64 `cbor:"11,keyasint,omitempty"`
 }
 
-// maxCauses bounds what a heartbeat may name, since the names become rows and labels.
+// maxCauses bounds what a heartbeat may name, in number and in bytes each, since the names become rows and labels.
 const maxCauses = 64
 
 // Encode makes the message.
@@ -76,6 +76,13 @@ func (w *wireHeartbeat) check() error {
 	}
 	if len(w.Lost) > maxCauses || len(w.Gauges) > maxCauses || len(w.Missing) > maxCauses {
 		return fmt.Errorf("more than %d names", maxCauses)
+	}
+	for _, names := range []map[string]uint64{w.Lost, w.Gauges} {
+		for name := range names {
+			if name == "" || len(name) > maxCauses {
+				return fmt.Errorf("a name is empty or longer than %d bytes", maxCauses)
+			}
+		}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
@@ -35,8 +36,14 @@ const maxDerivedPath = 1024
 
 var errScheme = errors.New("scheme is not spiffe or x509")
 
+// maxIdentity is the longest URI, in bytes (SPIFFE ID specification, section 2.3).
+const maxIdentity = 2048
+
 // ParseIdentity checks a URI that came from outside.
 func ParseIdentity(uri string) (Identity, error) {
+	if len(uri) > maxIdentity {
+		return Identity{}, fmt.Errorf("parse identity %q…: longer than %d bytes", uri[:64], maxIdentity)
+	}
 	switch {
 	case strings.HasPrefix(uri, "spiffe://"):
 		if _, err := spiffeid.FromString(uri); err != nil {
@@ -47,7 +54,7 @@ func ParseIdentity(uri string) (Identity, error) {
 		if err != nil {
 			return Identity{}, fmt.Errorf("parse identity: %w", err)
 		}
-		if u.Host == "" || len(u.Path) < 2 || u.RawQuery != "" || u.Fragment != "" || len(uri) > 2048 {
+		if u.Host == "" || u.User != nil || len(u.Path) < 2 || strings.ContainsAny(uri, "?#") || !utf8.ValidString(uri) {
 			return Identity{}, fmt.Errorf("parse identity %q: want x509://<issuer hash>/<subject>", uri)
 		}
 	default:

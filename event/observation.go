@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -28,6 +29,10 @@ const (
 	NameService NameSource = "service" // the Kubernetes API
 	NameSNI     NameSource = "sni"     // the server name in the TLS hello
 )
+
+func (s NameSource) valid() bool {
+	return s == "" || s == NameDNS || s == NameService || s == NameSNI
+}
 
 // Observation is what one workload did toward one peer, or received from it, in one interval. Its JSON form is a promise to other
 // programs: empty fields are left out, unknown ones are errors. The CBOR numbers of the parts it is made of never change meaning.
@@ -93,6 +98,19 @@ type Certificate struct {
 	NotAfter  time.Time `json:"not_after,omitzero" cbor:"5,keyasint,omitzero"`
 }
 
+// normalise turns the dates to UTC and says whether they can be written in RFC 3339, which ends with the year 9999.
+func (c *Certificate) normalise() bool {
+	for _, t := range []*time.Time{&c.NotBefore, &c.NotAfter} {
+		if !t.IsZero() {
+			*t = t.UTC()
+		}
+		if y := t.Year(); y < 1 || y > 9999 {
+			return false
+		}
+	}
+	return true
+}
+
 // Counts are what happened in one interval. A connection counts in the interval in which it was tried or accepted, its bytes when it
 // ends; a UDP connection is a connected socket that sent something, or one datagram of a socket that is not connected.
 type Counts struct {
@@ -126,12 +144,12 @@ var (
 	latest   = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
-// Validate says what is wrong with an observation that came from outside.
+// Validate says what is wrong with an observation that came from outside, in one line.
 func (o *Observation) Validate() error {
-	var faults []error
+	var faults []string
 	check := func(ok bool, format string, args ...any) {
 		if !ok {
-			faults = append(faults, fmt.Errorf(format, args...))
+			faults = append(faults, fmt.Sprintf(format, args...))
 		}
 	}
 	check(!o.Time.IsZero(), "time is missing")
@@ -141,8 +159,13 @@ func (o *Observation) Validate() error {
 	check(o.Workload.Evidence == "" || o.Workload.Evidence.Strength() > 0, "workload.evidence %q is unknown", o.Workload.Evidence)
 	check(o.Direction == Outbound || o.Direction == Inbound, "direction %q is neither outbound nor inbound", o.Direction)
 	check(o.Protocol.valid(), "protocol %q is neither tcp nor udp", o.Protocol)
+	check(o.Peer.NameSource.valid(), "peer.name_source %q is not dns, service or sni", o.Peer.NameSource)
+	check(o.Peer.Evidence == "" || o.Peer.Evidence.Strength() > 0, "peer.evidence %q is unknown", o.Peer.Evidence)
 	check(o.Peer.Address.IsValid() || o.Peer.Name != "" || !o.Peer.Identity.IsZero(), "peer has neither address nor name nor identity")
-	return errors.Join(faults...)
+	if len(faults) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(faults, "; "))
 }
 
 // ParseObservation reads one observation from JSON: one value, no unknown fields, valid.

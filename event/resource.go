@@ -3,6 +3,7 @@ package event
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -31,33 +32,48 @@ const (
 )
 
 // Resource is what is reached, by the best stable name, with port and protocol. It is comparable with == and safe as a map key; making one
-// from an observation does not allocate.
+// from an observation does not allocate. Millions of them are held in memory, hence the one-byte words.
 type Resource struct {
-	kind     ResourceKind
 	name     string       // empty for ResourceNet
 	prefix   netip.Prefix // ResourceNet only
 	port     uint16
-	protocol Protocol
+	kind     uint8 // index in resourceKinds
+	protocol uint8 // index in protocols
 }
+
+const (
+	kindIdentity = iota + 1
+	kindX509
+	kindDNS
+	kindService
+	kindNet
+)
+
+var (
+	resourceKinds = [...]ResourceKind{"", ResourceIdentity, ResourceX509, ResourceDNS, ResourceService, ResourceNet}
+	protocols     = [...]Protocol{"", TCP, UDP}
+)
+
+func (p Protocol) index() uint8 { return uint8(max(slices.Index(protocols[:], p), 0)) }
 
 // ResourceOf names what an observation reached: peer identity, else verified SNI, else DNS name, else service, else the address.
 func ResourceOf(o *Observation) Resource {
-	r := Resource{port: o.Peer.Port, protocol: o.Protocol}
+	r := Resource{port: o.Peer.Port, protocol: o.Protocol.index()}
 	switch {
 	case !o.Peer.Identity.IsZero():
-		r.kind, r.name = ResourceIdentity, o.Peer.Identity.uri
+		r.kind, r.name = kindIdentity, o.Peer.Identity.uri
 		if !strings.HasPrefix(r.name, "spiffe:") {
-			r.kind = ResourceX509
+			r.kind = kindX509
 		}
 	case o.TLS != nil && o.TLS.Verified && o.TLS.SNI != "":
-		r.kind, r.name = ResourceDNS, o.TLS.SNI
+		r.kind, r.name = kindDNS, o.TLS.SNI
 	case o.Peer.Name != "" && o.Peer.NameSource == NameService:
-		r.kind, r.name = ResourceService, o.Peer.Name
+		r.kind, r.name = kindService, o.Peer.Name
 	case o.Peer.Name != "":
-		r.kind, r.name = ResourceDNS, o.Peer.Name
+		r.kind, r.name = kindDNS, o.Peer.Name
 	default:
 		a := o.Peer.Address.Unmap().WithZone("")
-		r.kind, r.prefix = ResourceNet, netip.PrefixFrom(a, a.BitLen())
+		r.kind, r.prefix = kindNet, netip.PrefixFrom(a, a.BitLen())
 	}
 	return r
 }
@@ -77,25 +93,28 @@ func ParseResource(s string) (Resource, error) {
 	if !ok || err != nil {
 		return bad("port and protocol are not <number>/<tcp or udp>")
 	}
-	r := Resource{port: uint16(port), protocol: Protocol(protocol)}
-	if !r.protocol.valid() {
+	r := Resource{port: uint16(port), protocol: Protocol(protocol).index()}
+	if r.protocol == 0 {
 		return bad("protocol is neither tcp nor udp")
 	}
 	kind, rest, _ := strings.Cut(name, ":")
-	r.kind = ResourceKind(kind)
+	r.kind = uint8(max(slices.Index(resourceKinds[:], ResourceKind(kind)), 0))
 	switch r.kind {
-	case ResourceIdentity, ResourceX509:
+	case kindIdentity, kindX509:
 		if _, err := ParseIdentity(name); err != nil {
 			return bad("no valid identity")
 		}
 		r.name = name
-	case ResourceDNS, ResourceService:
+	case kindDNS, kindService:
 		if rest == "" {
 			return bad("no name")
 		}
 		r.name = rest
-	case ResourceNet:
+	case kindNet:
 		prefix, err := netip.ParsePrefix(rest)
+		if err == nil && prefix.Addr().Is4In6() {
+			prefix, err = prefix.Addr().Unmap().Prefix(prefix.Bits() - 96)
+		}
 		if err != nil {
 			return bad("no valid address range")
 		}
@@ -113,25 +132,25 @@ func (r Resource) String() string {
 	}
 	b := make([]byte, 0, 64)
 	switch r.kind {
-	case ResourceIdentity, ResourceX509:
+	case kindIdentity, kindX509:
 		b = append(b, r.name...)
-	case ResourceNet:
+	case kindNet:
 		b = append(b, "net:"...)
 		b = r.prefix.AppendTo(b)
 	default:
-		b = append(b, r.kind...)
+		b = append(b, r.Kind()...)
 		b = append(b, ':')
 		b = append(b, r.name...)
 	}
 	b = append(b, ':')
 	b = strconv.AppendUint(b, uint64(r.port), 10)
 	b = append(b, '/')
-	b = append(b, r.protocol...)
+	b = append(b, r.Protocol()...)
 	return string(b)
 }
 
 // Kind is the kind of name.
-func (r Resource) Kind() ResourceKind { return r.kind }
+func (r Resource) Kind() ResourceKind { return resourceKinds[r.kind] }
 
 // Prefix is the address range of a [ResourceNet], the zero prefix of others.
 func (r Resource) Prefix() netip.Prefix { return r.prefix }
@@ -140,7 +159,7 @@ func (r Resource) Prefix() netip.Prefix { return r.prefix }
 func (r Resource) Port() uint16 { return r.port }
 
 // Protocol is the transport protocol.
-func (r Resource) Protocol() Protocol { return r.protocol }
+func (r Resource) Protocol() Protocol { return protocols[r.protocol] }
 
 // IsZero says whether there is no resource.
 func (r Resource) IsZero() bool { return r == Resource{} }
