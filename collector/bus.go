@@ -1,0 +1,226 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// BusConfig says where messages travel.
+type BusConfig struct {
+	URLs     []string      // outside NATS servers; empty: one is embedded, with its files in Dir
+	Dir      string        // for the embedded one
+	MaxBytes int64         // bound of the observation stream; the oldest messages go first
+	MaxAge   time.Duration // likewise
+	Logger   *slog.Logger
+}
+
+// DefaultBusConfig is an embedded server without a folder.
+func DefaultBusConfig() BusConfig {
+	return BusConfig{MaxBytes: 2 << 30, MaxAge: 72 * time.Hour, Logger: slog.Default()}
+}
+
+// Validate says what is wrong.
+func (c *BusConfig) Validate() error {
+	var faults []error
+	if c.MaxBytes < 16<<20 {
+		faults = append(faults, errors.New("nats.max_bytes is below 16 MiB: a short outage of the store would lose observations"))
+	}
+	if c.MaxAge < time.Minute {
+		faults = append(faults, errors.New("nats.max_age is below 1m: a short outage of the store would lose observations"))
+	}
+	if len(c.URLs) == 0 && c.Dir == "" {
+		faults = append(faults, errors.New("neither nats.urls nor a folder for the embedded server is set"))
+	}
+	for _, u := range c.URLs {
+		if err := checkURL(u); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// checkURL refuses connections that others could read or forge.
+func checkURL(text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" {
+		return fmt.Errorf("nats.urls: %q is not a URL such as nats://127.0.0.1:4222", text)
+	}
+	switch u.Scheme {
+	case "tls":
+		return nil
+	case "nats":
+		ip := net.ParseIP(u.Hostname())
+		if u.Hostname() == "localhost" || ip != nil && ip.IsLoopback() {
+			return nil
+		}
+		return fmt.Errorf("nats.urls: %s is a plain connection to another machine; use tls:// or a loopback address", u.Redacted())
+	}
+	return fmt.Errorf("nats.urls: scheme %q of %s is neither nats nor tls", u.Scheme, u.Redacted())
+}
+
+// Bus is a NATS server with JetStream, embedded in this process or outside. It is safe for concurrent use.
+type Bus struct {
+	cfg    BusConfig
+	server *server.Server // nil when outside
+}
+
+// OpenBus starts or reaches the server, and makes the streams. The caller closes the bus after all of its connections.
+func OpenBus(ctx context.Context, cfg BusConfig) (*Bus, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	b := &Bus{cfg: cfg}
+	if len(cfg.URLs) == 0 {
+		if err := b.start(ctx); err != nil {
+			return nil, err
+		}
+	}
+	nc, err := b.Connect("ambit set-up")
+	if err != nil {
+		b.Close()
+		return nil, err
+	}
+	defer nc.Close()
+	if err := ensureStreams(ctx, nc, cfg, b.server != nil); err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+// start starts the embedded server. It opens no port: its clients are in this process.
+//
+// A message is acknowledged after it was written to its file, so it outlives this process however that ends. The file is synced to the
+// disk every few seconds: a power cut may take these seconds.
+func (b *Bus) start(ctx context.Context) error {
+	s, err := server.NewServer(&server.Options{
+		ServerName:         "ambit",
+		DontListen:         true,
+		JetStream:          true,
+		StoreDir:           b.cfg.Dir,
+		SyncInterval:       5 * time.Second,
+		JetStreamMaxMemory: 64 << 20,
+		JetStreamMaxStore:  b.cfg.MaxBytes + findingsBytes + insertsBytes + 64<<20,
+		NoSigs:             true,
+	})
+	if err != nil {
+		return fmt.Errorf("configure the embedded NATS server: %w", err)
+	}
+	log := &serverLog{logger: b.cfg.Logger}
+	s.SetLogger(log, false, false)
+	s.Start()
+	wait := 30 * time.Second // restoring a large stream reads all of it
+	if deadline, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(deadline))
+	}
+	if !s.ReadyForConnections(wait) || !s.JetStreamEnabled() {
+		s.Shutdown()
+		s.WaitForShutdown()
+		return fmt.Errorf("start the embedded NATS server in %s: %s", b.cfg.Dir, log.reason())
+	}
+	b.server = s
+	return nil
+}
+
+// Connect opens a connection; the caller drains or closes it.
+func (b *Bus) Connect(name string) (*nats.Conn, error) {
+	opts := []nats.Option{
+		nats.Name(name),
+		nats.MaxReconnects(-1),
+		nats.IgnoreDiscoveredServers(), // only addresses that were checked
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			b.cfg.Logger.Warn("NATS", "connection", name, "error", err)
+		}),
+	}
+	where := strings.Join(b.cfg.URLs, ",")
+	if b.server != nil {
+		opts = append(opts, nats.InProcessServer(b.server))
+		where = ""
+	}
+	nc, err := nats.Connect(where, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS at %s: %w; is it running, and is nats.urls right?", redact(b.cfg.URLs), err)
+	}
+	return nc, nil
+}
+
+func redact(urls []string) string {
+	var out []string
+	for _, text := range urls {
+		if u, err := url.Parse(text); err == nil {
+			out = append(out, u.Redacted())
+		}
+	}
+	return strings.Join(out, ",")
+}
+
+// Close stops the embedded server; an outside one is left alone.
+func (b *Bus) Close() {
+	if b.server != nil {
+		b.server.Shutdown()
+		b.server.WaitForShutdown()
+	}
+}
+
+// Bounds of the small streams.
+const (
+	findingsBytes = 256 << 20
+	insertsBytes  = 16 << 20
+)
+
+// insertsBucket is the key-value bucket of the insert journal.
+const insertsBucket = "ambit_inserts"
+
+// ensureStreams makes what is missing. The limits of an outside server's streams belong to its operator, once they exist.
+func ensureStreams(ctx context.Context, nc *nats.Conn, cfg BusConfig, own bool) error {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("use JetStream: %w", err)
+	}
+	for _, s := range []jetstream.StreamConfig{
+		{
+			Name: event.StreamObservations, Subjects: []string{event.SubjectObservations, event.SubjectAgents},
+			Description: "what agents saw", Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
+			MaxBytes: cfg.MaxBytes, MaxAge: cfg.MaxAge, Duplicates: min(5*time.Minute, cfg.MaxAge),
+		},
+		{
+			Name: event.StreamFindings, Subjects: []string{event.SubjectFindings},
+			Description: "what humans should see", Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
+			MaxBytes: findingsBytes, MaxAge: 30 * 24 * time.Hour, Duplicates: time.Hour,
+		},
+	} {
+		_, err := js.Stream(ctx, s.Name)
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			_, err = js.CreateStream(ctx, s)
+		case err == nil && own:
+			_, err = js.UpdateStream(ctx, s)
+		}
+		if err != nil {
+			return fmt.Errorf("make the stream %s: %w", s.Name, err)
+		}
+	}
+	if _, err := js.KeyValue(ctx, insertsBucket); errors.Is(err, jetstream.ErrBucketNotFound) {
+		_, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket: insertsBucket, Description: "which messages are in the store", History: 1, Storage: jetstream.FileStorage, MaxBytes: insertsBytes,
+		})
+		if err != nil {
+			return fmt.Errorf("make the bucket %s: %w", insertsBucket, err)
+		}
+	} else if err != nil {
+		return fmt.Errorf("open the bucket %s: %w", insertsBucket, err)
+	}
+	return nil
+}

@@ -1,0 +1,62 @@
+package collector
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics count what passes. All label values are from small fixed sets.
+type metrics struct {
+	received *prometheus.CounterVec // kind
+	refused  *prometheus.CounterVec // cause
+	lost     *prometheus.CounterVec // cause
+	inserted *prometheus.CounterVec // table
+	retried  *prometheus.CounterVec // operation
+	findings *prometheus.CounterVec // severity
+	replayed prometheus.Counter
+	resumed  prometheus.Counter
+	seconds  prometheus.Histogram
+	settled  prometheus.Gauge
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	counter := func(name, help, label string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "ambit", Subsystem: "collector", Name: name, Help: help}, []string{label})
+		r.MustRegister(c)
+		return c
+	}
+	m := &metrics{
+		received: counter("messages_total", "Messages taken from the stream.", "kind"),
+		refused:  counter("refused_total", "Messages that were refused, by cause.", "cause"),
+		lost:     counter("lost_messages_total", "Messages that were never read, by cause.", "cause"),
+		inserted: counter("rows_total", "Rows put into the store.", "table"),
+		retried:  counter("retries_total", "Operations that had to be repeated.", "operation"),
+		findings: counter("findings_total", "Findings told, updates included.", "severity"),
+		replayed: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "ambit", Subsystem: "collector", Name: "replayed_messages_total", Help: "Messages inserted again from the journal after a crash.",
+		}),
+		resumed: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "ambit", Subsystem: "collector", Name: "resumed_total", Help: "Times that reading the stream was interrupted.",
+		}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "ambit", Subsystem: "collector", Name: "insert_seconds", Help: "Time that a group of observations took into the store.",
+			Buckets: prometheus.ExponentialBuckets(0.005, 2, 12),
+		}),
+		settled: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "ambit", Subsystem: "collector", Name: "settled_sequence", Help: "Messages of the stream up to here are in the store.",
+		}),
+	}
+	r.MustRegister(m.replayed, m.resumed, m.seconds, m.settled)
+	return m
+}
+
+// countersCollector shows counters that live elsewhere, by cause.
+type countersCollector struct {
+	desc *prometheus.Desc
+	read func() map[string]uint64
+}
+
+func (c countersCollector) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
+
+func (c countersCollector) Collect(ch chan<- prometheus.Metric) {
+	for cause, n := range c.read() {
+		ch <- prometheus.MustNewConstMetric(c.desc, prometheus.CounterValue, float64(n), cause)
+	}
+}
