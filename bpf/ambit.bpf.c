@@ -1,0 +1,29 @@
+//go:build ignore
+
+/* Who reaches what, aggregated in the kernel, for 5.10 and later with BTF. This file is the table of contents. */
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <stdbool.h>
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_tracing.h>
+
+char __license[] SEC("license") = "Dual BSD/GPL";
+
+/* Configuration, set before loading. */
+const volatile __u32 edges_per_cgroup = 4096; /* one noisy workload cannot take all */
+const volatile __u16 ephemeral_port = 32768;  /* first of ip_local_port_range */
+
+__u64 tick;   /* monotonic clock, ns, written by the agent whenever it polls: reading the clock at each hit would cost 25 to 70 ns */
+__u64 anchor; /* a kernel address that does not move */
+
+#include "kernel.h"    /* only the kernel fields that are read */
+#include "event.h"     /* what crosses to Go */
+#include "maps.h"      /* the maps and the counters of losses */
+#include "process.h"   /* executables, users, cgroup names */
+#include "edge.h"      /* edges: key -> number -> counters */
+#include "tcp.h"       /* TCP connections */
+#include "udp.h"       /* UDP flows, DNS answers */
+#include "inventory.h" /* sockets that are older than we are */

@@ -1,0 +1,109 @@
+/* What crosses to Go. The Go types are generated from these by way of the maps that hold them. */
+#pragma once
+
+/* edge_key.flags */
+enum { EDGE_INBOUND = 1, EDGE_IPV6 = 2, EDGE_OVERFLOW = 4 };
+
+/* What an edge is: the identity of the unit of counting. */
+struct edge_key {
+	__u64 cgroup;     /* of the socket, not of the current task */
+	__u64 executable; /* outbound only: file, user and terminal in one number; 0 if unknown */
+	__u64 address[2]; /* of the peer, IPv4 as ::ffff:a.b.c.d, network order */
+	__u16 port;       /* of the service, host order: the peer's for outbound, our own for inbound */
+	__u8 protocol;    /* IPPROTO_* */
+	__u8 flags;
+	__u32 unused;
+};
+
+/* What happened on an edge. One cache line; counters only grow while the edge lives. */
+struct edge {
+	__u64 opened;     /* tried or accepted since the edge was made */
+	__u64 inherited;  /* found open by the inventory */
+	__u64 failed;
+	__u64 closed;
+	__u64 sent;       /* payload bytes */
+	__u64 received;
+	__u64 last;       /* monotonic ns, as of the agent's last tick */
+	__u32 error;      /* errno of the last failed connect */
+	__u32 number;     /* the edge's own number: generation << 16 | index */
+};
+
+/* Who runs: a process, by its executable file. */
+struct process {
+	__u64 file;       /* number of the executable file, key of executables; 0 if unknown */
+	__u64 inode;
+	__u32 device;     /* kernel's dev_t: major << 20 | minor */
+	__u32 uid;
+	__u32 tgid;
+	__u32 interactive; /* a terminal is attached */
+};
+
+/* Who made an edge, and when: written once, beside the counters so that they stay in one line. */
+struct origin {
+	struct edge_key key;
+	struct process process; /* for inbound, who listens */
+	__u64 first;            /* monotonic ns */
+	__u32 number;           /* as edge.number; 0 while the slot was never used */
+	__u32 unused;
+};
+
+/* The name of an executable file, from exec. */
+struct executable {
+	__u64 inode;
+	__u32 device;
+	__u32 unused;
+	char path[240]; /* as it was executed: may be relative, or a symbolic link */
+};
+
+struct cgroup_name {
+	char path[512]; /* below the cgroup root; "/a/b" */
+};
+
+/* Where connections are waited for. */
+struct listener {
+	__u64 cgroup;
+	__u16 port;
+	__u16 protocol;
+	__u32 unused;
+};
+
+/* The peer that a UDP socket last spoke to of its own accord, by the socket's cookie. */
+struct flow {
+	struct edge_key key;
+	struct process process;
+	__u32 number; /* of the edge; NO_EDGE until a datagram was sent */
+	__u32 unused;
+};
+
+#define NO_EDGE 0xffffffff
+
+/* A DNS answer as it was received. */
+#define ANSWER_BYTES 1232 /* the size that resolvers agree on since the DNS flag day of 2020 */
+struct answer {
+	__u64 cgroup;
+	__u32 length;    /* of the payload, before it was cut to ANSWER_BYTES */
+	__u32 unused;
+	__u8 payload[ANSWER_BYTES];
+};
+
+struct running {
+	__u64 file;
+	__u64 inode;
+	__u32 device;
+	__u32 tgid;
+};
+
+/* What was lost or could not be told, by cause. Append only: Go names them by position. */
+enum counter {
+	EDGES_FULL,        /* a new edge found no free slot */
+	EDGE_RING_FULL,    /* a new edge was not announced; the next scan finds it */
+	EDGE_QUOTA,        /* connections counted on their cgroup's overflow edge */
+	TAG_OVERFLOW,      /* a socket could not be tagged */
+	TAG_LOST,          /* a connection ended without tag: older than us, or lost */
+	TAG_STALE,         /* a connection ended after its edge was given away */
+	ANSWER_RING_FULL,  /* a DNS answer was dropped */
+	ANSWER_CUT,        /* a DNS answer was longer than is kept */
+	CGROUP_UNKNOWN,    /* a socket without cgroup */
+	UDP_FLOW_FULL,     /* a UDP socket could not be remembered */
+	COUNTERS,
+};

@@ -1,0 +1,114 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
+)
+
+type hook struct {
+	program string
+	name    string // as the kernel calls it
+	purpose string // what is blind without it, in words
+	needed  bool
+	attach  func(*ebpf.Program, Config) (link.Link, error) // nil for iterators, which are read once
+}
+
+var hooks = []hook{
+	{"cgroup_mkdir_name", "tp_btf/cgroup_mkdir", "names of cgroups that are gone before anyone looks", false, tracing},
+	{"exec_name", "tp_btf/sched_process_exec", "paths of executables that end before anyone looks", false, tracing},
+	{"tcp_state", "tp_btf/inet_sock_set_state", "TCP connections", true, tracing},
+	{"udp_connect4", "cgroup/connect4", "executables behind connected UDP sockets (IPv4)", false, cgroup(ebpf.AttachCGroupInet4Connect)},
+	{"udp_connect6", "cgroup/connect6", "executables behind connected UDP sockets (IPv6)", false, cgroup(ebpf.AttachCGroupInet6Connect)},
+	{"udp_sendmsg4", "cgroup/sendmsg4", "UDP datagrams of unconnected sockets (IPv4)", false, cgroup(ebpf.AttachCGroupUDP4Sendmsg)},
+	{"udp_sendmsg6", "cgroup/sendmsg6", "UDP datagrams of unconnected sockets (IPv6)", false, cgroup(ebpf.AttachCGroupUDP6Sendmsg)},
+	{"udp_bind4", "cgroup/post_bind4", "executables of UDP servers (IPv4)", false, cgroup(ebpf.AttachCGroupInet4PostBind)},
+	{"udp_bind6", "cgroup/post_bind6", "executables of UDP servers (IPv6)", false, cgroup(ebpf.AttachCGroupInet6PostBind)},
+	{"udp_ingress", "cgroup_skb/ingress", "inbound UDP, and the DNS answers that name what is reached", false, cgroup(ebpf.AttachCGroupInetIngress)},
+	{"udp_egress", "cgroup_skb/egress", "bytes sent by UDP, and connected UDP sockets", false, cgroup(ebpf.AttachCGroupInetEgress)},
+	{"running_tasks", "iter/task", "executables of processes older than the agent that end early", false, nil},
+	{"open_sockets", "iter/task_file", "connections that were open before the agent started", false, nil},
+}
+
+func tracing(p *ebpf.Program, _ Config) (link.Link, error) {
+	return link.AttachTracing(link.TracingOptions{Program: p})
+}
+
+func cgroup(at ebpf.AttachType) func(*ebpf.Program, Config) (link.Link, error) {
+	return func(p *ebpf.Program, cfg Config) (link.Link, error) {
+		return link.AttachCgroup(link.CgroupOptions{Path: cfg.CgroupRoot, Attach: at, Program: p})
+	}
+}
+
+// HookStatus says whether this kernel takes a hook.
+type HookStatus struct {
+	Name    string // as the kernel calls it, such as "tp_btf/inet_sock_set_state"
+	Purpose string // what is blind without it
+	Needed  bool   // without it the agent does not start
+	Err     error  // why the kernel refused it; nil if it takes it
+}
+
+// Probe loads each program alone, attaches nothing, and says what the kernel answered. It needs the same privileges as [Load].
+func Probe() []HookStatus {
+	status := make([]HookStatus, len(hooks))
+	memlock := rlimit.RemoveMemlock()
+	spec, err := loadAmbit()
+	for i, h := range hooks {
+		status[i] = HookStatus{h.name, h.purpose, h.needed, errors.Join(err, memlock)}
+		if status[i].Err == nil {
+			status[i].Err = tryProgram(spec, h.program)
+		}
+	}
+	return status
+}
+
+// dropRefused removes the programs that the kernel refuses one by one from spec. It is an error if one of them is needed, or if none is
+// refused alone, in which case loadErr is about something else.
+func dropRefused(spec *ebpf.CollectionSpec, loadErr error) ([]HookStatus, error) {
+	var refused []HookStatus
+	for _, h := range hooks {
+		err := tryProgram(spec, h.program)
+		if err == nil {
+			continue
+		}
+		if h.needed {
+			return nil, fmt.Errorf("load %s: %w", h.name, err)
+		}
+		refused = append(refused, HookStatus{h.name, h.purpose, h.needed, err})
+	}
+	if len(refused) == 0 {
+		return nil, fmt.Errorf("load programs: %w", loadErr)
+	}
+	for _, r := range refused {
+		for _, h := range hooks {
+			if h.name == r.Name {
+				delete(spec.Programs, h.program)
+			}
+		}
+	}
+	return refused, nil
+}
+
+// tryProgram loads one program with maps of one entry where their size does not matter to the verifier.
+func tryProgram(spec *ebpf.CollectionSpec, program string) error {
+	one := spec.Copy()
+	for name := range one.Programs {
+		if name != program {
+			delete(one.Programs, name)
+		}
+	}
+	for name, m := range one.Maps {
+		if name != ".bss" && name != ".rodata" && m.Type != ebpf.RingBuf && m.Type != ebpf.PerCPUArray {
+			m.MaxEntries = min(m.MaxEntries, 64)
+		}
+	}
+	c, err := ebpf.NewCollection(one)
+	if err != nil {
+		return err
+	}
+	c.Close()
+	return nil
+}

@@ -1,0 +1,79 @@
+/* Inventory: sockets that exist at the start, of all network namespaces, by the files of all tasks.
+ * Hook: iter/task_file, read once after the others are attached; what they tagged meanwhile is left alone.
+ * Not seen: sockets without a file (accepted by nobody yet, or closed and lingering); their end counts as TAG_LOST. */
+#pragma once
+
+/* The address of anchor as a number, to match socket_number() for a pointer that was read and is a number already. */
+static __always_inline __u64 anchor_address(void)
+{
+	void *p = &anchor;
+	__u64 v = 0;
+	bpf_probe_read_kernel(&v, sizeof v, &p);
+	return v;
+}
+
+static __always_inline __u64 cgroup_read(struct sock *sk)
+{
+	if (bpf_core_field_exists(sk->sk_cgrp_data.cgroup))
+		return BPF_CORE_READ(sk, sk_cgrp_data.cgroup, kn, id);
+	struct sock___old *o = (void *)sk;
+	__u64 v = BPF_CORE_READ(o, sk_cgrp_data.val);
+	struct cgroup *cg = (void *)(v & ~3ULL);
+	return v & 1 ? 0 : BPF_CORE_READ(cg, kn, id);
+}
+
+SEC("iter/task_file")
+int open_sockets(struct bpf_iter__task_file *c)
+{
+	struct task_struct *t = c->task;
+	struct file *f = c->file;
+	if (!t || !f || t->tgid != t->pid)
+		return 0;
+	if ((f->f_inode->i_mode & S_IFMT) != S_IFSOCK)
+		return 0;
+	struct socket *s = f->private_data;
+	struct sock *sk = BPF_CORE_READ(s, sk);
+	if (!sk)
+		return 0;
+	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	__u16 protocol = BPF_CORE_READ(sk, sk_protocol);
+	if (family != AF_INET && family != AF_INET6 || protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)
+		return 0;
+
+	struct process p = {};
+	task_process(t, &p);
+	p.uid = t->cred->uid.val;
+	__u64 cgroup = cgroup_read(sk);
+	__u16 local = BPF_CORE_READ(sk, __sk_common.skc_num);
+	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	if (protocol == IPPROTO_UDP || state == TCP_LISTEN) {
+		if (local)
+			listen(cgroup, local, protocol, &p);
+		return 0;
+	}
+	if (state == TCP_CLOSE || state == TCP_SYN_RECV)
+		return 0;
+	__u64 number = (__u64)sk - anchor_address();
+	if (tagged(number))
+		return 0;
+	struct edge_key k = {.cgroup = cgroup, .protocol = IPPROTO_TCP};
+	if (BPF_CORE_READ(sk, sk_max_ack_backlog)) { /* inherited from the listener */
+		k.flags = EDGE_INBOUND;
+		k.port = local;
+	} else {
+		k.executable = executable_number(&p);
+		k.port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	}
+	if (family == AF_INET6) {
+		__u64 a[2];
+		BPF_CORE_READ_INTO(&a, sk, __sk_common.skc_v6_daddr);
+		set_address6(&k, a[0], a[1]);
+	} else
+		set_address4(&k, BPF_CORE_READ(sk, __sk_common.skc_daddr));
+	struct edge *e = edge_of(&k, &p);
+	if (!e || !tag(number, e->number))
+		return 0;
+	__sync_fetch_and_add(&e->inherited, 1);
+	e->last = tick;
+	return 0;
+}

@@ -1,0 +1,195 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+)
+
+// Config is what the kernel side needs to know before it is loaded.
+type Config struct {
+	CgroupRoot     string // where cgroup2 is mounted
+	EdgesPerCgroup uint32 // what one cgroup may take of the 65536 edges of a node; more share one overflow edge. 0 is 4096
+}
+
+// Kernel is the loaded and attached kernel side. Its methods are for one goroutine, except for those that say otherwise.
+type Kernel struct {
+	collection *ebpf.Collection
+	links      []link.Link
+	newEdges   *ringbuf.Reader
+	answers    *ringbuf.Reader
+	edges      *ebpf.Memory
+	origins    *ebpf.Memory
+	missing    []HookStatus
+
+	close sync.Once
+}
+
+// Load loads and attaches everything that this kernel takes, and inventories the sockets that are open already. What it refuses is in
+// [Kernel.Missing]; it is an error only if the hook is needed. The caller closes the Kernel, which detaches everything.
+func Load(cfg Config) (*Kernel, error) {
+	if err := rlimit.RemoveMemlock(); err != nil { // kernels before 5.11 count maps against it
+		return nil, fmt.Errorf("lift the limit of locked memory: %w", err)
+	}
+	spec, err := newSpec(cfg)
+	if err != nil {
+		return nil, err
+	}
+	k := &Kernel{}
+	k.collection, err = ebpf.NewCollection(spec)
+	if err != nil {
+		if k.missing, err = dropRefused(spec, err); err != nil {
+			return nil, err
+		}
+		if k.collection, err = ebpf.NewCollection(spec); err != nil {
+			return nil, fmt.Errorf("load programs: %w", err)
+		}
+	}
+	if err := k.start(cfg); err != nil {
+		k.Close()
+		return nil, err
+	}
+	return k, nil
+}
+
+func newSpec(cfg Config) (*ebpf.CollectionSpec, error) {
+	spec, err := loadAmbit()
+	if err != nil {
+		return nil, fmt.Errorf("read the object: %w", err)
+	}
+	if cfg.EdgesPerCgroup > 0 {
+		if err := spec.Variables["edges_per_cgroup"].Set(cfg.EdgesPerCgroup); err != nil {
+			return nil, fmt.Errorf("set edges_per_cgroup: %w", err)
+		}
+	}
+	if err := spec.Variables["ephemeral_port"].Set(ephemeralPort()); err != nil {
+		return nil, fmt.Errorf("set ephemeral_port: %w", err)
+	}
+	return spec, nil
+}
+
+// ephemeralPort is the first port that the kernel chooses by itself for those who do not care.
+func ephemeralPort() uint16 {
+	var low, high uint16
+	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		return 32768
+	}
+	if _, err := fmt.Sscan(string(b), &low, &high); err != nil || low == 0 {
+		return 32768
+	}
+	return low
+}
+
+func (k *Kernel) start(cfg Config) error {
+	if err := k.open(); err != nil {
+		return err
+	}
+	if err := k.giveNumbers(); err != nil {
+		return err
+	}
+	for _, h := range hooks {
+		p := k.collection.Programs[h.program]
+		if p == nil || h.attach == nil {
+			continue
+		}
+		l, err := h.attach(p, cfg)
+		if err != nil && !h.needed {
+			k.missing = append(k.missing, HookStatus{h.name, h.purpose, h.needed, err})
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("attach %s: %w", h.name, err)
+		}
+		k.links = append(k.links, l)
+	}
+	if err := k.nameRunning(); err != nil {
+		return err
+	}
+	return k.inventory()
+}
+
+func (k *Kernel) open() (err error) {
+	if k.newEdges, err = ringbuf.NewReader(k.collection.Maps["new_edges"]); err != nil {
+		return fmt.Errorf("open ring of new edges: %w", err)
+	}
+	if k.answers, err = ringbuf.NewReader(k.collection.Maps["answers"]); err != nil {
+		return fmt.Errorf("open ring of answers: %w", err)
+	}
+	if k.edges, err = k.collection.Maps["edges"].Memory(); err != nil {
+		return fmt.Errorf("map edges: %w", err)
+	}
+	if k.origins, err = k.collection.Maps["origins"].Memory(); err != nil {
+		return fmt.Errorf("map origins: %w", err)
+	}
+	return nil
+}
+
+// Missing are the hooks that this kernel refused, with the reasons.
+func (k *Kernel) Missing() []HookStatus { return k.missing }
+
+// Close detaches and unloads everything. It is safe to call twice, and after a failed start.
+func (k *Kernel) Close() error {
+	var errs []error
+	k.close.Do(func() {
+		for _, l := range k.links {
+			errs = append(errs, l.Close())
+		}
+		for _, r := range []*ringbuf.Reader{k.newEdges, k.answers} {
+			if r != nil {
+				errs = append(errs, r.Close())
+			}
+		}
+		if k.collection != nil {
+			k.collection.Close()
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// readIter runs an iterator program once and gives what it wrote. A program that was refused gives nothing.
+func (k *Kernel) readIter(program string) ([]byte, error) {
+	p := k.collection.Programs[program]
+	if p == nil {
+		return nil, nil
+	}
+	it, err := link.AttachIter(link.IterOptions{Program: p})
+	if err != nil {
+		return nil, fmt.Errorf("attach %s: %w", program, err)
+	}
+	defer it.Close()
+	r, err := it.Open()
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", program, err)
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", program, err)
+	}
+	return b, nil
+}
+
+func (k *Kernel) inventory() error {
+	_, err := k.readIter("open_sockets")
+	return err
+}
+
+func text(b []int8) string {
+	var s strings.Builder
+	for _, c := range b {
+		if c == 0 {
+			break
+		}
+		s.WriteByte(byte(c))
+	}
+	return s.String()
+}

@@ -1,0 +1,164 @@
+/* TCP, by one hook: tp_btf/inet_sock_set_state. Work is done at five of a connection's transitions:
+ *   outbound  CLOSE    -> SYN_SENT     task context: executable, edge, opened, tag; failing connects count too
+ *   outbound  SYN_SENT -> CLOSE        failed and errno
+ *   any       other    -> CLOSE        closed and bytes
+ *   inbound   SYN_RECV -> ESTABLISHED  edge, opened, tag; its executable is the listener's
+ *   inbound   CLOSE    -> LISTEN       task context: who listens
+ * A key is looked up once per connection; the socket's tag keeps the edge's number, and the end adds to it without building a key.
+ * Not seen: connects that fail before SYN_SENT (no route, EPERM). Bytes of a connection count when it ends. */
+#pragma once
+
+/* A pointer minus a pointer is a number that every verifier accepts. */
+static __always_inline __u64 socket_number(struct sock *sk)
+{
+	return (__u64)sk - (__u64)&anchor;
+}
+
+static __always_inline bool tag(__u64 sk, __u32 edge)
+{
+	__u64 h = sk * 0x9E3779B97F4A7C15ULL, value = h << 32 | edge;
+	__u32 i = h >> 48;
+	struct tag *t = bpf_map_lookup_elem(&tags, &i);
+	if (!t)
+		return false;
+	if (!t->sk || t->sk == sk) {
+		t->value = value;
+		*(volatile __u64 *)&t->sk = sk;
+	} else if (bpf_map_update_elem(&tags_more, &sk, &value, BPF_ANY)) {
+		count(TAG_OVERFLOW);
+		return false;
+	}
+	return true;
+}
+
+static __always_inline bool tagged(__u64 sk)
+{
+	__u32 i = (sk * 0x9E3779B97F4A7C15ULL) >> 48;
+	struct tag *t = bpf_map_lookup_elem(&tags, &i);
+	return t && t->sk == sk || bpf_map_lookup_elem(&tags_more, &sk);
+}
+
+static __always_inline bool untag(__u64 sk, __u32 *edge)
+{
+	__u64 h = sk * 0x9E3779B97F4A7C15ULL;
+	__u32 i = h >> 48;
+	struct tag *t = bpf_map_lookup_elem(&tags, &i);
+	if (!t)
+		return false;
+	if (t->sk == sk) {
+		__u64 value = t->value;
+		*(volatile __u64 *)&t->sk = 0;
+		*edge = value;
+		return (__u32)(value >> 32) == (__u32)h;
+	}
+	__u64 *v = bpf_map_lookup_elem(&tags_more, &sk);
+	if (!v)
+		return false;
+	*edge = *v;
+	bpf_map_delete_elem(&tags_more, &sk);
+	return true;
+}
+
+static __always_inline __u64 cgroup_of(struct sock *sk)
+{
+	if (bpf_core_field_exists(sk->sk_cgrp_data.cgroup))
+		return sk->sk_cgrp_data.cgroup->kn->id;
+	struct sock___old *o = (void *)sk;
+	__u64 v = BPF_CORE_READ(o, sk_cgrp_data.val);
+	struct cgroup *cg = (void *)(v & ~3ULL);
+	return v & 1 ? 0 : BPF_CORE_READ(cg, kn, id); /* bit 0: a v1 class id stands there instead */
+}
+
+static __always_inline void tcp_key(struct edge_key *k, struct sock *sk, bool inbound, __u16 local)
+{
+	__builtin_memset(k, 0, sizeof *k);
+	k->cgroup = cgroup_of(sk);
+	if (!k->cgroup)
+		count(CGROUP_UNKNOWN);
+	k->protocol = IPPROTO_TCP;
+	k->flags = inbound ? EDGE_INBOUND : 0;
+	k->port = inbound ? local : bpf_ntohs(sk->__sk_common.skc_dport);
+	if (sk->__sk_common.skc_family == AF_INET6) {
+		__u32 *a = sk->__sk_common.skc_v6_daddr.in6_u.u6_addr32;
+		set_address6(k, a[0] | (__u64)a[1] << 32, a[2] | (__u64)a[3] << 32);
+	} else
+		set_address4(k, sk->__sk_common.skc_daddr);
+}
+
+static __always_inline void tcp_opened(struct sock *sk, struct edge_key *k, const struct process *p)
+{
+	struct edge *e = edge_of(k, p);
+	if (!e)
+		return;
+	__sync_fetch_and_add(&e->opened, 1);
+	e->last = tick;
+	tag(socket_number(sk), e->number);
+}
+
+static __always_inline void tcp_closed(struct sock *sk, int old)
+{
+	__u32 n;
+	struct edge *e;
+	struct tcp_sock *t = bpf_skc_to_tcp_sock(sk);
+	if (!t)
+		return;
+	if (untag(socket_number(sk), &n)) {
+		e = edge_by_number(n);
+		if (!e)
+			count(TAG_STALE);
+	} else {
+		if (old == TCP_SYN_RECV) /* never was a connection */
+			return;
+		/* Opened before us: executable unknown. An accepted socket has its listener's backlog; skc_num is 0 by now, inet_sport is not. */
+		struct edge_key k;
+		struct process nobody = {};
+		count(TAG_LOST);
+		tcp_key(&k, sk, sk->sk_max_ack_backlog, bpf_ntohs(t->inet_conn.icsk_inet.inet_sport));
+		e = edge_of(&k, &nobody);
+	}
+	if (!e)
+		return;
+	e->last = tick;
+	if (old == TCP_SYN_SENT) {
+		e->error = sk->sk_err ?: ECANCELED; /* none: the application gave up */
+		__sync_fetch_and_add(&e->failed, 1);
+		return;
+	}
+	__u64 sent = t->bytes_sent - t->bytes_retrans;                                     /* data only: bytes_acked counts SYN and FIN */
+	__u64 received = t->bytes_received - (sk->__sk_common.skc_flags >> SOCK_DONE & 1); /* less the peer's FIN */
+	if (sent)
+		__sync_fetch_and_add(&e->sent, sent);
+	if (received)
+		__sync_fetch_and_add(&e->received, received);
+	__sync_fetch_and_add(&e->closed, 1);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(tcp_state, struct sock *sk, int old, int new)
+{
+	struct edge_key k;
+	struct process p;
+	if (new != TCP_SYN_SENT && new != TCP_ESTABLISHED && new != TCP_CLOSE && new != TCP_LISTEN)
+		return 0;
+	if (sk->sk_protocol != IPPROTO_TCP) /* not the MPTCP socket on top; its subflows are TCP */
+		return 0;
+	if (new == TCP_CLOSE) {
+		if (old != TCP_CLOSE && old != TCP_LISTEN)
+			tcp_closed(sk, old);
+	} else if (new == TCP_SYN_SENT) {
+		current_process(&p);
+		tcp_key(&k, sk, false, 0);
+		k.executable = executable_number(&p);
+		tcp_opened(sk, &k, &p);
+	} else if (new == TCP_ESTABLISHED) {
+		if (old == TCP_SYN_SENT)
+			return 0;
+		__builtin_memset(&p, 0, sizeof p);
+		tcp_key(&k, sk, true, sk->__sk_common.skc_num);
+		tcp_opened(sk, &k, &p);
+	} else {
+		current_process(&p);
+		listen(cgroup_of(sk), sk->__sk_common.skc_num, IPPROTO_TCP, &p);
+	}
+	return 0;
+}

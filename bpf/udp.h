@@ -1,0 +1,305 @@
+/* UDP, which has no states: who speaks first to whom decides who reaches whom, for each socket and peer.
+ *   cgroup/connect4,6     task context: the peer of a connected socket. No edge yet: resolvers connect sockets only to learn a route
+ *   cgroup/sendmsg4,6     task context: the peer of a datagram, of sockets that are not connected
+ *   cgroup/post_bind4,6   task context: who listens
+ *   cgroup_skb both ways  bytes; the first datagram of a connected socket; inbound edges; DNS answers
+ * opened counts connected sockets that sent something, datagrams sent by other clients, and datagrams that servers received.
+ * Not seen: UDP behind IPv6 extension headers, later fragments, raw sockets. A server whose peers were talking to it before the agent started
+ * is told by its port: below the ephemeral range, toward a port within. */
+#pragma once
+
+static __always_inline bool same_peer(const struct edge_key *a, const struct edge_key *b)
+{
+	return a->port == b->port && a->address[0] == b->address[0] && a->address[1] == b->address[1];
+}
+
+/* inbound_key is the key of what remote, which holds the peer's address and port, does toward a local port. */
+static __always_inline void inbound_key(struct edge_key *k, const struct edge_key *remote, __u64 cgroup, __u16 local)
+{
+	*k = *remote;
+	k->cgroup = cgroup;
+	k->protocol = IPPROTO_UDP;
+	k->flags |= EDGE_INBOUND;
+	k->port = local;
+}
+
+static __always_inline bool looks_like_server(__u16 local, __u16 remote)
+{
+	return local && local < ephemeral_port && remote >= ephemeral_port;
+}
+
+static __always_inline void remote_of(struct edge_key *k, struct bpf_sock_addr *c, bool six)
+{
+	__builtin_memset(k, 0, sizeof *k);
+	k->port = bpf_ntohs(c->user_port);
+	if (six)
+		set_address6(k, c->user_ip6[0] | (__u64)c->user_ip6[1] << 32, c->user_ip6[2] | (__u64)c->user_ip6[3] << 32);
+	else
+		set_address4(k, c->user_ip4);
+}
+
+/* new_flow makes a client's flow toward remote, in task context. */
+static __always_inline void new_flow(struct flow *f, const struct edge_key *remote)
+{
+	f->number = NO_EDGE;
+	f->unused = 0;
+	current_process(&f->process);
+	f->key = *remote;
+	f->key.cgroup = bpf_get_current_cgroup_id();
+	f->key.executable = executable_number(&f->process);
+	f->key.protocol = IPPROTO_UDP;
+}
+
+static __always_inline void keep_flow(__u64 cookie, const struct flow *f)
+{
+	if (bpf_map_update_elem(&flows, &cookie, f, BPF_ANY))
+		count(UDP_FLOW_FULL);
+}
+
+static __always_inline int udp_connect(struct bpf_sock_addr *c, bool six)
+{
+	if (c->protocol != IPPROTO_UDP)
+		return 1;
+	struct edge_key remote;
+	struct flow f;
+	remote_of(&remote, c, six);
+	new_flow(&f, &remote);
+	keep_flow(bpf_get_socket_cookie(c), &f);
+	return 1;
+}
+
+static __always_inline int udp_sendmsg(struct bpf_sock_addr *c, bool six)
+{
+	struct edge_key remote, k;
+	struct edge *e;
+	struct flow f;
+	__u64 cookie = bpf_get_socket_cookie(c);
+	struct flow *known = bpf_map_lookup_elem(&flows, &cookie);
+	remote_of(&remote, c, six);
+	if (known && known->number != NO_EDGE && same_peer(&known->key, &remote)) { /* most often the same peer again */
+		e = edge_by_number(known->number);
+		if (e)
+			goto opened;
+	}
+	struct bpf_sock *sk = c->sk;
+	__u16 local = sk ? sk->src_port : 0;
+	if (local) {
+		inbound_key(&k, &remote, bpf_get_current_cgroup_id(), local);
+		if (known_edge(&k) || looks_like_server(local, remote.port)) /* an answer: its bytes count on the way out */
+			return 1;
+	}
+	new_flow(&f, &remote);
+	k = f.key; /* edge_of may change it */
+	e = edge_of(&k, &f.process);
+	if (!e)
+		return 1;
+	f.number = e->number;
+	keep_flow(cookie, &f);
+opened:
+	__sync_fetch_and_add(&e->opened, 1);
+	e->last = tick;
+	return 1;
+}
+
+static __always_inline int udp_bind(struct bpf_sock *sk)
+{
+	if (sk->protocol == IPPROTO_UDP) {
+		struct process p;
+		current_process(&p);
+		listen(bpf_get_current_cgroup_id(), sk->src_port, IPPROTO_UDP, &p);
+	}
+	return 1;
+}
+
+SEC("cgroup/connect4")
+int udp_connect4(struct bpf_sock_addr *c)
+{
+	return udp_connect(c, false);
+}
+
+SEC("cgroup/connect6")
+int udp_connect6(struct bpf_sock_addr *c)
+{
+	return udp_connect(c, true);
+}
+
+SEC("cgroup/sendmsg4")
+int udp_sendmsg4(struct bpf_sock_addr *c)
+{
+	return udp_sendmsg(c, false);
+}
+
+SEC("cgroup/sendmsg6")
+int udp_sendmsg6(struct bpf_sock_addr *c)
+{
+	return udp_sendmsg(c, true);
+}
+
+SEC("cgroup/post_bind4")
+int udp_bind4(struct bpf_sock *sk)
+{
+	return udp_bind(sk);
+}
+
+SEC("cgroup/post_bind6")
+int udp_bind6(struct bpf_sock *sk)
+{
+	return udp_bind(sk);
+}
+
+/* ---- packets */
+
+struct datagram {
+	struct edge_key remote; /* address, its flag, and port */
+	__u16 local_port;
+	__u16 unused;
+	__u32 payload; /* offset */
+	__u32 length;  /* of the payload */
+};
+
+/* parse_udp reads the headers. The packet begins at its network header here. */
+static __always_inline bool parse_udp(struct __sk_buff *skb, bool out, struct datagram *d)
+{
+	__u32 offset;
+	__u16 udp[4];
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		__u8 ip[20];
+		if (bpf_skb_load_bytes(skb, 9, ip, 1) || ip[0] != IPPROTO_UDP) /* nearly all packets end here */
+			return false;
+		if (bpf_skb_load_bytes(skb, 0, ip, sizeof ip))
+			return false;
+		if ((ip[6] & 0x1f) || ip[7]) /* a later fragment has no ports */
+			return false;
+		offset = (ip[0] & 15) * 4;
+		__be32 a;
+		__builtin_memcpy(&a, ip + (out ? 16 : 12), 4);
+		set_address4(&d->remote, a);
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		__u8 next;
+		if (bpf_skb_load_bytes(skb, 6, &next, 1) || next != IPPROTO_UDP)
+			return false;
+		offset = 40;
+		__u64 a[2];
+		if (bpf_skb_load_bytes(skb, out ? 24 : 8, a, sizeof a))
+			return false;
+		set_address6(&d->remote, a[0], a[1]);
+	} else
+		return false;
+	if (bpf_skb_load_bytes(skb, offset, udp, sizeof udp))
+		return false;
+	d->local_port = bpf_ntohs(udp[out ? 0 : 1]);
+	d->remote.port = bpf_ntohs(udp[out ? 1 : 0]);
+	d->payload = offset + 8;
+	d->length = bpf_ntohs(udp[2]) - 8;
+	return d->length <= 65527;
+}
+
+static __always_inline void emit_answer(struct __sk_buff *skb, const struct datagram *d, __u64 cgroup)
+{
+	struct answer *a = bpf_ringbuf_reserve(&answers, sizeof *a, 0);
+	if (!a) {
+		count(ANSWER_RING_FULL);
+		return;
+	}
+	a->cgroup = cgroup;
+	a->length = d->length;
+	a->unused = 0;
+	__u64 n = d->length;
+	if (n == 0)
+		goto discard;
+	barrier_var(n); /* two checks, or the compiler makes one of them that the verifier does not understand */
+	if (n > ANSWER_BYTES) {
+		count(ANSWER_CUT);
+		n = ANSWER_BYTES;
+	}
+	if (bpf_skb_load_bytes(skb, d->payload, a->payload, n))
+		goto discard;
+	bpf_ringbuf_submit(a, BPF_RB_NO_WAKEUP);
+	return;
+discard:
+	bpf_ringbuf_discard(a, BPF_RB_NO_WAKEUP);
+}
+
+/* datagram_edge finds the edge of a datagram, or makes it. answer says that it came from a peer that this socket had spoken to. */
+static __always_inline struct edge *datagram_edge(struct __sk_buff *skb, const struct datagram *d, __u64 cgroup, bool out, bool *answer)
+{
+	struct edge *e;
+	struct edge_key k;
+	struct process nobody = {};
+	__u64 cookie = bpf_get_socket_cookie(skb);
+	struct flow *f = bpf_map_lookup_elem(&flows, &cookie);
+	*answer = false;
+	if (f && same_peer(&f->key, &d->remote)) {
+		*answer = !out;
+		e = f->number == NO_EDGE ? 0 : edge_by_number(f->number);
+		if (e)
+			return e;
+		k = f->key; /* a connected socket's first datagram; or its edge was given away */
+		e = edge_of(&k, &f->process);
+		if (e) {
+			__sync_fetch_and_add(&e->opened, 1);
+			f->number = e->number;
+		}
+		return e;
+	}
+	inbound_key(&k, &d->remote, cgroup, d->local_port);
+	e = known_edge(&k);
+	if (e) {
+		if (!out)
+			__sync_fetch_and_add(&e->opened, 1);
+		return e;
+	}
+	if (!out && f) { /* an answer from one of several peers? */
+		struct edge_key asked = d->remote;
+		asked.cgroup = cgroup;
+		asked.protocol = IPPROTO_UDP;
+		asked.executable = f->key.executable;
+		e = known_edge(&asked);
+		if (e) {
+			*answer = true;
+			return e;
+		}
+	}
+	struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
+	bool connected = sk && sk->dst_port;
+	if ((connected || out) && !looks_like_server(d->local_port, d->remote.port)) { /* older than we are, or its flow was pushed out */
+		struct edge_key older = d->remote;
+		older.cgroup = cgroup;
+		older.protocol = IPPROTO_UDP;
+		*answer = !out;
+		return edge_of(&older, &nobody);
+	}
+	e = edge_of(&k, &nobody);
+	if (e && !out)
+		__sync_fetch_and_add(&e->opened, 1);
+	return e;
+}
+
+static __always_inline int udp_packet(struct __sk_buff *skb, bool out)
+{
+	bool answer;
+	struct datagram d = {};
+	if (!parse_udp(skb, out, &d))
+		return 1;
+	__u64 cgroup = bpf_skb_cgroup_id(skb);
+	struct edge *e = datagram_edge(skb, &d, cgroup, out, &answer);
+	if (e) {
+		__sync_fetch_and_add(out ? &e->sent : &e->received, d.length);
+		e->last = tick;
+	}
+	if (answer && d.remote.port == 53) /* asked for: what nobody asked cannot name anything */
+		emit_answer(skb, &d, cgroup);
+	return 1;
+}
+
+SEC("cgroup_skb/ingress")
+int udp_ingress(struct __sk_buff *skb)
+{
+	return udp_packet(skb, false);
+}
+
+SEC("cgroup_skb/egress")
+int udp_egress(struct __sk_buff *skb)
+{
+	return udp_packet(skb, true);
+}
