@@ -1,6 +1,7 @@
-/* Inventory: sockets that exist at the start, of all network namespaces, by the files of all tasks.
- * Hook: iter/task_file, read once after the others are attached; what they tagged meanwhile is left alone.
- * Not seen: sockets without a file (accepted by nobody yet, or closed and lingering); their end counts as TAG_LOST. */
+/* Inventory: open sockets of all network namespaces, by the files of all tasks.
+ * Hook: iter/task_file, read after the others are attached, and again now and then. A TCP socket without tag is older than we are and gets one; for
+ * every one the number of its edge is written, so that a reader can correct what skipped programs left open.
+ * Not seen: sockets without a file (accepted by nobody yet, or closed and lingering); the end of an untagged one counts as TAG_LOST. */
 #pragma once
 
 /* The address of anchor as a number, to match socket_number() for a pointer that was read and is a number already. */
@@ -53,9 +54,12 @@ int open_sockets(struct bpf_iter__task_file *c)
 	}
 	if (state == TCP_CLOSE || state == TCP_SYN_RECV)
 		return 0;
-	__u64 number = (__u64)sk - anchor_address();
-	if (tagged(number))
+	__u64 at = (__u64)sk - anchor_address();
+	__u32 n;
+	if (tag_of(at, &n)) {
+		bpf_seq_write(c->meta->seq, &n, sizeof n);
 		return 0;
+	}
 	struct edge_key k = {.cgroup = cgroup, .protocol = IPPROTO_TCP};
 	if (BPF_CORE_READ(sk, sk_max_ack_backlog)) { /* inherited from the listener */
 		k.flags = EDGE_INBOUND;
@@ -71,9 +75,13 @@ int open_sockets(struct bpf_iter__task_file *c)
 	} else
 		set_address4(&k, BPF_CORE_READ(sk, __sk_common.skc_daddr));
 	struct edge *e = edge_of(&k, &p);
-	if (!e || !tag(number, e->number))
+	if (!e)
+		return 0;
+	n = e->number;
+	if (!tag(at, n))
 		return 0;
 	__sync_fetch_and_add(&e->inherited, 1);
 	e->last = tick;
+	bpf_seq_write(c->meta->seq, &n, sizeof n);
 	return 0;
 }

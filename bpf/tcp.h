@@ -31,11 +31,19 @@ static __always_inline bool tag(__u64 sk, __u32 edge)
 	return true;
 }
 
-static __always_inline bool tagged(__u64 sk)
+static __always_inline bool tag_of(__u64 sk, __u32 *edge)
 {
-	__u32 i = (sk * 0x9E3779B97F4A7C15ULL) >> 48;
+	__u64 h = sk * 0x9E3779B97F4A7C15ULL;
+	__u32 i = h >> 48;
 	struct tag *t = bpf_map_lookup_elem(&tags, &i);
-	return t && t->sk == sk || bpf_map_lookup_elem(&tags_more, &sk);
+	if (t && t->sk == sk) {
+		*edge = t->value;
+		return true;
+	}
+	__u64 *v = bpf_map_lookup_elem(&tags_more, &sk);
+	if (v)
+		*edge = *v;
+	return v != 0;
 }
 
 static __always_inline bool untag(__u64 sk, __u32 *edge)
