@@ -1,0 +1,88 @@
+package report
+
+import (
+	"context"
+
+	"github.com/ambit-nhi/ambit/collector/store"
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// Identity is what is known of an identity.
+type Identity = store.Identity
+
+// Reach is one resource of an identity.
+type Reach = store.Reach
+
+// List is one page of something.
+type List[T any] struct {
+	Items    []T      `json:"items"`              // never nil
+	Next     string   `json:"next,omitempty"`     // cursor of the next page
+	Total    uint64   `json:"total,omitempty"`    // of a report: how many there are, where Items holds only the first
+	Coverage *Summary `json:"coverage,omitempty"` // of a report
+}
+
+// Reporter answers questions from the store. It is safe for concurrent use.
+type Reporter struct {
+	store *store.Store
+	state func(event.Identity) string
+}
+
+// New makes a Reporter. state gives an identity's state of learning, or ""; it is called from any goroutine, and may be nil.
+func New(s *store.Store, state func(event.Identity) string) *Reporter {
+	if state == nil {
+		state = func(event.Identity) string { return "" }
+	}
+	return &Reporter{s, state}
+}
+
+// Identities gives a page of the identities in a state of learning, or in any where state is empty.
+func (r *Reporter) Identities(ctx context.Context, f store.IdentityFilter, state string) (*List[Identity], error) {
+	if state != "" {
+		f.Keep = func(id event.Identity) bool { return r.state(id) == state }
+	}
+	items, next, err := r.store.Identities(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	for i := range items {
+		items[i].State = r.state(items[i].Identity)
+	}
+	return &List[Identity]{Items: items, Next: next}, nil
+}
+
+// Identity gives one identity, or [store.ErrNotFound].
+func (r *Reporter) Identity(ctx context.Context, id event.Identity) (*Identity, error) {
+	out, err := r.store.Identity(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	out.State = r.state(id)
+	return &out, nil
+}
+
+// Reach gives a page of an identity's reach.
+func (r *Reporter) Reach(ctx context.Context, id event.Identity, f store.ReachFilter) (*List[Reach], error) {
+	items, next, err := r.store.Reach(ctx, id, f)
+	if err != nil {
+		return nil, err
+	}
+	return &List[Reach]{Items: items, Next: next}, nil
+}
+
+// Findings gives a page of findings, newest first.
+func (r *Reporter) Findings(ctx context.Context, f store.FindingFilter) (*List[event.Finding], error) {
+	items, next, err := r.store.Findings(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	return &List[event.Finding]{Items: items, Next: next}, nil
+}
+
+// Finding gives one finding, or [store.ErrNotFound].
+func (r *Reporter) Finding(ctx context.Context, id string) (*event.Finding, error) {
+	out, err := r.store.Finding(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return &out, nil
+}

@@ -1,0 +1,87 @@
+package report
+
+import (
+	"context"
+	"time"
+
+	"github.com/ambit-nhi/ambit/collector/store"
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// Classes of identities that are not used.
+const (
+	NeverUsed = "never-used" // known, but it never made or got a connection, nor tried to
+	Dormant   = "dormant"    // used once, and never seen to be used again
+)
+
+// Unused is an identity that nobody seems to use. Times are UTC; a zero time is never.
+type Unused struct {
+	Identity     event.Identity `json:"identity"`
+	Kind         string         `json:"kind"`  // see [store.Kind]
+	Class        string         `json:"class"` // never-used, dormant
+	State        string         `json:"state,omitempty"`
+	Evidence     event.Evidence `json:"evidence,omitempty"` // the strongest ever
+	Namespace    string         `json:"namespace,omitempty"`
+	Unit         string         `json:"unit,omitempty"`
+	Nodes        []string       `json:"nodes"` // at most 8
+	FirstSeen    time.Time      `json:"first_seen"`
+	LastSeen     time.Time      `json:"last_seen"`             // running
+	LastUsed     time.Time      `json:"last_used,omitzero"`    // in any direction; an attempt that failed is use
+	LastSuccess  time.Time      `json:"last_success,omitzero"` // but it is no success
+	LastResource event.Resource `json:"last_resource,omitzero"`
+	DaysUnused   int            `json:"days_unused"` // whole days since it was used, or since it was first seen
+	Watched      float64        `json:"watched"`     // percent of the window in which its nodes were watched, on average
+}
+
+// maxUnused bounds the report; Total says how many there are.
+const maxUnused = 10_000
+
+// Unused reports the identities that were known before the window that ends now and were not used in it: never used ones first, then by
+// last use. An identity younger than the window is never among them.
+func (r *Reporter) Unused(ctx context.Context, now time.Time, window time.Duration) (*List[Unused], error) {
+	now = now.UTC()
+	found, total, err := r.store.Unused(ctx, now.Add(-window), maxUnused)
+	if err != nil {
+		return nil, err
+	}
+	nodes, summary, err := r.coverage(ctx, now, window)
+	if err != nil {
+		return nil, err
+	}
+	watched := make(map[string]*NodeCoverage, len(nodes))
+	for i := range nodes {
+		watched[nodes[i].Node] = &nodes[i]
+	}
+	out := &List[Unused]{Items: make([]Unused, 0, len(found)), Total: total, Coverage: summary}
+	for i := range found {
+		u := unused(&found[i], now)
+		u.State = r.state(u.Identity)
+		u.Watched = watchedNodes(watched, u.Nodes, window)
+		out.Items = append(out.Items, u)
+	}
+	return out, nil
+}
+
+func unused(s *store.Unused, now time.Time) Unused {
+	u := Unused{
+		Identity: s.Identity, Kind: store.Kind(s.Identity), Class: Dormant, Evidence: s.Evidence, Namespace: s.Namespace, Unit: s.Unit, Nodes: s.Nodes,
+		FirstSeen: s.FirstSeen, LastSeen: s.LastSeen, LastUsed: s.LastUsed, LastSuccess: s.LastSuccess, LastResource: s.LastResource,
+	}
+	since := s.LastUsed
+	if since.IsZero() {
+		u.Class, since = NeverUsed, s.FirstSeen
+	}
+	u.DaysUnused = int(now.Sub(since) / day)
+	return u
+}
+
+// watchedNodes is the share of the window in which some nodes were watched; a node that is not known was not.
+func watchedNodes(known map[string]*NodeCoverage, names []string, window time.Duration) float64 {
+	nodes := make([]NodeCoverage, len(names))
+	for i, name := range names {
+		if n := known[name]; n != nil {
+			nodes[i].watched = n.watched
+		}
+	}
+	return share(nodes, window)
+}

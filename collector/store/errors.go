@@ -1,0 +1,80 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+)
+
+// Errors that callers tell apart.
+var (
+	ErrNotFound    = errors.New("not found")
+	ErrCursor      = errors.New("cursor is not one that was given out")
+	ErrUnreachable = errors.New("not reachable") // worth trying again
+)
+
+// place is what to call the database in an error, and what to tell its owner.
+type place struct {
+	name     string
+	database string
+	user     string
+	remedy   string // when nobody answers
+}
+
+func placeOf(c *Config) place {
+	p := place{name: "clickhouse at " + strings.Join(c.Addresses, ", "), database: c.Database, user: c.Username,
+		remedy: "check clickhouse.addresses and that the server runs"}
+	if c.Socket != "" {
+		p.name = "clickhouse engine at " + c.Socket
+		p.remedy = "check that ambit clickhouse runs"
+	}
+	return p
+}
+
+// Codes of ClickHouse (src/Common/ErrorCodes.cpp).
+const (
+	codeUnknownDatabase      = 81
+	codeUnknownTable         = 60
+	codeUnknownUser          = 192
+	codeWrongPassword        = 193
+	codeRequiredPassword     = 194
+	codeAccessDenied         = 497
+	codeAuthenticationFailed = 516
+)
+
+// explain makes one line of an error, with what can be done about it where that is known.
+func (s *Store) explain(doing string, err error) error {
+	var exception *clickhouse.Exception
+	if errors.As(err, &exception) {
+		text := firstLine(exception.Message)
+		switch exception.Code {
+		case codeUnknownDatabase:
+			return fmt.Errorf("%s: %s has no database %s: create it with CREATE DATABASE %s", doing, s.where.name, s.where.database, s.where.database)
+		case codeUnknownUser, codeWrongPassword, codeRequiredPassword, codeAuthenticationFailed:
+			return fmt.Errorf("%s: %s refuses user %s: check clickhouse.username and clickhouse.password_file", doing, s.where.name, s.where.user)
+		case codeAccessDenied:
+			return fmt.Errorf("%s: user %s may not do this on %s: %s", doing, s.where.user, s.where.name, text)
+		case codeUnknownTable:
+			return fmt.Errorf("%s: %s lacks a table of Ambit: start ambit up or ambit collector once, which makes them: %s", doing, s.where.name, text)
+		}
+		return fmt.Errorf("%s: clickhouse code %d: %s", doing, exception.Code, text)
+	}
+	var network *net.OpError
+	if errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		cause := err
+		if network != nil {
+			cause = network.Err
+		}
+		return fmt.Errorf("%s: %s is %w: %w: %s", doing, s.where.name, ErrUnreachable, cause, s.where.remedy)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	return line
+}

@@ -1,0 +1,159 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/ambit-nhi/ambit/event"
+)
+
+type findingRow struct {
+	ID          string    `ch:"id"`
+	Rule        string    `ch:"rule"`
+	Title       string    `ch:"title"`
+	Severity    string    `ch:"severity"`
+	Score       float64   `ch:"score"`
+	Confidence  float64   `ch:"confidence"`
+	Resource    string    `ch:"resource"`
+	Node        string    `ch:"node"`
+	FirstTime   time.Time `ch:"first_time"`
+	LastTime    time.Time `ch:"last_time"`
+	Count       uint64    `ch:"count"`
+	Explanation []string  `ch:"explanation"`
+	Baseline    []string  `ch:"baseline"`
+	OWASP       []string  `ch:"owasp"`
+	Attack      []string  `ch:"attack"`
+	Status      string    `ch:"status"`
+	Coverage    string    `ch:"coverage"`
+	workloadRow
+}
+
+func findingRowOf(f *event.Finding) findingRow {
+	r := findingRow{
+		ID: f.ID, Rule: f.Rule, Title: f.Title, Severity: string(f.Severity), Score: f.Score, Confidence: f.Confidence,
+		Resource: f.Resource.String(), Node: f.Node, FirstTime: f.FirstTime, LastTime: f.LastTime, Count: f.Count,
+		Explanation: f.Explanation, Baseline: f.Baseline, OWASP: f.OWASP, Attack: f.Attack, Status: string(f.Status), Coverage: f.Coverage,
+		workloadRow: workloadRowOf(&f.Workload),
+	}
+	r.Identity = f.Identity.String()
+	return r
+}
+
+func (r *findingRow) finding() (event.Finding, error) {
+	w, err := r.workload()
+	if err != nil {
+		return event.Finding{}, err
+	}
+	var resource event.Resource
+	if err := resource.UnmarshalText([]byte(r.Resource)); err != nil {
+		return event.Finding{}, err
+	}
+	return event.Finding{
+		ID: r.ID, Rule: r.Rule, Title: r.Title, Severity: event.Severity(r.Severity), Score: r.Score, Confidence: r.Confidence,
+		Identity: w.Identity, Resource: resource, Workload: w, Node: r.Node, FirstTime: r.FirstTime.UTC(), LastTime: r.LastTime.UTC(), Count: r.Count,
+		Explanation: r.Explanation, Baseline: r.Baseline, OWASP: r.OWASP, Attack: r.Attack, Status: event.Status(r.Status), Coverage: r.Coverage,
+	}, nil
+}
+
+// InsertFindings stores findings; one that is told again replaces itself. A status that [Store.SetFindingStatus] set stays.
+func (s *Store) InsertFindings(ctx context.Context, findings []event.Finding) error {
+	rows := make([]findingRow, len(findings))
+	for i := range findings {
+		f := &findings[i]
+		if f.ID == "" || f.Identity.IsZero() || f.LastTime.Before(f.FirstTime) || f.FirstTime.Before(earliestTime) {
+			return fmt.Errorf("insert findings: row %d: id, identity or times are missing", i)
+		}
+		rows[i] = findingRowOf(f)
+	}
+	return insert(ctx, s, "findings", repeatable(), rows)
+}
+
+// FindingFilter chooses findings, which come newest first.
+type FindingFilter struct {
+	ID       string
+	Status   event.Status
+	Severity event.Severity
+	Rule     string
+	Identity event.Identity
+	Since    time.Time // last_time is not earlier
+	Limit    int       // 0 is 100, at most 1000
+	Cursor   string    // where the page before ended
+}
+
+// Findings gives a page of findings, and the cursor of the next page or "".
+func (s *Store) Findings(ctx context.Context, f FindingFilter) ([]event.Finding, string, error) {
+	before, err := parseCursor(f.Cursor, 2)
+	if err != nil {
+		return nil, "", fmt.Errorf("read findings: %w", err)
+	}
+	var micros int64
+	if before[0] != "" {
+		if micros, err = strconv.ParseInt(before[0], 10, 64); err != nil {
+			return nil, "", fmt.Errorf("read findings: %w", ErrCursor)
+		}
+	}
+	since := int64(0)
+	if f.Since.After(never) {
+		since = f.Since.UnixMicro()
+	}
+	limit := bound(f.Limit, 100, 1000)
+	var rows []findingRow
+	err = each(ctx, s, "read findings", findingsSQL, named("id", f.ID, "status", string(f.Status), "severity", string(f.Severity), "rule", f.Rule,
+		"identity", f.Identity.String(), "since", since, "before", micros, "before_id", before[1], "limit", uint32(limit+1)),
+		func(r *findingRow) error {
+			rows = append(rows, *r)
+			return nil
+		})
+	if err != nil {
+		return nil, "", err
+	}
+	rows, next := page(rows, limit, func(r *findingRow) string { return cursor(strconv.FormatInt(r.LastTime.UnixMicro(), 10), r.ID) })
+	out := make([]event.Finding, 0, len(rows))
+	for i := range rows {
+		x, err := rows[i].finding()
+		if err != nil {
+			s.corrupt["findings"].Add(1)
+			continue
+		}
+		out = append(out, x)
+	}
+	return out, next, nil
+}
+
+// Finding gives one finding, or [ErrNotFound].
+func (s *Store) Finding(ctx context.Context, id string) (event.Finding, error) {
+	if id == "" {
+		return event.Finding{}, fmt.Errorf("read finding: %w", ErrNotFound)
+	}
+	found, _, err := s.Findings(ctx, FindingFilter{ID: id, Limit: 1})
+	if err != nil {
+		return event.Finding{}, err
+	}
+	if len(found) == 0 {
+		return event.Finding{}, fmt.Errorf("read finding %s: %w", id, ErrNotFound)
+	}
+	return found[0], nil
+}
+
+type statusRow struct {
+	ID      string    `ch:"id"`
+	Status  string    `ch:"status"`
+	SetTime time.Time `ch:"set_time"`
+}
+
+// SetFindingStatus keeps what a person decided at a time about a finding, and gives the finding as it is then, or [ErrNotFound]. The latest
+// decision holds, whatever the detector tells later.
+func (s *Store) SetFindingStatus(ctx context.Context, id string, status event.Status, at time.Time) (event.Finding, error) {
+	if !status.Valid() {
+		return event.Finding{}, fmt.Errorf("set status of finding %s: %q is not new, acknowledged, suppressed or resolved", id, status)
+	}
+	if _, err := s.Finding(ctx, id); err != nil {
+		return event.Finding{}, err
+	}
+	if err := insert(ctx, s, "finding_status", repeatable(), []statusRow{{id, string(status), at}}); err != nil {
+		return event.Finding{}, err
+	}
+	return s.Finding(ctx, id)
+}

@@ -1,0 +1,153 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// maxBlockRows holds an insert well below what the server would split into several blocks (max_insert_block_size, about a million).
+const maxBlockRows = 200_000
+
+// InsertObservations stores rows. A call that is repeated with the same token and the same rows in the same order counts nothing twice, in
+// no view, whether the earlier call failed, was cut short or went well; other rows under a known token are ignored. When it returns nil
+// everything is on disk. One call is one insert for each day of batch time.
+func (s *Store) InsertObservations(ctx context.Context, token string, rows []ObservationRow) error {
+	if token == "" {
+		return fmt.Errorf("insert observations: no token")
+	}
+	for i := range rows {
+		if err := rows[i].check(); err != nil {
+			return fmt.Errorf("insert observations: row %d: %w", i, err)
+		}
+	}
+	for _, b := range blocks(rows) {
+		settings := clickhouse.Settings{
+			"insert_deduplicate":                                 1,
+			"insert_deduplication_token":                         token + "/" + b.name,
+			"deduplicate_blocks_in_dependent_materialized_views": 1,
+		}
+		if err := insert(ctx, s, "observations", settings, b.rows); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type block struct {
+	name string // differs within one call
+	rows []ObservationRow
+}
+
+// blocks splits rows by day, since a block never spans two partitions, and keeps their order.
+func blocks(rows []ObservationRow) []block {
+	byDay := map[string][]ObservationRow{}
+	var days []string
+	if n := len(rows); n > 0 && sameDay(rows) {
+		days, byDay[dayOf(rows[0].BatchTime)] = []string{dayOf(rows[0].BatchTime)}, rows
+	} else {
+		for i := range rows {
+			d := dayOf(rows[i].BatchTime)
+			if _, known := byDay[d]; !known {
+				days = append(days, d)
+			}
+			byDay[d] = append(byDay[d], rows[i])
+		}
+	}
+	var out []block
+	for _, d := range days {
+		n := 0
+		for part := range slices.Chunk(byDay[d], maxBlockRows) {
+			out = append(out, block{fmt.Sprintf("%s/%d", d, n), part})
+			n++
+		}
+	}
+	return out
+}
+
+func dayOf(t time.Time) string { return t.UTC().Format("20060102") }
+
+// sameDay is the common case, in which nothing needs copying.
+func sameDay(rows []ObservationRow) bool {
+	first := rows[0].BatchTime.UTC().Truncate(day)
+	for i := range rows {
+		if !rows[i].BatchTime.UTC().Truncate(day).Equal(first) {
+			return false
+		}
+	}
+	return true
+}
+
+// Sighting says that a workload was running.
+type Sighting struct {
+	Workload event.Workload
+	Node     string
+	Time     time.Time
+}
+
+type sightingRow struct {
+	Time time.Time `ch:"time"`
+	Node string    `ch:"node"`
+	workloadRow
+}
+
+// InsertSightings notes that workloads were running, so that identities that never connect are known. Repeating it changes nothing.
+func (s *Store) InsertSightings(ctx context.Context, sightings []Sighting) error {
+	rows := make([]sightingRow, len(sightings))
+	for i := range sightings {
+		x := &sightings[i]
+		if x.Workload.Identity.IsZero() {
+			return fmt.Errorf("insert sightings: row %d: identity is missing", i)
+		}
+		rows[i] = sightingRow{x.Time, x.Node, workloadRowOf(&x.Workload)}
+	}
+	return insert(ctx, s, "sightings", repeatable(), rows)
+}
+
+// repeatable is for rows that may be stored twice: the server must not mistake equal blocks for repeated ones.
+func repeatable() clickhouse.Settings {
+	return clickhouse.Settings{"insert_deduplicate": 0, "max_partitions_per_insert_block": 0}
+}
+
+// insert sends rows as one block, matched by column name.
+func insert[T any](ctx context.Context, s *Store, table string, settings clickhouse.Settings, rows []T) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	what := "insert " + table
+	query := "INSERT INTO " + table + " (" + strings.Join(columns(reflect.TypeFor[T]()), ", ") + ")"
+	batch, err := s.conn.PrepareBatch(clickhouse.Context(ctx, clickhouse.WithSettings(settings)), query)
+	if err != nil {
+		return s.explain(what, err)
+	}
+	defer batch.Close()
+	for i := range rows {
+		if err := batch.AppendStruct(&rows[i]); err != nil {
+			return s.explain(fmt.Sprintf("%s: row %d", what, i), err)
+		}
+	}
+	if err := batch.Send(); err != nil {
+		return s.explain(what, err)
+	}
+	return nil
+}
+
+// columns lists the ch tags of a row, those of embedded parts among them.
+func columns(t reflect.Type) []string {
+	var out []string
+	for f := range t.Fields() {
+		if f.Anonymous {
+			out = append(out, columns(f.Type)...)
+		} else {
+			out = append(out, f.Tag.Get("ch"))
+		}
+	}
+	return out
+}

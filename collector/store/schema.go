@@ -1,0 +1,170 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"path"
+	"strconv"
+	"strings"
+	"text/template"
+	"time"
+)
+
+//go:embed schema/*.sql
+var schemaFiles embed.FS
+
+type migration struct {
+	version  uint32
+	name     string // of the file
+	checksum string // of the file as it is, so that it does not depend on where it is applied
+	sql      string
+}
+
+// migrations reads numbered files, which must be 0001, 0002 and so on without a hole.
+func migrations(files fs.FS) ([]migration, error) {
+	names, err := fs.Glob(files, "schema/*.sql") // sorted
+	if err != nil {
+		return nil, fmt.Errorf("list migrations: %w", err)
+	}
+	var out []migration
+	for _, name := range names {
+		data, err := fs.ReadFile(files, name)
+		if err != nil {
+			return nil, fmt.Errorf("read migration: %w", err)
+		}
+		name = path.Base(name)
+		number, _, _ := strings.Cut(name, "_")
+		version, err := strconv.ParseUint(number, 10, 32)
+		if err != nil || version != uint64(len(out)+1) {
+			return nil, fmt.Errorf("read migration %s: want number %04d", name, len(out)+1)
+		}
+		sum := sha256.Sum256(data)
+		out = append(out, migration{uint32(version), name, hex.EncodeToString(sum[:]), string(data)})
+	}
+	return out, nil
+}
+
+// layout renders what differs between one server and a cluster. Today there is one server.
+type layout struct{}
+
+// OnCluster goes behind the name of a table.
+func (layout) OnCluster() string { return "" }
+
+// Engine names an engine of the MergeTree family.
+func (layout) Engine(name string, arguments ...string) string {
+	return name + "(" + strings.Join(arguments, ", ") + ")"
+}
+
+// statements renders a migration and splits it: a line that ends with a semicolon ends a statement.
+func (m *migration) statements(l layout) ([]string, error) {
+	t, err := template.New(m.name).Parse(m.sql)
+	if err != nil {
+		return nil, fmt.Errorf("parse migration: %w", err)
+	}
+	var b strings.Builder
+	if err := t.Execute(&b, l); err != nil {
+		return nil, fmt.Errorf("render migration: %w", err)
+	}
+	var out []string
+	for s := range strings.SplitSeq(b.String(), ";\n") {
+		if s = strings.TrimSpace(s); s != "" {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+const createMigrations = `CREATE TABLE IF NOT EXISTS schema_migrations
+(version UInt32, name String, checksum String, applied_time DateTime('UTC') DEFAULT now())
+ENGINE = MergeTree ORDER BY version`
+
+// Migrate brings the tables to the state that this binary knows. Collectors may start at once: every statement is harmless when run twice. It
+// refuses a database that a newer Ambit has changed, and one whose migrations were made from other files than this binary's.
+func (s *Store) Migrate(ctx context.Context) error {
+	known, err := migrations(schemaFiles)
+	if err != nil {
+		return err
+	}
+	if err := s.migrate(ctx, known); err != nil {
+		return err
+	}
+	return s.retain(ctx)
+}
+
+func (s *Store) migrate(ctx context.Context, known []migration) error {
+	if err := s.conn.Exec(ctx, createMigrations); err != nil {
+		return s.explain("create schema_migrations", err)
+	}
+	applied, err := s.applied(ctx)
+	if err != nil {
+		return err
+	}
+	newest := uint32(len(known))
+	for version, a := range applied {
+		if version > newest {
+			return fmt.Errorf("migrate: database %s has schema %d, made by a newer ambit; this one knows %d: start the newer one", s.where.database, version, newest)
+		}
+		if k := known[version-1]; a.Checksum != k.checksum {
+			return fmt.Errorf("migrate: %s was changed after it was applied to database %s: a released migration never changes; start the ambit that made the database, or add a new migration",
+				a.Name, s.where.database)
+		}
+	}
+	for _, m := range known {
+		if _, done := applied[m.version]; done {
+			continue
+		}
+		statements, err := m.statements(layout{})
+		if err != nil {
+			return err
+		}
+		for _, sql := range statements {
+			if err := s.conn.Exec(ctx, sql); err != nil {
+				return s.explain("apply migration "+m.name, err)
+			}
+		}
+		err = s.conn.Exec(ctx, "INSERT INTO schema_migrations (version, name, checksum) SELECT {version:UInt32}, {name:String}, {checksum:String}",
+			named("version", m.version, "name", m.name, "checksum", m.checksum)...)
+		if err != nil {
+			return s.explain("record migration "+m.name, err)
+		}
+	}
+	return nil
+}
+
+type appliedMigration struct {
+	Version  uint32 `ch:"version"`
+	Name     string `ch:"name"`
+	Checksum string `ch:"checksum"`
+}
+
+// applied may meet the same migration twice, from two starts at once.
+func (s *Store) applied(ctx context.Context) (map[uint32]appliedMigration, error) {
+	out := map[uint32]appliedMigration{}
+	err := each(ctx, s, "read schema_migrations", "SELECT DISTINCT version, name, checksum FROM schema_migrations WHERE version > 0", nil,
+		func(a *appliedMigration) error {
+			out[a.Version] = *a
+			return nil
+		})
+	return out, err
+}
+
+// retain sets the TTL of observations where the configuration differs from the table.
+func (s *Store) retain(ctx context.Context) error {
+	days := strconv.Itoa(int(s.retention / (24 * time.Hour)))
+	var engine string
+	err := s.conn.QueryRow(ctx, "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = 'observations'").Scan(&engine)
+	if err != nil {
+		return s.explain("read retention", err)
+	}
+	if strings.Contains(engine, "toIntervalDay("+days+")") {
+		return nil
+	}
+	if err := s.conn.Exec(ctx, "ALTER TABLE observations MODIFY TTL toDateTime(batch_time) + INTERVAL "+days+" DAY"); err != nil {
+		return s.explain("set retention", err)
+	}
+	return nil
+}
