@@ -1,0 +1,52 @@
+package detector
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Config bounds a detector.
+type Config struct {
+	Learn             time.Duration // observed time after which an identity is stable
+	MaxIdentities     int           // identities known; those beyond are refused and counted
+	MaxResources      int           // resources known per identity
+	MaxEdges          int           // pairs of identity and resource known
+	MaxNodes          int           // nodes known
+	FindingsPerMinute int           // per identity and minute of event time; those beyond are folded into one
+}
+
+// Default is what suits a cluster of 10,000 nodes. An edge takes about 70 bytes and each resource about 200, so that full tables hold about 3 GB.
+func Default() Config {
+	return Config{
+		Learn:             24 * time.Hour,
+		MaxIdentities:     200_000,
+		MaxResources:      10_000,
+		MaxEdges:          10_000_000,
+		MaxNodes:          20_000,
+		FindingsPerMinute: 20,
+	}
+}
+
+// Validate says all that is wrong.
+func (c Config) Validate() error {
+	var faults []error
+	if c.Learn < time.Millisecond {
+		faults = append(faults, fmt.Errorf("learn is %s; it must be at least 1ms; 24h is usual", c.Learn))
+	}
+	for _, bound := range []struct {
+		name  string
+		value int
+	}{
+		{"max identities", c.MaxIdentities},
+		{"max resources", c.MaxResources},
+		{"max edges", c.MaxEdges},
+		{"max nodes", c.MaxNodes},
+		{"findings per minute", c.FindingsPerMinute},
+	} {
+		if bound.value < 1 || bound.value > 1<<30 {
+			faults = append(faults, fmt.Errorf("%s is %d; it must be between 1 and %d", bound.name, bound.value, 1<<30))
+		}
+	}
+	return errors.Join(faults...)
+}

@@ -1,0 +1,89 @@
+package detector
+
+import (
+	"math"
+	"time"
+
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// The state is rebuilt from what the store keeps, in this order: nodes, identities, reach, findings. Then the detector goes on as if it had
+// never stopped. A batch whose findings were stored and whose observations were not comes again: it counts once.
+//
+// Whether an edge was learned is not stored but found again. Where an identity became stable by the watching of several nodes and one of them
+// told of it late, an edge of these moments may come out otherwise.
+
+// RestoreNode gives the watched time of a node. The spans may be in any order and overlap.
+func (d *Detector) RestoreNode(node string, spans []Span) {
+	for _, s := range spans {
+		d.Cover(node, s.Boot, s.From, s.Until)
+	}
+}
+
+// RestoreIdentity gives when an identity was first seen on a node.
+func (d *Detector) RestoreIdentity(id event.Identity, node string, first time.Time) {
+	if who, ok := d.identity(id); ok {
+		d.see(who, node, first.UnixMicro())
+	}
+}
+
+// RestoreReach gives an outbound edge of an identity: when it was first and last used, and its connections in all.
+func (d *Detector) RestoreReach(id event.Identity, r event.Resource, first, last time.Time, connections uint64) {
+	who, ok := d.identity(id)
+	if !ok {
+		return
+	}
+	if what, known := d.resIndex[r]; known {
+		if e := d.edges.find(edgeKey{who, what}); e != nil {
+			e.use(first.UnixMicro(), last.UnixMicro(), connections)
+			return
+		}
+	}
+	state := edgeLearned
+	if d.watched(&d.identities[who], first.UnixMicro()).total >= d.config.Learn {
+		if connections == 0 {
+			return // as in Observe: not reached yet
+		}
+		state = edgeFolded // unless a finding says otherwise
+	}
+	if _, e := d.add(who, r, first.UnixMicro(), last.UnixMicro()); e != nil {
+		e.connections, e.state = connections, state
+	}
+}
+
+// RestoreFinding gives a finding that was told: it is not told again, only kept up to date.
+func (d *Detector) RestoreFinding(f *event.Finding) {
+	who, ok := d.identity(f.Identity)
+	if !ok {
+		return
+	}
+	switch f.Rule {
+	case ruleNewReach:
+		d.restoreNewReach(who, f)
+	case ruleNewReachBurst:
+		held, _ := d.findings.hold(edgeKey{who, wholeIdentity}, *f)
+		held.recount = true
+	}
+}
+
+func (d *Detector) restoreNewReach(who uint32, f *event.Finding) {
+	first, last := f.FirstTime.UnixMicro(), f.LastTime.UnixMicro()
+	var key edgeKey
+	var e *edge
+	if what, known := d.resIndex[f.Resource]; known {
+		key = edgeKey{who, what}
+		e = d.edges.find(key)
+	}
+	if e == nil { // its observation was lost between the two inserts, and comes again
+		if key, e = d.add(who, f.Resource, first, last); e == nil {
+			return
+		}
+	}
+	e.state = edgeTold
+	held, _ := d.findings.hold(key, *f)
+	held.raise(e.connections, e.last)
+	id := &d.identities[who]
+	if first/minuteMicros >= id.minute {
+		id.spend(first, math.MaxInt)
+	}
+}

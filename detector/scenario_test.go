@@ -1,0 +1,302 @@
+package detector
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/tools/txtar"
+
+	"github.com/ambit-nhi/ambit/event"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected findings of the scenarios")
+
+// A scenario tells one story to a real detector. Its comment says what; its "story" has a command on each line:
+//
+//	learn 1h                         learning time, before all else; also: findings-per-minute, max-resources, max-identities
+//	watch n1 boot1 0s                node n1 is watched from then on; a new boot means a gap
+//	tick n1 2h                       n1 was watched until then
+//	sight 5m n1 shop/cart            the identity ran there
+//	observe 5m n1 shop/cart -> dns:db.shop:5432/tcp [connections=1 failed=0 error= exe= from= address= sent=] [tty] [in]
+//	restart                          the detector is rebuilt from what a store would have kept
+//	pending                          what was held back is told
+//	expect none                      nothing was told since the last expect
+//	expect finding RULE WHO [RESOURCE] [count= severity=]     the next that was told
+//	expect state WHO STATE OBSERVED
+//	expect counter NAME N
+//
+// Times count from 2026-01-01T00:00:00Z. All findings that were told stand in "findings", in that order.
+func TestScenarios(t *testing.T) {
+	files, err := filepath.Glob("../testdata/scenarios/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scenarios: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var story, want string
+			for _, f := range archive.Files {
+				switch f.Name {
+				case "story":
+					story = string(f.Data)
+				case "findings":
+					want = string(f.Data)
+				default:
+					t.Fatalf("unknown file %s", f.Name)
+				}
+			}
+			s := scenario{t: t, config: Default(), model: newModel(), boots: map[string]Span{}}
+			for i, line := range strings.Split(story, "\n") {
+				line, _, _ = strings.Cut(line, "#")
+				if fields := strings.Fields(line); len(fields) > 0 {
+					s.where = fmt.Sprintf("%s story line %d: %s", filepath.Base(file), i+1, line)
+					s.do(fields)
+				}
+			}
+			if len(s.told) > 0 {
+				t.Errorf("told but not expected: %v", s.told[0].Title)
+			}
+			if got := s.transcript.String(); *update {
+				archive.Files = []txtar.File{{Name: "story", Data: []byte(story)}, {Name: "findings", Data: []byte(got)}}
+				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			} else if got != want {
+				t.Errorf("findings differ (-update accepts them)\n got %s\nwant %s", got, want)
+			}
+		})
+	}
+}
+
+type scenario struct {
+	t          *testing.T
+	where      string
+	config     Config
+	detector   *Detector
+	model      *model
+	boots      map[string]Span
+	told       []event.Finding // not yet expected
+	transcript strings.Builder
+}
+
+func (s *scenario) fail(format string, args ...any) {
+	s.t.Helper()
+	s.t.Fatalf("%s: %s", s.where, fmt.Sprintf(format, args...))
+}
+
+func (s *scenario) do(f []string) {
+	setting := map[string]func(string){
+		"learn":               func(v string) { s.config.Learn = s.duration(v) },
+		"findings-per-minute": func(v string) { s.config.FindingsPerMinute = s.number(v) },
+		"max-resources":       func(v string) { s.config.MaxResources = s.number(v) },
+		"max-identities":      func(v string) { s.config.MaxIdentities = s.number(v) },
+	}
+	if set := setting[f[0]]; set != nil {
+		if s.detector != nil {
+			s.fail("settings come first")
+		}
+		set(f[1])
+		return
+	}
+	if s.detector == nil {
+		if err := s.config.Validate(); err != nil {
+			s.fail("%v", err)
+		}
+		s.detector = New(s.config)
+	}
+	switch f[0] {
+	case "watch":
+		s.boots[f[1]] = Span{Boot: f[2], From: s.time(f[3])}
+	case "tick":
+		s.cover(f[1], s.time(f[2]))
+	case "sight":
+		at := s.time(f[1])
+		s.cover(f[2], at)
+		w := event.Workload{Identity: s.who(f[3])}
+		s.detector.Sight(&w, f[2], at)
+		s.model.sight(w.Identity, f[2], at)
+	case "observe":
+		o := s.observation(f)
+		s.cover(o.Node, o.Time)
+		s.tell(s.detector.Observe(&o, nil))
+		s.model.observe(&o)
+	case "restart":
+		s.detector = s.model.rebuild(s.config)
+	case "pending":
+		s.tell(s.detector.Pending(nil))
+	case "expect":
+		s.expect(f[1:])
+	default:
+		s.fail("unknown command")
+	}
+}
+
+func (s *scenario) cover(node string, until time.Time) {
+	boot, ok := s.boots[node]
+	if !ok {
+		s.fail("node %s is not watched", node)
+	}
+	s.detector.Cover(node, boot.Boot, boot.From, until)
+	s.model.cover(node, boot.Boot, boot.From, until)
+}
+
+func (s *scenario) tell(findings []event.Finding) {
+	s.model.tell(findings)
+	s.told = append(s.told, findings...)
+	for _, f := range findings {
+		line, err := json.MarshalIndent(f, "", " ")
+		if err != nil {
+			s.fail("%v", err)
+		}
+		s.transcript.Write(line)
+		s.transcript.WriteByte('\n')
+	}
+}
+
+func (s *scenario) expect(f []string) {
+	s.t.Helper()
+	switch f[0] {
+	case "none":
+		if len(s.told) > 0 {
+			s.fail("got %q", s.told[0].Title)
+		}
+	case "state":
+		p, ok := s.detector.Progress(s.who(f[1]))
+		if !ok || string(p.State) != f[2] || p.Observed != s.duration(f[3]) {
+			s.fail("got %+v", p)
+		}
+	case "counter":
+		if got := s.detector.Counters()[f[1]]; got != uint64(s.number(f[2])) {
+			s.fail("got %d", got)
+		}
+	case "finding":
+		if len(s.told) == 0 {
+			s.fail("got none")
+		}
+		got := s.told[0]
+		s.told = s.told[1:]
+		if got.Rule != f[1] || got.Identity != s.who(f[2]) {
+			s.fail("got %s of %s", got.Rule, got.Identity)
+		}
+		for _, want := range f[3:] {
+			key, value, ok := strings.Cut(want, "=")
+			switch {
+			case !ok && got.Resource.String() != want:
+				s.fail("got resource %s", got.Resource)
+			case key == "count" && got.Count != uint64(s.number(value)):
+				s.fail("got count %d", got.Count)
+			case key == "severity" && string(got.Severity) != value:
+				s.fail("got severity %s, score %v", got.Severity, got.Score)
+			}
+		}
+	default:
+		s.fail("unknown expectation")
+	}
+}
+
+func (s *scenario) observation(f []string) event.Observation {
+	if len(f) < 6 || f[4] != "->" {
+		s.fail("want observe TIME NODE WHO -> RESOURCE")
+	}
+	namespace, account, _ := strings.Cut(f[3], "/")
+	o := event.Observation{
+		Time: s.time(f[1]), Node: f[2], Direction: event.Outbound,
+		Workload: event.Workload{Identity: s.who(f[3]), Evidence: event.EvidenceKubernetes, Namespace: namespace, ServiceAccount: account},
+		Counts:   event.Counts{Connections: 1},
+	}
+	r, err := event.ParseResource(f[5])
+	if err != nil {
+		s.fail("%v", err)
+	}
+	o.Peer, o.Protocol = peerOf(r), r.Protocol()
+	for _, option := range f[6:] {
+		key, value, _ := strings.Cut(option, "=")
+		switch key {
+		case "connections":
+			o.Counts.Connections = uint64(s.number(value))
+		case "failed":
+			o.Counts.Failed = uint64(s.number(value))
+		case "sent":
+			o.Counts.BytesSent = uint64(s.number(value))
+		case "error":
+			o.Error = value
+		case "exe":
+			o.Workload.Executable = value
+		case "from":
+			o.FirstTime = s.time(value)
+		case "address":
+			o.Peer.Address = netip.MustParseAddr(value)
+		case "tty":
+			o.Workload.Interactive = true
+		case "in":
+			o.Direction = event.Inbound
+		default:
+			s.fail("unknown option %s", option)
+		}
+	}
+	if err := o.Validate(); err != nil {
+		s.fail("%v", err)
+	}
+	return o
+}
+
+// peerOf makes a peer that an observation names as r.
+func peerOf(r event.Resource) event.Peer {
+	p := event.Peer{Port: r.Port()}
+	name := strings.TrimSuffix(r.String(), fmt.Sprintf(":%d/%s", r.Port(), r.Protocol()))
+	switch r.Kind() {
+	case event.ResourceIdentity, event.ResourceX509:
+		if err := p.Identity.UnmarshalText([]byte(name)); err != nil {
+			panic(err)
+		}
+	case event.ResourceNet:
+		p.Address = r.Prefix().Addr()
+	default:
+		kind, name, _ := strings.Cut(name, ":")
+		p.Name, p.NameSource = name, event.NameSource(kind)
+	}
+	return p
+}
+
+func (s *scenario) who(name string) event.Identity { return testIdentity(name) }
+
+func (s *scenario) time(offset string) time.Time { return epoch.Add(s.duration(offset)) }
+
+func (s *scenario) duration(text string) time.Duration {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		s.fail("%v", err)
+	}
+	return d
+}
+
+func (s *scenario) number(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		s.fail("%v", err)
+	}
+	return n
+}
+
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// testIdentity is a service account's, from namespace/name.
+func testIdentity(name string) event.Identity {
+	td, err := event.ParseTrustDomain("shop.example")
+	if err != nil {
+		panic(err)
+	}
+	namespace, account, _ := strings.Cut(name, "/")
+	return event.KubernetesIdentity(td, namespace, account)
+}
