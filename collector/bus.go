@@ -166,6 +166,14 @@ func redact(urls []string) string {
 	return strings.Join(out, ",")
 }
 
+// Where says in words where messages travel.
+func (b *Bus) Where() string {
+	if b.server != nil {
+		return "NATS in " + b.cfg.Dir
+	}
+	return "NATS at " + redact(b.cfg.URLs)
+}
+
 // Close stops the embedded server; an outside one is left alone.
 func (b *Bus) Close() {
 	if b.server != nil {

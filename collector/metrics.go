@@ -47,9 +47,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return m
 }
 
-// countersCollector shows counters that live elsewhere, by cause.
+// countersCollector shows numbers that live elsewhere, by name.
 type countersCollector struct {
 	desc *prometheus.Desc
+	kind prometheus.ValueType
 	read func() map[string]uint64
 }
 
@@ -57,6 +58,6 @@ func (c countersCollector) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
 
 func (c countersCollector) Collect(ch chan<- prometheus.Metric) {
 	for cause, n := range c.read() {
-		ch <- prometheus.MustNewConstMetric(c.desc, prometheus.CounterValue, float64(n), cause)
+		ch <- prometheus.MustNewConstMetric(c.desc, c.kind, float64(n), cause)
 	}
 }

@@ -33,34 +33,53 @@ type message struct {
 // instead of after ackWait and between others.
 type reader struct {
 	js      jetstream.JetStream
+	stream  jetstream.Stream
 	metrics *metrics
 	log     *slog.Logger
 	settled *atomic.Uint64 // up to here messages are in the store or refused
-	taken   uint64         // last sequence given out
+	taken   atomic.Uint64  // last sequence given out
+	until   atomic.Uint64  // last sequence to give out, once the end is known
 }
 
-// run sends to out until ctx ends, and closes out. Whatever befalls the consumer, it goes on behind the last message it gave out.
-func (r *reader) run(ctx context.Context, out chan<- message) error {
+// run sends to out what is in the stream until ctx ends, or until work does, and closes out. Whatever befalls the consumer, it goes on
+// behind the last message it gave out.
+func (r *reader) run(ctx, work context.Context, out chan<- message) error {
 	defer close(out)
+	work, cancel := context.WithCancel(work)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		info, err := r.stream.Info(work)
+		if err != nil || info.State.LastSeq <= r.taken.Load() {
+			cancel()
+			return
+		}
+		r.until.Store(info.State.LastSeq)
+		if r.taken.Load() >= info.State.LastSeq { // it came in between
+			cancel()
+		}
+	})()
 	wait := retry{}
-	for ctx.Err() == nil {
-		before := r.taken
-		err := r.follow(ctx, out)
-		if ctx.Err() != nil {
+	for work.Err() == nil {
+		before := r.taken.Load()
+		err := r.follow(work, out)
+		if work.Err() != nil || errors.Is(err, errDrained) {
 			return nil
 		}
-		if r.taken > before {
+		if r.taken.Load() > before {
 			wait = retry{}
 		}
 		r.metrics.resumed.Inc()
-		r.log.Warn("reading the stream was interrupted, it goes on", "after", r.taken, "error", err)
-		wait.sleep(ctx)
+		r.log.Warn("reading the stream was interrupted, it goes on", "after", r.taken.Load(), "error", err)
+		wait.sleep(work)
 	}
 	return nil
 }
 
 // errGap means that the server delivered a message that did not arrive here.
 var errGap = errors.New("a delivery is missing")
+
+// errDrained means that nothing is left that should be read.
+var errDrained = errors.New("the stream is drained")
 
 func (r *reader) follow(ctx context.Context, out chan<- message) error {
 	consumer, err := r.open(ctx)
@@ -85,21 +104,24 @@ func (r *reader) follow(ctx context.Context, out chan<- message) error {
 			return errGap
 		}
 		sequence := meta.Sequence.Stream
-		if sequence <= r.taken { // delivered again after ackWait
+		if sequence <= r.taken.Load() { // delivered again after ackWait
 			if sequence <= r.settled.Load() {
 				_ = m.Ack() // the first one may be lost; then it comes again
 			}
 			continue
 		}
-		if missing := sequence - r.taken - 1; missing > 0 {
+		if missing := sequence - r.taken.Load() - 1; missing > 0 {
 			r.metrics.lost.WithLabelValues("expired").Add(float64(missing))
 			r.log.Error("messages left the stream before they were read: it is too small for this outage (nats.max_bytes, nats.max_age)", "messages", missing)
 		}
 		select {
 		case out <- message{m, sequence}:
-			r.taken = sequence
+			r.taken.Store(sequence)
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+		if until := r.until.Load(); until > 0 && sequence >= until {
+			return errDrained
 		}
 	}
 }
@@ -112,7 +134,7 @@ func (r *reader) open(ctx context.Context) (jetstream.Consumer, error) {
 	consumer, err := r.js.CreateConsumer(ctx, event.StreamObservations, jetstream.ConsumerConfig{
 		Durable:       consumerName,
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:   r.taken + 1,
+		OptStartSeq:   r.taken.Load() + 1,
 		AckPolicy:     jetstream.AckExplicitPolicy,
 		AckWait:       ackWait,
 		MaxAckPending: maxAckPending,

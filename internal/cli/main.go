@@ -2,19 +2,41 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
-
-	"github.com/spf13/cobra"
+	"os/signal"
+	"syscall"
 )
 
 // Main runs the command line and gives the exit code: 0 good, 1 failed, 2 wrong use, 3 findings present.
 func Main(args []string) int {
-	root := &cobra.Command{Use: "ambit", Short: "Watch what every non-human identity reaches", SilenceUsage: true, SilenceErrors: true}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // the second signal ends the process at once
+	return run(ctx, args, os.Stdout, os.Stderr)
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
 	root.SetArgs(args)
-	if err := root.Execute(); err != nil {
-		fmt.Fprintln(os.Stderr, "ambit:", err)
-		return 1
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	var use *wrongUse
+	switch {
+	case err == nil:
+		return exitGood
+	case errors.Is(err, errFindings):
+		return exitFindings
+	case errors.As(err, &use):
+		fmt.Fprintln(stderr, "ambit:", oneLine(err))
+		return exitUsage
+	case errors.Is(err, syscall.EPIPE): // who reads the output went away
+		return exitFailed
 	}
-	return 0
+	fmt.Fprintln(stderr, "ambit:", oneLine(err))
+	return exitFailed
 }

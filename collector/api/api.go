@@ -1,0 +1,136 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ambit-nhi/ambit/collector/report"
+	"github.com/ambit-nhi/ambit/collector/store"
+	"github.com/ambit-nhi/ambit/detector"
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// Reports answers what the store knows; [report.Reporter] does.
+type Reports interface {
+	Identities(ctx context.Context, filter store.IdentityFilter, state string) (*report.List[report.Identity], error)
+	Identity(ctx context.Context, id event.Identity) (*report.Identity, error)
+	Reach(ctx context.Context, id event.Identity, filter store.ReachFilter) (*report.List[report.Reach], error)
+	Findings(ctx context.Context, filter store.FindingFilter) (*report.List[event.Finding], error)
+	Finding(ctx context.Context, id string) (*event.Finding, error)
+	Unused(ctx context.Context, now time.Time, window time.Duration) (*report.List[report.Unused], error)
+	Coverage(ctx context.Context, now time.Time, window time.Duration) (*report.List[report.NodeCoverage], error)
+}
+
+// Triage changes the status of a finding; [store.Store] does.
+type Triage interface {
+	SetFindingStatus(ctx context.Context, id string, status event.Status, at time.Time) (event.Finding, error)
+}
+
+// Live is what the running collector knows.
+type Live interface {
+	// Progress says how far the learning of an identity is.
+	Progress(id event.Identity) (detector.Progress, bool)
+	// Follow calls tell with each finding, as JSON, behind the sequence after (0: with new ones only), until ctx ends or tell fails. Before
+	// the first one it calls tell with no finding, when none can be missed any more.
+	Follow(ctx context.Context, after uint64, tell func(sequence uint64, finding []byte) error) error
+	// Ready says why the collector does not work, nil if it does.
+	Ready(ctx context.Context) error
+}
+
+// Config is what the server stands on. All fields are required.
+type Config struct {
+	Reports Reports
+	Triage  Triage
+	Live    Live
+	Metrics prometheus.Gatherer
+	Logger  *slog.Logger
+}
+
+// Server answers requests. It is safe for concurrent use.
+type Server struct {
+	Config
+	log     *slog.Logger
+	handler http.Handler
+	metrics http.Handler
+	streams chan struct{} // tokens of open event streams
+	now     func() time.Time
+}
+
+// maxStreams bounds the event streams that are open at a time.
+const maxStreams = 64
+
+// New makes a server.
+func New(cfg Config) *Server {
+	s := &Server{Config: cfg, log: cfg.Logger, streams: make(chan struct{}, maxStreams), now: time.Now}
+	s.metrics = promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{})
+	s.handler = s.guard(s.routes())
+	return s
+}
+
+// ServeHTTP implements [http.Handler].
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// Listen opens an address that [CheckListen] accepts.
+func Listen(address string) (net.Listener, error) {
+	if err := CheckListen(address); err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w; choose another address with --listen", address, rootCause(err))
+	}
+	return l, nil
+}
+
+// rootCause leaves out what the sentence around it says.
+func rootCause(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Err != nil {
+		var sys interface{ Unwrap() error }
+		if errors.As(op.Err, &sys) && sys.Unwrap() != nil {
+			return sys.Unwrap()
+		}
+		return op.Err
+	}
+	return err
+}
+
+// Run serves on l, which it closes, until ctx ends; then open requests have a few seconds, event streams none.
+func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	server := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      60 * time.Second, // event streams set their own
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve the API on %s: %w", l.Addr(), err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-gctx.Done()
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+		defer cancel()
+		if err := server.Shutdown(stop); err != nil {
+			return server.Close()
+		}
+		return nil
+	})
+	return g.Wait()
+}

@@ -1,0 +1,157 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/ambit-nhi/ambit/collector/report"
+	"github.com/ambit-nhi/ambit/collector/store"
+	"github.com/ambit-nhi/ambit/detector"
+	"github.com/ambit-nhi/ambit/event"
+)
+
+func (s *Server) getIdentities(w http.ResponseWriter, r *http.Request) error {
+	values, err := query(r, "state", "q", "limit", "cursor")
+	if err != nil {
+		return err
+	}
+	state, err := oneOf(values, "state", string(detector.Warming), string(detector.Learning), string(detector.Stable))
+	if err != nil {
+		return err
+	}
+	n, err := limit(values)
+	if err != nil {
+		return err
+	}
+	list, err := s.Reports.Identities(r.Context(), store.IdentityFilter{Query: values.Get("q"), Limit: n, Cursor: values.Get("cursor")}, state)
+	if err != nil {
+		return storeError(err)
+	}
+	page := Page[Identity]{Items: make([]Identity, 0, len(list.Items)), NextCursor: list.Next}
+	for i := range list.Items {
+		page.Items = append(page.Items, s.identity(&list.Items[i]))
+	}
+	return writeJSON(w, page)
+}
+
+func (s *Server) getIdentity(w http.ResponseWriter, r *http.Request) error {
+	if _, err := query(r); err != nil {
+		return err
+	}
+	id, err := pathIdentity(r)
+	if err != nil {
+		return err
+	}
+	found, err := s.Reports.Identity(r.Context(), id)
+	if err != nil {
+		return storeError(err)
+	}
+	return writeJSON(w, s.identity(found))
+}
+
+func (s *Server) getReach(w http.ResponseWriter, r *http.Request) error {
+	values, err := query(r, "direction", "limit", "cursor")
+	if err != nil {
+		return err
+	}
+	direction, err := oneOf(values, "direction", string(event.Outbound), string(event.Inbound), "any")
+	if err != nil {
+		return err
+	}
+	switch direction {
+	case "":
+		direction = string(event.Outbound)
+	case "any":
+		direction = ""
+	}
+	n, err := limit(values)
+	if err != nil {
+		return err
+	}
+	id, err := pathIdentity(r)
+	if err != nil {
+		return err
+	}
+	list, err := s.Reports.Reach(r.Context(), id, store.ReachFilter{Direction: event.Direction(direction), Limit: n, Cursor: values.Get("cursor")})
+	if err != nil {
+		return storeError(err)
+	}
+	if len(list.Items) == 0 { // an identity without reach, or no identity?
+		if _, err := s.Reports.Identity(r.Context(), id); err != nil {
+			return storeError(err)
+		}
+	}
+	page := Page[Reach]{Items: make([]Reach, 0, len(list.Items)), NextCursor: list.Next}
+	for i := range list.Items {
+		page.Items = append(page.Items, reach(&list.Items[i]))
+	}
+	return writeJSON(w, page)
+}
+
+// pathIdentity reads the identity in the path, where its slashes are escaped.
+func pathIdentity(r *http.Request) (event.Identity, error) {
+	id, err := event.ParseIdentity(r.PathValue("id"))
+	if err != nil {
+		return event.Identity{}, problem(http.StatusBadRequest, "%v; its slashes must be escaped as %%2F in the path", err)
+	}
+	return id, nil
+}
+
+func (s *Server) identity(i *report.Identity) Identity {
+	out := Identity{
+		Identity: i.Identity, Kind: i.Kind, State: "unknown", Evidence: i.Evidence, Namespace: i.Namespace, Unit: i.Unit, Owner: i.Owner,
+		Executable: i.Executable, Nodes: list(i.Nodes), FirstSeen: i.FirstSeen, LastSeen: i.LastSeen, LastUsed: optional(i.LastUsed),
+		Connections: i.Counts.Connections, Failed: i.Counts.Failed, Denied: i.Counts.Denied,
+		BytesSent: i.Counts.BytesSent, BytesReceived: i.Counts.BytesReceived, Resources: i.Resources,
+	}
+	p, ok := s.Live.Progress(i.Identity)
+	if !ok {
+		out.Progress.Reason = "the detector holds no state of this identity"
+		return out
+	}
+	out.State = string(p.State)
+	out.Progress = Progress{ObservedSeconds: p.Observed.Seconds(), LearnSeconds: p.Learn.Seconds(), Reason: p.Reason}
+	switch {
+	case p.State == detector.Stable:
+		out.Progress.Fraction = 1
+	case p.Learn > 0:
+		out.Progress.Fraction = min(p.Observed.Seconds()/p.Learn.Seconds(), 1)
+	}
+	return out
+}
+
+func reach(r *report.Reach) Reach {
+	return Reach{
+		Resource: r.Resource, Direction: r.Direction, Protocol: r.Resource.Protocol(), Port: r.Resource.Port(),
+		FirstTime: r.FirstTime, LastTime: r.LastTime, LastSuccess: optional(r.LastSuccess),
+		Connections: r.Counts.Connections, Failed: r.Counts.Failed, Denied: r.Counts.Denied,
+		BytesSent: r.Counts.BytesSent, BytesReceived: r.Counts.BytesReceived, Executables: list(r.Executables), Nodes: list(r.Nodes),
+	}
+}
+
+func optional(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// list makes an empty list of none, so that JSON says [].
+func list(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}
+
+// storeError turns what the client caused into problems.
+func storeError(err error) error {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return problem(http.StatusNotFound, "%v", err)
+	case errors.Is(err, store.ErrCursor):
+		return problem(http.StatusBadRequest, "cursor is not one that this list gave")
+	}
+	return err
+}

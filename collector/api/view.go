@@ -1,0 +1,72 @@
+package api
+
+import (
+	"time"
+
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// Page is one page of a list. An empty NextCursor ends it.
+type Page[T any] struct {
+	Items      []T    `json:"items"`
+	NextCursor string `json:"next_cursor,omitempty"`
+}
+
+// Identity is an identity with what is known of it. Counts are of outbound connections; last_used is of any direction.
+type Identity struct {
+	Identity      event.Identity `json:"identity"`
+	Kind          string         `json:"kind"`  // service-account, unit, cgroup, process, workload, certificate
+	State         string         `json:"state"` // warming, learning, stable; unknown where the detector holds no state of it
+	Progress      Progress       `json:"progress"`
+	Evidence      event.Evidence `json:"evidence,omitempty"`
+	Namespace     string         `json:"namespace,omitempty"`
+	Unit          string         `json:"unit,omitempty"`
+	Owner         string         `json:"owner,omitempty"`
+	Executable    string         `json:"executable,omitempty"` // of the latest workload
+	Nodes         []string       `json:"nodes"`
+	FirstSeen     time.Time      `json:"first_seen"`
+	LastSeen      time.Time      `json:"last_seen"`
+	LastUsed      *time.Time     `json:"last_used"` // null: never used while watched
+	Connections   uint64         `json:"connections"`
+	Failed        uint64         `json:"failed"`
+	Denied        uint64         `json:"denied"`
+	BytesSent     uint64         `json:"bytes_sent"`
+	BytesReceived uint64         `json:"bytes_received"`
+	Resources     uint64         `json:"resources"` // distinct ones that it reached
+}
+
+// Progress says how far the learning of an identity is.
+type Progress struct {
+	Fraction        float64 `json:"fraction"` // 0 to 1
+	ObservedSeconds float64 `json:"observed_seconds"`
+	LearnSeconds    float64 `json:"learn_seconds"`
+	Reason          string  `json:"reason,omitempty"`
+}
+
+// Reach is what an identity did toward one resource, or received there.
+type Reach struct {
+	Resource      event.Resource  `json:"resource"`
+	Direction     event.Direction `json:"direction"`
+	Protocol      event.Protocol  `json:"protocol"`
+	Port          uint16          `json:"port"`
+	FirstTime     time.Time       `json:"first_time"`
+	LastTime      time.Time       `json:"last_time"`
+	LastSuccess   *time.Time      `json:"last_success"` // null: no connection succeeded
+	Connections   uint64          `json:"connections"`
+	Failed        uint64          `json:"failed"`
+	Denied        uint64          `json:"denied"`
+	BytesSent     uint64          `json:"bytes_sent"`
+	BytesReceived uint64          `json:"bytes_received"`
+	Executables   []string        `json:"executables"`
+	Nodes         []string        `json:"nodes"`
+}
+
+// FindingPatch is the body of a PATCH of a finding.
+type FindingPatch struct {
+	Status event.Status `json:"status"`
+}
+
+// Health is the answer of the health checks.
+type Health struct {
+	Status string `json:"status"` // ok
+}

@@ -1,0 +1,77 @@
+package collector
+
+import (
+	"github.com/ambit-nhi/ambit/collector/store"
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// group is what a run of messages puts into the store together.
+type group struct {
+	first, last uint64 // the messages, without a gap but for those that left the stream
+	rows        []store.ObservationRow
+	sightings   map[sighted]store.Sighting
+	coverage    map[coverageKey]store.Coverage
+	messages    []message // to acknowledge
+}
+
+type sighted struct {
+	identity event.Identity
+	node     string
+}
+
+type coverageKey struct{ node, boot string }
+
+func newGroup() *group {
+	return &group{sightings: map[sighted]store.Sighting{}, coverage: map[coverageKey]store.Coverage{}}
+}
+
+func (g *group) empty() bool { return g.last == 0 }
+
+// take notes that a message belongs to the group, whatever became of it.
+func (g *group) take(sequence uint64) {
+	if g.first == 0 {
+		g.first = sequence
+	}
+	g.last = sequence
+}
+
+// addBatch adds the rows of a batch. They depend on nothing but the message, so that a repeated insert has the same ones.
+func (g *group) addBatch(b *event.Batch, sequence uint64) {
+	for o := range b.Observations() {
+		g.rows = append(g.rows, store.RowOf(o, b.Time, sequence))
+	}
+	g.cover(store.Coverage{Node: b.Node, Boot: b.Boot, From: b.Started, Until: b.Time})
+}
+
+// sight notes that a workload was running at the end of the batch.
+func (g *group) sight(w *event.Workload, b *event.Batch) {
+	key := sighted{w.Identity, b.Node}
+	if old, ok := g.sightings[key]; !ok || old.Time.Before(b.Time) {
+		g.sightings[key] = store.Sighting{Workload: *w, Node: b.Node, Time: b.Time}
+	}
+}
+
+func (g *group) addHeartbeat(h *event.Heartbeat) { g.cover(store.CoverageOf(h)) }
+
+// cover joins rows of the same start of an agent; what only heartbeats know is kept.
+func (g *group) cover(c store.Coverage) {
+	key := coverageKey{c.Node, c.Boot}
+	old, ok := g.coverage[key]
+	if !ok {
+		g.coverage[key] = c
+		return
+	}
+	if old.Version == "" && c.Version != "" {
+		old, c = c, old
+	}
+	if c.Version != "" && !c.Until.Before(old.Until) { // counts since the start: the later ones hold the former
+		old.Lost, old.Missing, old.Version, old.Kernel = c.Lost, c.Missing, c.Version, c.Kernel
+	}
+	if c.From.Before(old.From) {
+		old.From = c.From
+	}
+	if c.Until.After(old.Until) {
+		old.Until = c.Until
+	}
+	g.coverage[key] = old
+}

@@ -1,0 +1,154 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// inserter puts groups into the store, each exactly once: the plan is written down, the rows are inserted under the plan's token, the
+// outcome is written down, the messages are acknowledged.
+type inserter struct {
+	c       *Collector
+	journal *journal
+	stream  jetstream.Stream
+}
+
+func (in *inserter) run(ctx context.Context, groups <-chan *group) error {
+	for g := range groups {
+		p := newPlan(g.first, g.last)
+		if len(g.rows) > 0 {
+			if err := in.c.try(ctx, "write the journal", func() error { return in.journal.begin(ctx, p) }); err != nil {
+				return err
+			}
+		}
+		if err := in.insert(ctx, p, g); err != nil {
+			return err
+		}
+		for _, m := range g.messages {
+			if err := m.Ack(); err != nil { // it is settled all the same; delivered again, it is acknowledged again
+				in.c.log.Debug("acknowledge a message", "sequence", m.sequence, "error", err)
+			}
+		}
+	}
+	return nil
+}
+
+// insert repeats until the store has the group, or ctx ends.
+func (in *inserter) insert(ctx context.Context, p plan, g *group) error {
+	c, start := in.c, time.Now()
+	if len(g.coverage) > 0 {
+		rows := slices.Collect(maps.Values(g.coverage))
+		if err := c.try(ctx, "insert coverage", func() error { return c.store.InsertCoverage(ctx, rows) }); err != nil {
+			return err
+		}
+		c.metrics.inserted.WithLabelValues("coverage").Add(float64(len(rows)))
+	}
+	if len(g.sightings) > 0 {
+		rows := slices.Collect(maps.Values(g.sightings))
+		if err := c.try(ctx, "insert sightings", func() error { return c.store.InsertSightings(ctx, rows) }); err != nil {
+			return err
+		}
+		c.metrics.inserted.WithLabelValues("sightings").Add(float64(len(rows)))
+	}
+	if len(g.rows) > 0 {
+		if err := c.try(ctx, "insert observations", func() error { return c.store.InsertObservations(ctx, p.Token, g.rows) }); err != nil {
+			return err
+		}
+		c.metrics.inserted.WithLabelValues("observations").Add(float64(len(g.rows)))
+		c.metrics.seconds.Observe(time.Since(start).Seconds())
+	}
+	if err := c.try(ctx, "write the journal", func() error { return in.journal.done(ctx, g.last) }); err != nil {
+		return err
+	}
+	c.settled.Store(g.last)
+	c.metrics.settled.Set(float64(g.last))
+	return nil
+}
+
+// recover repeats the insert that an earlier collector began and did not write down as done. Its messages are taken from the stream by
+// their sequence, and give the same rows; the store knows by the token which of them it has.
+func (in *inserter) recover(ctx context.Context) error {
+	p := in.journal.entry.Plan
+	if p == nil {
+		return nil
+	}
+	g := newGroup()
+	for sequence := p.First; sequence <= p.Last; sequence++ {
+		g.take(sequence)
+		m, err := in.message(ctx, sequence)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			in.c.metrics.lost.WithLabelValues("expired").Inc()
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		switch b, h, refused := decode(m.Subject, m.Data); {
+		case refused != nil: // counted when it was taken
+		case b != nil:
+			g.addBatch(b, sequence)
+			for i := range b.Workloads {
+				g.sight(&b.Workloads[i], b)
+			}
+		default:
+			g.addHeartbeat(h)
+		}
+		in.c.metrics.replayed.Inc()
+	}
+	if err := in.insert(ctx, *p, g); err != nil {
+		return fmt.Errorf("repeat the insert of messages %d to %d of %s: %w", p.First, p.Last, event.StreamObservations, err)
+	}
+	in.c.log.Info("an insert that was cut off was repeated", "first", p.First, "last", p.Last, "rows", len(g.rows))
+	return nil
+}
+
+func (in *inserter) message(ctx context.Context, sequence uint64) (*jetstream.RawStreamMsg, error) {
+	var m *jetstream.RawStreamMsg
+	var missing error
+	err := in.c.try(ctx, "read the stream", func() (err error) {
+		m, err = in.stream.GetMsg(ctx, sequence)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			missing, err = err, nil
+		}
+		return err
+	})
+	return m, errors.Join(err, missing)
+}
+
+// try repeats an operation until it succeeds; an error is only that ctx ended, or that repeating is of no use.
+func (c *Collector) try(ctx context.Context, operation string, do func() error) error {
+	var wait retry
+	var said time.Time
+	for {
+		err := do()
+		if err == nil {
+			if wait.n > 0 {
+				c.trouble.Delete(operation)
+				c.log.Info("it works again", "operation", operation, "after", wait.n)
+			}
+			return nil
+		}
+		if errors.Is(err, ErrTaken) {
+			return err
+		}
+		c.metrics.retried.WithLabelValues(operation).Inc()
+		if wait.n == 0 {
+			c.trouble.Store(operation, trouble{since: time.Now(), err: err})
+		}
+		if time.Since(said) > 30*time.Second {
+			said = time.Now()
+			c.log.Warn("cannot "+operation+", trying again", "error", err)
+		}
+		if !wait.sleep(ctx) {
+			return fmt.Errorf("%s: %w: %w", operation, ctx.Err(), err)
+		}
+	}
+}

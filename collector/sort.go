@@ -1,0 +1,182 @@
+package collector
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/time/rate"
+
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// How often findings whose count moved are told again, without a new observation of theirs.
+const pendingInterval = time.Minute
+
+// sort reads messages, has the detector judge them and tells findings at once, and gathers rows into groups. A group is passed on when it
+// is large or old enough, and when messages end, after which groups is closed. While the store does not take a group, no more messages are
+// taken.
+func (c *Collector) sort(ctx context.Context, js jetstream.JetStream, messages <-chan message, groups chan<- *group) error {
+	defer close(groups)
+	s := &sorter{Collector: c, js: js, seen: map[sighted]time.Time{}, refusals: rate.Sometimes{First: 5, Interval: 10 * time.Second}}
+	due := time.NewTimer(c.cfg.FlushInterval)
+	defer due.Stop()
+	again := time.NewTicker(pendingInterval)
+	defer again.Stop()
+	g := newGroup()
+	pass := func() error {
+		select {
+		case groups <- g:
+			g = newGroup()
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	for {
+		select {
+		case m, more := <-messages:
+			if !more {
+				if err := s.pending(ctx); err != nil {
+					return err
+				}
+				if g.empty() {
+					return nil
+				}
+				return pass()
+			}
+			if g.empty() {
+				due.Reset(c.cfg.FlushInterval)
+			}
+			if err := s.take(ctx, g, m); err != nil {
+				return err
+			}
+			if len(g.rows) >= c.cfg.FlushRows {
+				if err := pass(); err != nil {
+					return err
+				}
+			}
+		case <-due.C:
+			if !g.empty() {
+				if err := pass(); err != nil {
+					return err
+				}
+			}
+		case <-again.C:
+			if err := s.pending(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+type sorter struct {
+	*Collector
+	js       jetstream.JetStream
+	seen     map[sighted]time.Time // when a sighting was last written down
+	refusals rate.Sometimes
+	findings []event.Finding
+}
+
+// take judges one message and adds it to the group. A message that is refused never comes back.
+func (s *sorter) take(ctx context.Context, g *group, m message) error {
+	b, h, refused := decode(m.Subject(), m.Data())
+	g.take(m.sequence)
+	s.findings = s.findings[:0]
+	switch {
+	case refused != nil:
+		s.metrics.refused.WithLabelValues(refused.cause).Inc()
+		s.refusals.Do(func() {
+			s.log.Warn("a message was refused", "subject", m.Subject(), "sequence", m.sequence, "error", refused)
+		})
+		if err := m.TermWithReason(refused.cause); err != nil { // if it comes again, it is taken as known
+			s.log.Debug("refuse a message for good", "sequence", m.sequence, "error", err)
+		}
+		return nil
+	case b != nil:
+		s.metrics.received.WithLabelValues("batch").Inc()
+		s.judge(b)
+		g.addBatch(b, m.sequence)
+		s.sight(g, b)
+	default:
+		s.metrics.received.WithLabelValues("heartbeat").Inc()
+		s.mu.Lock()
+		s.detector.Cover(h.Node, h.Boot, h.Started, h.Time)
+		s.mu.Unlock()
+		g.addHeartbeat(h)
+	}
+	g.messages = append(g.messages, m)
+	return s.tell(ctx)
+}
+
+func (s *sorter) judge(b *event.Batch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.detector.Cover(b.Node, b.Boot, b.Started, b.Time)
+	for i := range b.Workloads {
+		s.detector.Sight(&b.Workloads[i], b.Node, b.Time)
+	}
+	for o := range b.Observations() {
+		s.findings = s.detector.Observe(o, s.findings)
+	}
+}
+
+// pending tells findings whose count moved since they were told.
+func (s *sorter) pending(ctx context.Context) error {
+	s.mu.Lock()
+	s.findings = s.detector.Pending(s.findings[:0])
+	s.mu.Unlock()
+	return s.tell(ctx)
+}
+
+// tell stores and publishes findings at once: the observations that caused them come into the store later, because a detector that is
+// rebuilt from it would take them as known.
+func (s *sorter) tell(ctx context.Context) error {
+	if len(s.findings) == 0 {
+		return nil
+	}
+	if err := s.try(ctx, "insert findings", func() error { return s.store.InsertFindings(ctx, s.findings) }); err != nil {
+		return err
+	}
+	s.metrics.inserted.WithLabelValues("findings").Add(float64(len(s.findings)))
+	for i := range s.findings {
+		f := &s.findings[i]
+		data, err := json.Marshal(f)
+		if err != nil {
+			return fmt.Errorf("encode finding %s: %w", f.ID, err)
+		}
+		id := f.ID + "/" + strconv.FormatInt(f.LastTime.UnixMicro(), 10)
+		if err := s.try(ctx, "publish findings", func() error {
+			_, err := s.js.Publish(ctx, event.FindingSubject(f), data, jetstream.WithMsgID(id))
+			return err
+		}); err != nil {
+			return err
+		}
+		s.metrics.findings.WithLabelValues(string(f.Severity)).Inc()
+	}
+	return nil
+}
+
+const (
+	sightingInterval = time.Minute // a workload that goes on running is written down no more often
+	maxSeen          = 200_000
+)
+
+// sight adds the workloads of a batch that were not written down within the last minute.
+func (s *sorter) sight(g *group, b *event.Batch) {
+	if len(s.seen) > maxSeen { // some are written down once too often
+		clear(s.seen)
+	}
+	for i := range b.Workloads {
+		w := &b.Workloads[i]
+		key := sighted{w.Identity, b.Node}
+		if last, ok := s.seen[key]; ok && b.Time.Sub(last).Abs() < sightingInterval {
+			continue
+		}
+		s.seen[key] = b.Time
+		g.sight(w, b)
+	}
+}

@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ambit-nhi/ambit/collector/api"
+)
+
+const defaultServer = "http://127.0.0.1:8480"
+
+// client speaks to the API.
+type client struct {
+	base string
+	http *http.Client
+}
+
+func serverFlag(cmd *cobra.Command) *string {
+	server := os.Getenv("AMBIT_SERVER")
+	if server == "" {
+		server = defaultServer
+	}
+	return cmd.Flags().String("server", server, "URL of Ambit's API")
+}
+
+func newClient(server string) (*client, error) {
+	u, err := url.Parse(server)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
+		return nil, usagef("server %q is not a URL such as %s", server, defaultServer)
+	}
+	return &client{base: u.Scheme + "://" + u.Host, http: &http.Client{}}, nil
+}
+
+// maxAnswer bounds what one answer may hold.
+const maxAnswer = 256 << 20
+
+// get reads one JSON answer into v.
+func (c *client) get(ctx context.Context, path string, query url.Values, v any) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	body, err := c.open(ctx, path, query, nil)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(v); err != nil {
+		return fmt.Errorf("read the answer of %s: %w; is it Ambit, and of this version?", c.base, err)
+	}
+	return nil
+}
+
+// open sends a GET and gives the body of a good answer.
+func (c *client) open(ctx context.Context, path string, query url.Values, header http.Header) (io.ReadCloser, error) {
+	target := c.base + path
+	if len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", c.base, err)
+	}
+	for name, values := range header {
+		r.Header[name] = values
+	}
+	answer, err := c.http.Do(r)
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	if answer.StatusCode == http.StatusOK {
+		return answer.Body, nil
+	}
+	defer answer.Body.Close()
+	var p api.Problem
+	if json.NewDecoder(io.LimitReader(answer.Body, 64<<10)).Decode(&p) != nil || p.Status == 0 {
+		return nil, fmt.Errorf("%s answers %s; is it Ambit?", c.base, answer.Status)
+	}
+	if p.Status == http.StatusBadRequest {
+		return nil, usageError(&p)
+	}
+	return nil, &p
+}
+
+func (c *client) explain(err error) error {
+	var op *net.OpError
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("no Ambit answers at %s: start it with `ambit up`, or name another with --server or AMBIT_SERVER", c.base)
+	}
+	if errors.As(err, &op) {
+		return fmt.Errorf("reach Ambit at %s: %w; name another with --server or AMBIT_SERVER", c.base, op.Err)
+	}
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	return fmt.Errorf("ask Ambit at %s: %w", c.base, err)
+}
+
+// list reads all pages of a list, or as many items as limit, if it is not 0.
+func list[T any](ctx context.Context, c *client, path string, query url.Values, limit int) (*api.Page[T], error) {
+	all := &api.Page[T]{Items: []T{}}
+	for {
+		want := 1000
+		if limit > 0 {
+			want = min(want, limit-len(all.Items))
+		}
+		query.Set("limit", fmt.Sprint(want))
+		var page api.Page[T]
+		if err := c.get(ctx, path, query, &page); err != nil {
+			return nil, err
+		}
+		all.Items = append(all.Items, page.Items...)
+		if page.NextCursor == "" || limit > 0 && len(all.Items) >= limit {
+			return all, nil
+		}
+		query.Set("cursor", page.NextCursor)
+	}
+}
+
+// limitFlag bounds a list; 0 is all.
+func limitFlag(cmd *cobra.Command) *int {
+	return cmd.Flags().Int("limit", 0, "at most so many items; 0 is all")
+}
+
+func checkLimit(n int) error {
+	if n < 0 {
+		return usagef("limit %d is negative", n)
+	}
+	return nil
+}

@@ -1,0 +1,301 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/spf13/pflag"
+	"github.com/spf13/viper"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/ambit-nhi/ambit/collector"
+	"github.com/ambit-nhi/ambit/collector/report"
+	"github.com/ambit-nhi/ambit/collector/store"
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// config is what the configuration file, the environment (AMBIT_*, with _ for each dot) and flags may set.
+type config struct {
+	Data        string        `mapstructure:"data"`
+	Listen      string        `mapstructure:"listen"`
+	Node        string        `mapstructure:"node"`
+	TrustDomain string        `mapstructure:"trust_domain"`
+	NoAgent     bool          `mapstructure:"no_agent"`
+	Learn       time.Duration `mapstructure:"learn"`
+	Interval    time.Duration `mapstructure:"interval"`
+	Partitions  int           `mapstructure:"partitions"`
+	NATS        struct {
+		URLs     []string      `mapstructure:"urls"`
+		MaxBytes int64         `mapstructure:"max_bytes"`
+		MaxAge   time.Duration `mapstructure:"max_age"`
+	} `mapstructure:"nats"`
+	ClickHouse struct {
+		store.Config `mapstructure:",squash"`
+		Library      string `mapstructure:"library"`
+	} `mapstructure:"clickhouse"`
+	Log struct {
+		Level string `mapstructure:"level"`
+	} `mapstructure:"log"`
+}
+
+func defaultConfig() config {
+	var c config
+	c.Data, c.Listen, c.TrustDomain = "./ambit-data", "127.0.0.1:8480", "ambit.local"
+	c.Learn, c.Interval, c.Partitions = 24*time.Hour, 10*time.Second, event.DefaultPartitions
+	bus := collector.DefaultBusConfig()
+	c.NATS.MaxBytes, c.NATS.MaxAge = bus.MaxBytes, bus.MaxAge
+	c.ClickHouse.Config = store.Default()
+	c.Log.Level = "warn"
+	return c
+}
+
+// flags of the configuration, by key. Not every command has all of them.
+var configFlags = map[string]string{
+	"data":         "folder of all files that Ambit keeps",
+	"listen":       "address of the API, on loopback",
+	"node":         "name of this node (default: the host name)",
+	"trust_domain": "SPIFFE trust domain of the identities that Ambit derives",
+	"no_agent":     "do not watch this machine",
+	"learn":        "how long an identity is watched before a new resource of it is a finding",
+	"interval":     "how often the counts of known connections are sent",
+}
+
+// addConfigFlags gives a command flags for some keys, and --config and --check.
+func addConfigFlags(flags *pflag.FlagSet, keys ...string) {
+	d := defaultConfig()
+	flags.String("config", "", "YAML file with more settings")
+	flags.Bool("check", false, "say whether all of this would work, and end")
+	for _, key := range keys {
+		name, help := strings.ReplaceAll(key, "_", "-"), configFlags[key]
+		switch key {
+		case "data":
+			flags.String(name, d.Data, help)
+		case "listen":
+			flags.String(name, d.Listen, help)
+		case "node":
+			flags.String(name, "", help)
+		case "trust_domain":
+			flags.String(name, d.TrustDomain, help)
+		case "no_agent":
+			flags.Bool(name, d.NoAgent, help)
+		case "learn":
+			flags.Var(&window{d.Learn}, name, help)
+		case "interval":
+			flags.Var(&window{d.Interval}, name, help)
+		}
+	}
+}
+
+// window is a duration that may be written in days, as 90d.
+type window struct{ time.Duration }
+
+func (w *window) String() string { return report.FormatWindow(w.Duration) }
+func (w *window) Type() string   { return "duration" }
+func (w *window) Set(s string) (err error) {
+	w.Duration, err = report.ParseWindow(s)
+	return err
+}
+
+// loadConfig reads defaults, the file, the environment and flags, each over the former, and checks the result.
+func loadConfig(flags *pflag.FlagSet) (*config, error) {
+	v := viper.New()
+	keys := configKeys()
+	for key, value := range keys {
+		v.SetDefault(key, value)
+		if f := flags.Lookup(strings.ReplaceAll(key, "_", "-")); f != nil {
+			if err := v.BindPFlag(key, f); err != nil {
+				return nil, fmt.Errorf("read flags: %w", err)
+			}
+		}
+		if err := v.BindEnv(key, envName(key)); err != nil {
+			return nil, fmt.Errorf("read the environment: %w", err)
+		}
+	}
+	file, err := flags.GetString("config")
+	if err != nil {
+		return nil, fmt.Errorf("read flags: %w", err)
+	}
+	if file == "" {
+		file = os.Getenv("AMBIT_CONFIG")
+	}
+	if file != "" {
+		values, err := readConfigFile(file)
+		if err != nil {
+			return nil, err
+		}
+		if err := v.MergeConfigMap(values); err != nil {
+			return nil, fmt.Errorf("read %s: %w", file, err)
+		}
+	}
+	c := defaultConfig()
+	if err := v.Unmarshal(&c, viper.DecodeHook(mapstructure.ComposeDecodeHookFunc(decodeWindow, mapstructure.StringToSliceHookFunc(",")))); err != nil {
+		return nil, usagef("configuration: %s", decodeFault(err))
+	}
+	if c.Node == "" {
+		if c.Node, err = os.Hostname(); err != nil {
+			return nil, fmt.Errorf("read the host name: %w; give one with --node", err)
+		}
+	}
+	if err := c.validate(); err != nil {
+		return nil, usageError(err)
+	}
+	return &c, nil
+}
+
+// validate says what is wrong with what no component looks at.
+func (c *config) validate() error {
+	var faults []error
+	if c.Data == "" {
+		faults = append(faults, errors.New("data is empty; name a folder"))
+	}
+	if len(c.Node) > 253 || strings.ContainsFunc(c.Node, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		faults = append(faults, fmt.Errorf("node %q is longer than 253 bytes or has spaces", c.Node))
+	}
+	if _, err := event.ParseTrustDomain(c.TrustDomain); err != nil {
+		faults = append(faults, fmt.Errorf("trust_domain: %w", err))
+	}
+	if c.Interval < 100*time.Millisecond || c.Interval > 10*time.Minute {
+		faults = append(faults, fmt.Errorf("interval %s is not from 100ms to 10m", c.Interval))
+	}
+	if c.Partitions < 1 || c.Partitions > 1024 {
+		faults = append(faults, fmt.Errorf("partitions %d are not from 1 to 1024", c.Partitions))
+	}
+	if _, err := c.level(); err != nil {
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
+}
+
+func (c *config) level() (slog.Level, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(c.Log.Level)); err != nil {
+		return 0, fmt.Errorf("log.level %q is not debug, info, warn or error", c.Log.Level)
+	}
+	return l, nil
+}
+
+// envName is the environment variable of a key.
+func envName(key string) string { return "AMBIT_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_")) }
+
+// configKeys are all keys with their defaults.
+func configKeys() map[string]any {
+	keys := map[string]any{}
+	c := defaultConfig()
+	eachField(reflect.ValueOf(c), "", func(key string, v reflect.Value) { keys[key] = v.Interface() })
+	return keys
+}
+
+func eachField(v reflect.Value, prefix string, f func(key string, v reflect.Value)) {
+	for i := range v.NumField() {
+		name, option, _ := strings.Cut(v.Type().Field(i).Tag.Get("mapstructure"), ",")
+		switch field := v.Field(i); {
+		case name == "-":
+		case option == "squash":
+			eachField(field, prefix, f)
+		case field.Kind() == reflect.Struct:
+			eachField(field, prefix+name+".", f)
+		default:
+			f(prefix+name, field)
+		}
+	}
+}
+
+// readConfigFile reads a YAML file, and refuses keys that are not known. An unknown key is told by its name and the nearest known one.
+func readConfigFile(file string) (map[string]any, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	var values map[string]any
+	if err := yaml.Unmarshal(data, &values); err != nil {
+		return nil, usagef("read %s: %s", filepath.Base(file), strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n", "; "), "yaml: "))
+	}
+	known := configKeys()
+	var names []string
+	for key := range known {
+		names = append(names, key)
+	}
+	slices.Sort(names)
+	sections := map[string]bool{}
+	for _, key := range names {
+		if i := strings.LastIndexByte(key, '.'); i > 0 {
+			sections[key[:i]] = true
+		}
+	}
+	var unknown []string
+	var walk func(m map[string]any, prefix string) error
+	walk = func(m map[string]any, prefix string) error {
+		for name, value := range m {
+			key := prefix + name
+			inner, isMap := value.(map[string]any)
+			_, isKey := known[key]
+			switch {
+			case isKey && isMap:
+				return usagef("%s: %s holds settings of its own; it takes a value", file, key)
+			case isKey:
+			case sections[key] && isMap:
+				if err := walk(inner, key+"."); err != nil {
+					return err
+				}
+			case sections[key] && value == nil:
+			case sections[key]:
+				return usagef("%s: %s takes settings of its own, no value", file, key)
+			default:
+				unknown = append(unknown, key)
+			}
+		}
+		return nil
+	}
+	if err := walk(values, ""); err != nil {
+		return nil, err
+	}
+	if len(unknown) > 0 {
+		slices.Sort(unknown)
+		return nil, usagef("%s: unknown key %s%s", file, unknown[0], hint(unknown[0], names))
+	}
+	return values, nil
+}
+
+// unknownEnvironment are variables of ours that set nothing. They are no error: Kubernetes makes some for a service named ambit.
+func unknownEnvironment() []string {
+	known := []string{"AMBIT_CONFIG", "AMBIT_SERVER", "AMBIT_CLICKHOUSE_LIBRARY"}
+	for key := range configKeys() {
+		known = append(known, envName(key))
+	}
+	var out []string
+	for _, entry := range os.Environ() {
+		name, _, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(name, "AMBIT_") && !slices.Contains(known, name) {
+			out = append(out, name+hint(name, known))
+		}
+	}
+	return out
+}
+
+// decodeWindow reads durations with report.ParseWindow.
+func decodeWindow(from, to reflect.Type, value any) (any, error) {
+	if to != reflect.TypeFor[time.Duration]() || from.Kind() != reflect.String {
+		return value, nil
+	}
+	return report.ParseWindow(value.(string))
+}
+
+// decodeFault makes one line of what the decoder found.
+func decodeFault(err error) string {
+	var lines []string
+	for _, line := range strings.Split(err.Error(), "\n") {
+		line = strings.Trim(line, " \t*-")
+		if line != "" && !strings.HasPrefix(line, "decoding failed") {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "; ")
+}

@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ambit-nhi/ambit/collector/api"
+)
+
+func newIdentitiesCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "identities",
+		Short: "List the identities that were seen, and how far they are learned",
+		Args:  noArgs,
+	}
+	server, form, limit := serverFlag(cmd), outputFlag(cmd), limitFlag(cmd)
+	state := cmd.Flags().String("state", "", "only those in this state: warming, learning or stable")
+	text := cmd.Flags().StringP("query", "q", "", "only those whose URI holds this text")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := newClient(*server)
+		if err != nil {
+			return err
+		}
+		if err := checkLimit(*limit); err != nil {
+			return err
+		}
+		query := url.Values{}
+		if cmd.Flags().Changed("state") {
+			query.Set("state", *state)
+		}
+		if *text != "" {
+			query.Set("q", *text)
+		}
+		page, err := list[api.Identity](cmd.Context(), c, "/api/v1/identities", query, *limit)
+		if err != nil {
+			return err
+		}
+		return print(cmd.OutOrStdout(), *form, page, page.Items, identityColumns(time.Now()))
+	}
+	return cmd
+}
+
+func identityColumns(now time.Time) []column[api.Identity] {
+	type row = api.Identity
+	count := func(f func(*row) uint64) func(*row) string {
+		return func(r *row) string { return strconv.FormatUint(f(r), 10) }
+	}
+	connections, failed := count(func(r *row) uint64 { return r.Connections }), count(func(r *row) uint64 { return r.Failed })
+	resources := count(func(r *row) uint64 { return r.Resources })
+	return []column[row]{
+		{"IDENTITY", identityOf, "identity", identityOf},
+		{Name: "kind", Value: func(r *row) string { return r.Kind }},
+		{"STATE", stateOf, "state", func(r *row) string { return r.State }},
+		{Name: "progress", Value: func(r *row) string { return strconv.FormatFloat(r.Progress.Fraction, 'f', 4, 64) }},
+		{"EVIDENCE", func(r *row) string { return string(r.Evidence) }, "evidence", func(r *row) string { return string(r.Evidence) }},
+		{"RESOURCES", resources, "resources", resources},
+		{"CONNECTIONS", connections, "connections", connections},
+		{"FAILED", failed, "failed", failed},
+		{"SENT", func(r *row) string { return size(r.BytesSent) }, "bytes_sent", count(func(r *row) uint64 { return r.BytesSent })},
+		{"RECEIVED", func(r *row) string { return size(r.BytesReceived) }, "bytes_received", count(func(r *row) uint64 { return r.BytesReceived })},
+		{"LAST USED", func(r *row) string { return ago(r.LastUsed, now) }, "last_used", func(r *row) string { return stamp(r.LastUsed) }},
+		{Name: "first_seen", Value: func(r *row) string { return stamp(&r.FirstSeen) }},
+		{Name: "last_seen", Value: func(r *row) string { return stamp(&r.LastSeen) }},
+		{Name: "nodes", Value: func(r *row) string { return strings.Join(r.Nodes, " ") }},
+	}
+}
+
+func identityOf(r *api.Identity) string { return r.Identity.String() }
+
+// stateOf shows how far an identity is that is still being learned.
+func stateOf(r *api.Identity) string {
+	if r.State == "warming" || r.State == "learning" {
+		return fmt.Sprintf("%s %d%%", r.State, int(100*r.Progress.Fraction))
+	}
+	return r.State
+}

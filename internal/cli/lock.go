@@ -1,0 +1,58 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockFolder makes the data folder if it is missing, takes it for this process alone, and checks that files can be written there. Closing
+// the file gives the folder free, as does the end of the process however it comes.
+func lockFolder(folder string) (*os.File, error) {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return nil, folderError(folder, err)
+	}
+	lock, err := os.OpenFile(filepath.Join(folder, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, folderError(folder, err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		defer lock.Close()
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, folderError(folder, err)
+		}
+		holder := "another process"
+		if pid, err := io.ReadAll(io.LimitReader(lock, 20)); err == nil && len(pid) > 0 {
+			holder = "process " + strings.TrimSpace(string(pid))
+		}
+		return nil, fmt.Errorf("data folder %s is in use by %s: stop it, or choose another folder with --data", folder, holder)
+	}
+	if err := errors.Join(lock.Truncate(0), writePID(lock)); err != nil {
+		lock.Close()
+		return nil, folderError(folder, err)
+	}
+	return lock, nil
+}
+
+func writePID(lock *os.File) error {
+	_, err := fmt.Fprintf(lock, "%d\n", os.Getpid())
+	return err
+}
+
+func folderError(folder string, err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	if errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EEXIST) {
+		return fmt.Errorf("data folder %s cannot be made: a part of its path is a file; choose another folder with --data", folder)
+	}
+	return fmt.Errorf("data folder %s cannot be written: %w; make it writable, or choose another folder with --data", folder, err)
+}

@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ambit-nhi/ambit/collector/report"
+)
+
+func newReportCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "report",
+		Short: "Answer questions about a window of time",
+		Args:  unknownCommand,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(
+		newReport("unused", "List identities that nobody used, and say how well they were watched", unusedColumns),
+		newReport("coverage", "Say which nodes were watched when, and what was lost", coverageColumns),
+	)
+	return cmd
+}
+
+// newReport is a command that shows one report of the API. In a table, the statement of coverage stands below it.
+func newReport[T any](name, short string, columns func(now time.Time) []column[T]) *cobra.Command {
+	cmd := &cobra.Command{Use: name, Short: short, Args: noArgs}
+	server, form := serverFlag(cmd), outputFlag(cmd)
+	back := &window{90 * 24 * time.Hour}
+	cmd.Flags().Var(back, "window", "how far to look back, as 90d or 12h")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := newClient(*server)
+		if err != nil {
+			return err
+		}
+		var answer report.List[T]
+		if err := c.get(cmd.Context(), "/api/v1/reports/"+name, url.Values{"window": {back.String()}}, &answer); err != nil {
+			return err
+		}
+		out := cmd.OutOrStdout()
+		if err := print(out, *form, &answer, answer.Items, columns(time.Now())); err != nil {
+			return err
+		}
+		if *form != outputTable {
+			return nil
+		}
+		if more := answer.Total; more > uint64(len(answer.Items)) {
+			fmt.Fprintf(out, "\n%d of %d are shown.\n", len(answer.Items), more)
+		}
+		if answer.Coverage != nil {
+			fmt.Fprintf(out, "\n%s\n", oneLineText(answer.Coverage.Statement))
+		}
+		return nil
+	}
+	return cmd
+}
+
+func unusedColumns(now time.Time) []column[report.Unused] {
+	type row = report.Unused
+	identity := func(r *row) string { return r.Identity.String() }
+	class := func(r *row) string { return r.Class }
+	watched := func(r *row) string { return strconv.FormatFloat(r.Watched, 'f', -1, 64) }
+	resource := func(r *row) string { return r.LastResource.String() }
+	return []column[row]{
+		{"IDENTITY", identity, "identity", identity},
+		{"CLASS", class, "class", class},
+		{"DAYS", func(r *row) string { return strconv.Itoa(r.DaysUnused) }, "days_unused", func(r *row) string { return strconv.Itoa(r.DaysUnused) }},
+		{"LAST USED", func(r *row) string { return ago(&r.LastUsed, now) }, "last_used", func(r *row) string { return stamp(&r.LastUsed) }},
+		{"LAST RUNNING", func(r *row) string { return ago(&r.LastSeen, now) }, "last_seen", func(r *row) string { return stamp(&r.LastSeen) }},
+		{"FIRST SEEN", func(r *row) string { return ago(&r.FirstSeen, now) }, "first_seen", func(r *row) string { return stamp(&r.FirstSeen) }},
+		{"WATCHED", func(r *row) string { return watched(r) + "%" }, "watched", watched},
+		{"LAST RESOURCE", resource, "last_resource", resource},
+		{Name: "nodes", Value: func(r *row) string { return strings.Join(r.Nodes, " ") }},
+	}
+}
+
+func coverageColumns(now time.Time) []column[report.NodeCoverage] {
+	type row = report.NodeCoverage
+	node := func(r *row) string { return r.Node }
+	watched := func(r *row) string { return strconv.FormatFloat(r.Watched, 'f', -1, 64) }
+	gaps := func(r *row) string { return strconv.Itoa(len(r.Gaps)) }
+	lost := func(r *row) string {
+		var sum uint64
+		for _, n := range r.Lost {
+			sum += n
+		}
+		return strconv.FormatUint(sum, 10)
+	}
+	missing := func(r *row) string { return strings.Join(r.Missing, "; ") }
+	return []column[row]{
+		{"NODE", node, "node", node},
+		{"WATCHED", func(r *row) string { return watched(r) + "%" }, "watched", watched},
+		{"LAST HEARD", func(r *row) string { return ago(&r.LastTime, now) }, "last_time", func(r *row) string { return stamp(&r.LastTime) }},
+		{"GAPS", gaps, "gaps", gaps},
+		{"LOST", lost, "lost", lost},
+		{"NOT WATCHED", missing, "missing", missing},
+	}
+}

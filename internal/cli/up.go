@@ -1,0 +1,252 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ambit-nhi/ambit/collector"
+	"github.com/ambit-nhi/ambit/collector/api"
+	"github.com/ambit-nhi/ambit/collector/engine"
+	"github.com/ambit-nhi/ambit/collector/report"
+	"github.com/ambit-nhi/ambit/collector/store"
+	"github.com/ambit-nhi/ambit/event"
+)
+
+func newUpCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Watch this machine: everything in one command",
+		Long: `Watch this machine: agent, stream, engine, collector and API in one command.
+
+It needs root, unless --no-agent is given, and stops in order on Ctrl-C.`,
+		Args: noArgs,
+	}
+	addConfigFlags(cmd.Flags(), "data", "listen", "node", "trust_domain", "no_agent", "learn", "interval")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := loadConfig(cmd.Flags())
+		if err != nil {
+			return err
+		}
+		return runUp(cmd, c)
+	}
+	return cmd
+}
+
+// runUp checks what can be checked before anything starts, starts the parts, and stops them when the command's context ends.
+func runUp(cmd *cobra.Command, c *config) error {
+	ctx, out := cmd.Context(), cmd.OutOrStdout()
+	check, err := cmd.Flags().GetBool("check")
+	if err != nil {
+		return fmt.Errorf("read flags: %w", err)
+	}
+	log := c.logger(cmd.ErrOrStderr())
+	if err := api.CheckListen(c.Listen); err != nil {
+		return usageError(err)
+	}
+	if !c.NoAgent {
+		if err := preflight(); err != nil {
+			return err
+		}
+	}
+	if c.Data, err = filepath.Abs(c.Data); err != nil {
+		return fmt.Errorf("find the data folder: %w", err)
+	}
+	lock, err := lockFolder(c.Data)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	listener, err := api.Listen(c.Listen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+
+	u := &up{config: c, log: log, parts: newParts(out)}
+	err = u.start(ctx, listener)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		err = nil // given up by request
+	case err != nil:
+	case check:
+		fmt.Fprintln(out, "all of it works")
+	default:
+		fmt.Fprintf(out, "Ambit is up: http://%s\n", listener.Addr())
+		err = u.parts.wait(ctx)
+		if ctx.Err() != nil {
+			fmt.Fprintln(out, "stopping")
+		}
+	}
+	return errors.Join(err, u.stop())
+}
+
+// up are the parts of one machine.
+type up struct {
+	config *config
+	log    *slog.Logger
+	parts  *parts
+	closed []func() error // what to close after the parts, the last one first
+	bus    *collector.Bus
+	store  *store.Store
+}
+
+// start starts the parts: each is ready before the next one starts.
+func (u *up) start(ctx context.Context, listener net.Listener) error {
+	c := u.config
+	bus := collector.BusConfig{URLs: c.NATS.URLs, Dir: filepath.Join(c.Data, "nats"), MaxBytes: c.NATS.MaxBytes, MaxAge: c.NATS.MaxAge, Logger: u.log}
+	if err := bus.Validate(); err != nil {
+		return usageError(err)
+	}
+	err := u.parts.start(ctx, "stream", func(ctx context.Context, ready func(string)) (err error) {
+		if u.bus, err = collector.OpenBus(ctx, bus); err != nil {
+			return err
+		}
+		defer u.bus.Close()
+		ready(u.bus.Where())
+		<-ctx.Done()
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := u.startStore(ctx); err != nil {
+		return err
+	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	config := collector.Default()
+	config.Detector.Learn = c.Learn
+	worker, err := collector.New(config, u.bus, u.store, metrics, u.log)
+	if err != nil {
+		return usageError(err)
+	}
+	err = u.parts.start(ctx, "collector", func(ctx context.Context, ready func(string)) error {
+		return worker.Run(ctx, func() { ready("learning takes " + report.FormatWindow(c.Learn)) })
+	})
+	if err != nil {
+		return err
+	}
+	server := api.New(api.Config{
+		Reports: report.New(u.store, func(id event.Identity) string {
+			p, _ := worker.Progress(id)
+			return string(p.State)
+		}),
+		Triage: u.store, Live: worker, Metrics: metrics, Logger: u.log,
+	})
+	err = u.parts.start(ctx, "api", func(ctx context.Context, ready func(string)) error {
+		ready("http://" + listener.Addr().String())
+		return server.Run(ctx, listener)
+	})
+	if err != nil || c.NoAgent {
+		return err
+	}
+	return u.startAgent(ctx)
+}
+
+// startStore starts the embedded engine, unless servers are configured, and brings the schema up to date.
+func (u *up) startStore(ctx context.Context) error {
+	c := u.config.ClickHouse.Config
+	if len(c.Addresses) == 0 {
+		folder, err := u.socketFolder()
+		if err != nil {
+			return err
+		}
+		config := engine.DefaultSupervisorConfig()
+		config.Server.Data = filepath.Join(u.config.Data, "clickhouse")
+		config.Server.Socket = filepath.Join(folder, "clickhouse.sock")
+		config.Server.Library = u.config.ClickHouse.Library
+		config.Log = u.log
+		c.Socket = config.Server.Socket
+		s, err := engine.NewSupervisor(config)
+		if err != nil {
+			return err
+		}
+		err = u.parts.start(ctx, "engine", func(ctx context.Context, ready func(string)) error {
+			g, ctx := errgroup.WithContext(ctx)
+			g.Go(func() error { return s.Run(ctx) })
+			g.Go(func() error {
+				select {
+				case <-s.Ready():
+					ready("ClickHouse in " + config.Server.Data)
+				case <-ctx.Done():
+				}
+				return nil
+			})
+			return g.Wait()
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := c.Validate(); err != nil {
+		return usageError(err)
+	}
+	return u.parts.start(ctx, "store", func(inner context.Context, ready func(string)) (err error) {
+		if u.store, err = store.Open(ctx, c); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, u.store.Close()) }()
+		if err := u.store.Migrate(ctx); err != nil {
+			return err
+		}
+		ready("database " + c.Database)
+		<-inner.Done()
+		return nil
+	})
+}
+
+// socketFolder is where the engine's socket lives: in the data folder, unless that has too long a name for a socket.
+func (u *up) socketFolder() (string, error) {
+	const longest = 107 - len("/clickhouse.sock")
+	folder := filepath.Join(u.config.Data, "run")
+	if len(folder) > longest {
+		folder, err := os.MkdirTemp("", "ambit-")
+		if err != nil {
+			return "", fmt.Errorf("make a folder for the engine's socket: %w", err)
+		}
+		u.closed = append(u.closed, func() error { return os.RemoveAll(folder) })
+		return folder, nil
+	}
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return "", fmt.Errorf("make a folder for the engine's socket: %w", err)
+	}
+	return folder, nil
+}
+
+// stop stops what start started.
+func (u *up) stop() error {
+	err := u.parts.stop()
+	for i := len(u.closed) - 1; i >= 0; i-- {
+		err = errors.Join(err, u.closed[i]())
+	}
+	return err
+}
+
+// logger writes what matters to w.
+func (c *config) logger(w io.Writer) *slog.Logger {
+	level, _ := c.level() // validated
+	log := slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+	for _, name := range unknownEnvironment() {
+		log.Warn("unknown environment variable " + name)
+	}
+	return log
+}
+
+// closeConnection lets what was published leave before a connection closes.
+func closeConnection(nc *nats.Conn) {
+	_ = nc.FlushTimeout(2 * time.Second)
+	nc.Close()
+}
