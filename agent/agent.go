@@ -1,0 +1,294 @@
+// Package agent watches one node: it loads the kernel side, says at once who each edge belongs to and what its peer is called, and publishes
+// observations.
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/ambit-nhi/ambit/agent/peer"
+	"github.com/ambit-nhi/ambit/agent/workload"
+	"github.com/ambit-nhi/ambit/bpf"
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// Agent is one node's agent. [New] makes it, Run is called once.
+type Agent struct {
+	cfg     Config
+	publish *publisher
+	resolve *workload.Resolver
+	names   *peer.Names
+
+	kernel  *bpf.Kernel
+	ledger  *ledger
+	numbers []bpf.Number
+	lost    map[string]uint64 // as of the last look
+	running chan []event.Workload
+}
+
+// How often the agent looks.
+const (
+	pollEvery   = 20 * time.Millisecond // the rings, and the kernel side's clock
+	sightEvery  = time.Minute           // which workloads run, whether or not they connect
+	censusEvery = 10 * time.Minute
+)
+
+// New checks the configuration. The connection stays the caller's.
+func New(cfg Config, nc *nats.Conn) (*Agent, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("check agent configuration: %w", err)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("make agent: %w", err)
+	}
+	started := time.Now()
+	a := &Agent{cfg: cfg, running: make(chan []event.Workload, 1)}
+	a.publish = newPublisher(publisherConfig{
+		Node: cfg.Node, Boot: newBoot(started), Started: started, Partitions: cfg.Partitions, QueueBytes: cfg.QueueBytes,
+	}, js)
+	a.names = peer.New(peer.Config{})
+	a.resolve, err = workload.New(workload.Config{TrustDomain: cfg.TrustDomain, Node: cfg.Node, CgroupRoot: cfg.CgroupRoot, Names: kernelNames{a}})
+	if err != nil {
+		return nil, fmt.Errorf("make agent: %w", err)
+	}
+	return a, nil
+}
+
+// newBoot names one start of an agent: sorted by time, and random, since two starts may share a second of a clock that was set back.
+func newBoot(at time.Time) string {
+	var b [4]byte
+	rand.Read(b[:]) // never fails
+	return strconv.FormatInt(at.Unix(), 36) + "-" + hex.EncodeToString(b[:])
+}
+
+// kernelNames defers to the kernel side, which is loaded after the resolver is made.
+type kernelNames struct{ a *Agent }
+
+func (k kernelNames) CgroupPath(id uint64) (string, bool) {
+	if k.a.kernel == nil {
+		return "", false
+	}
+	return k.a.kernel.CgroupPath(id)
+}
+
+// Run loads the kernel side, calls ready when everything is attached, and watches until ctx ends. Then it drains once more, detaches, and
+// waits for what is queued to be acknowledged, for a bounded time. It returns when all its goroutines have.
+func (a *Agent) Run(ctx context.Context, ready func()) error {
+	root := a.cfg.CgroupRoot
+	if root == "" {
+		mount, err := workload.FindMount()
+		if err != nil {
+			return err
+		}
+		root = mount.Path
+	}
+	kernel, err := bpf.Load(bpf.Config{CgroupRoot: root, EdgesPerCgroup: a.cfg.EdgesPerCgroup})
+	if err != nil {
+		return fmt.Errorf("load the kernel side: %w", err)
+	}
+	defer kernel.Close()
+	a.kernel = kernel
+	for _, m := range kernel.Missing() {
+		slog.Warn("this kernel refuses a hook", "hook", m.Name, "blind", m.Purpose, "reason", m.Err)
+	}
+	if err := a.resolve.Scan(); err != nil {
+		return err
+	}
+	a.ledger = newLedger(kernel, a, a.cfg.Node, a.publish.Observe)
+
+	// The publisher outlives the watching: what the last drain gives it is still sent.
+	publishing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, watching := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.publish.Run(publishing) })
+	group.Go(func() error {
+		defer stop()
+		return a.watch(watching, ready)
+	})
+	group.Go(func() error { return a.sight(watching) })
+	return group.Wait()
+}
+
+// watch is the agent's loop: it owns the kernel side and the ledger.
+func (a *Agent) watch(ctx context.Context, ready func()) error {
+	poll := time.NewTicker(pollEvery)
+	defer poll.Stop()
+	drain := time.NewTicker(a.cfg.Interval)
+	defer drain.Stop()
+	census := time.NewTicker(censusEvery)
+	defer census.Stop()
+	if err := a.drain(); err != nil { // the inventory, and a first heartbeat
+		return err
+	}
+	ready()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return a.drain()
+		case <-poll.C:
+			err = a.poll()
+		case <-drain.C:
+			err = a.drain()
+		case <-census.C:
+			err = a.ledger.census()
+		case workloads := <-a.running:
+			for i := range workloads {
+				a.publish.Sight(&workloads[i])
+			}
+			a.publish.Flush(time.Now())
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func readMoment() (moment, error) {
+	monotonic, err := bpf.Monotonic()
+	return moment{time.Now(), monotonic}, err
+}
+
+// poll sends what is new.
+func (a *Agent) poll() error {
+	if err := a.kernel.Tick(); err != nil {
+		return fmt.Errorf("tell the kernel side the time: %w", err)
+	}
+	now, err := readMoment()
+	if err != nil {
+		return err
+	}
+	opened, err := a.open(now)
+	if opened > 0 {
+		a.publish.Flush(now.wall)
+	}
+	return err
+}
+
+// open takes new edges, then answers, and only then names the edges: an answer that came before an edge is in its ring before the edge is.
+func (a *Agent) open(now moment) (int, error) {
+	a.numbers = a.numbers[:0]
+	for n, err := range a.kernel.NewEdges() {
+		if err != nil {
+			return 0, fmt.Errorf("read new edges: %w", err)
+		}
+		a.numbers = append(a.numbers, n)
+	}
+	for answer, err := range a.kernel.Answers() {
+		if err != nil {
+			return 0, fmt.Errorf("read DNS answers: %w", err)
+		}
+		a.names.Answer(answer.Cgroup, answer.Payload, now.wall) // what it refuses, it counts
+	}
+	return a.ledger.announced(now, a.numbers)
+}
+
+// drain sends what changed, and the heartbeat.
+func (a *Agent) drain() error {
+	if err := a.kernel.Tick(); err != nil {
+		return fmt.Errorf("tell the kernel side the time: %w", err)
+	}
+	now, err := readMoment()
+	if err != nil {
+		return err
+	}
+	if _, err := a.open(now); err != nil {
+		return err
+	}
+	lost, err := a.kernel.Losses()
+	if err != nil {
+		return err
+	}
+	if lost["edge-ring-full"] > a.lost["edge-ring-full"] { // only their announcements were lost
+		if _, err := a.ledger.scan(now); err != nil {
+			return err
+		}
+	}
+	a.lost = lost
+	if err := a.ledger.drain(now); err != nil {
+		return err
+	}
+	a.publish.Flush(now.wall)
+	a.publish.Heartbeat(a.heartbeat(now.wall))
+	return nil
+}
+
+func (a *Agent) heartbeat(now time.Time) *event.Heartbeat {
+	h := &event.Heartbeat{Time: now, Version: a.cfg.Version, Kernel: kernelRelease(), Lost: map[string]uint64{}, Gauges: a.publish.Gauges()}
+	h.Gauges["edges"], h.Gauges["edges-max"], h.Gauges["cgroups"] = uint64(len(a.ledger.living)), bpf.Edges, uint64(len(a.ledger.cgroups))
+	for _, m := range a.kernel.Missing() {
+		h.Missing = append(h.Missing, m.Purpose+" ("+m.Name+")")
+	}
+	for _, counters := range []map[string]uint64{a.lost, a.resolve.Counters(), a.names.Counters(), a.publish.Counters()} {
+		for cause, n := range counters {
+			if n > 0 {
+				h.Lost[cause] += n
+			}
+		}
+	}
+	return h
+}
+
+func kernelRelease() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// sight looks now and then which workloads run, so that those that never connect are known too.
+func (a *Agent) sight(ctx context.Context) error {
+	tick := time.NewTicker(sightEvery)
+	defer tick.Stop()
+	for {
+		running, err := a.resolve.Running(ctx)
+		if err != nil && ctx.Err() == nil {
+			slog.Warn("cannot list what runs", "error", err)
+		}
+		select {
+		case a.running <- running:
+		case <-ctx.Done():
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Workload says who an edge belongs to.
+func (a *Agent) Workload(e *bpf.Edge) event.Workload {
+	p := workload.Process{TGID: e.Process.TGID, UID: e.Process.UID, Interactive: e.Process.Interactive}
+	if e.Process.File != 0 {
+		path, _ := a.kernel.ExecutablePath(e.Process.File)
+		p.Executable = workload.ResolveExecutable(e.Process.TGID, path, e.Process.Inode, e.Process.Device)
+	}
+	return a.resolve.Resolve(e.Cgroup, p)
+}
+
+// Peer says what the other end of an edge is called at a time.
+func (a *Agent) Peer(e *bpf.Edge, at time.Time) event.Peer {
+	p := event.Peer{Address: e.Address, Port: e.Port}
+	if e.Inbound || e.Overflow {
+		return p
+	}
+	if name, ok := a.names.Name(e.Cgroup, e.Address, at); ok {
+		p.Name, p.NameSource = name, event.NameDNS
+	}
+	return p
+}

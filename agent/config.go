@@ -1,0 +1,73 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// Config of an agent. Zero fields take the value of [Default].
+type Config struct {
+	Node           string            // name of this node in identities and subjects; not empty
+	TrustDomain    event.TrustDomain // where derived identities live; not empty
+	Version        string            // of the program, told in heartbeats
+	Interval       time.Duration     // how often known edges are drained; new ones are sent at once
+	Partitions     int               // how many partitions identities are spread over; the same everywhere
+	CgroupRoot     string            // where cgroup2 is mounted; found if empty
+	EdgesPerCgroup uint32            // what one cgroup may take of a node's 65536 edges
+	QueueBytes     int               // how much waits in memory while the stream is away; the oldest is dropped first
+}
+
+// Default is a Config without node and trust domain.
+func Default() Config {
+	return Config{Interval: 10 * time.Second, Partitions: event.DefaultPartitions, EdgesPerCgroup: 4096, QueueBytes: 64 << 20}
+}
+
+// Bounds of the drain interval: below, publishing would cost more than watching; above, coverage would have holes of minutes after a crash.
+const (
+	minInterval = 100 * time.Millisecond
+	maxInterval = 5 * time.Minute
+)
+
+// Validate says everything that is wrong.
+func (c Config) Validate() error {
+	var faults []error
+	if c.Node == "" || len(c.Node) > 253 {
+		faults = append(faults, fmt.Errorf("node name %q must have 1 to 253 characters", c.Node))
+	}
+	if c.TrustDomain.IsZero() {
+		faults = append(faults, errors.New("trust domain is missing"))
+	}
+	if c.Interval < minInterval || c.Interval > maxInterval {
+		faults = append(faults, fmt.Errorf("interval %s is not between %s and %s", c.Interval, minInterval, maxInterval))
+	}
+	if c.Partitions < 1 || c.Partitions > 1024 {
+		faults = append(faults, fmt.Errorf("%d partitions are not between 1 and 1024", c.Partitions))
+	}
+	if c.EdgesPerCgroup < 16 {
+		faults = append(faults, fmt.Errorf("%d edges per cgroup are fewer than 16", c.EdgesPerCgroup))
+	}
+	if c.QueueBytes < 1<<20 {
+		faults = append(faults, fmt.Errorf("a queue of %d bytes is smaller than 1 MiB", c.QueueBytes))
+	}
+	return errors.Join(faults...)
+}
+
+func (c Config) withDefaults() Config {
+	d := Default()
+	if c.Interval == 0 {
+		c.Interval = d.Interval
+	}
+	if c.Partitions == 0 {
+		c.Partitions = d.Partitions
+	}
+	if c.EdgesPerCgroup == 0 {
+		c.EdgesPerCgroup = d.EdgesPerCgroup
+	}
+	if c.QueueBytes == 0 {
+		c.QueueBytes = d.QueueBytes
+	}
+	return c
+}

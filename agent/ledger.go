@@ -1,0 +1,252 @@
+package agent
+
+import (
+	"iter"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ambit-nhi/ambit/bpf"
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// edgeSource is the part of the kernel side that the ledger reads.
+type edgeSource interface {
+	NewEdges() iter.Seq2[bpf.Number, error]
+	Edge(bpf.Number) (bpf.Edge, bool, error)
+	Counters(bpf.Number) (bpf.Counters, error)
+	Living() iter.Seq2[bpf.Number, error]
+	Census() (map[bpf.Number]uint64, error)
+	Unlink(bpf.Number) error
+	Release(bpf.Number) error
+	SetQuotaUsed(cgroup uint64, used uint32) error
+}
+
+// describer says who an edge belongs to and what its peer is called at a time.
+type describer interface {
+	Workload(*bpf.Edge) event.Workload
+	Peer(e *bpf.Edge, at time.Time) event.Peer
+}
+
+// How long an edge is kept. The kernel holds 65536 of them; what is idle and has nothing open makes room.
+const (
+	retireAfter  = 5 * time.Minute // without change and without open connection: the key is unlinked
+	releaseAfter = time.Minute     // after that, its number may be used again: a program that had looked it up is long done
+	confirmEvery = time.Minute     // an edge with open connections is in use, and is told again
+)
+
+// ledger turns the kernel's growing counters into observations: what is new at once, and what changed at each drain. It is for one goroutine.
+type ledger struct {
+	edges    edgeSource
+	describe describer
+	observe  func(*event.Observation)
+	node     string
+
+	entries [bpf.Edges]*entry     // by index
+	gone    [bpf.Edges]bpf.Number // the last number released: it stands in the kernel's array until the index is used again
+	living  []*entry
+	cgroups map[uint64]uint32 // edges by cgroup, for the kernel's quota
+}
+
+type entry struct {
+	edge     bpf.Edge
+	workload event.Workload
+	last     bpf.Counters  // what was told
+	drift    uint64        // connections that only look open, by the last census
+	suspect  uint64        // the same in the census before: one census may meet a connection between two states
+	changed  time.Duration // monotonic
+	told     time.Duration
+	unlinked time.Duration // monotonic; 0 while the kernel knows its key
+}
+
+func newLedger(edges edgeSource, describe describer, node string, observe func(*event.Observation)) *ledger {
+	return &ledger{edges: edges, describe: describe, node: node, observe: observe, cgroups: map[uint64]uint32{}}
+}
+
+// moment is one instant on both clocks: the kernel counts in monotonic time, observations carry wall time.
+type moment struct {
+	wall      time.Time
+	monotonic time.Duration
+}
+
+func (m moment) at(monotonic time.Duration) time.Time {
+	return m.wall.Add(min(monotonic-m.monotonic, 0))
+}
+
+// announced opens the edges that the kernel announced since the last call and observes them. It gives how many there were.
+func (l *ledger) announced(now moment, numbers []bpf.Number) (int, error) {
+	opened := 0
+	for _, n := range numbers {
+		ok, err := l.open(n, now)
+		if err != nil {
+			return opened, err
+		}
+		if ok {
+			opened++
+		}
+	}
+	return opened, nil
+}
+
+// scan opens the edges that were not announced because the ring was full.
+func (l *ledger) scan(now moment) (int, error) {
+	opened := 0
+	for n, err := range l.edges.Living() {
+		if err != nil {
+			return opened, err
+		}
+		ok, err := l.open(n, now)
+		if err != nil {
+			return opened, err
+		}
+		if ok {
+			opened++
+		}
+	}
+	return opened, nil
+}
+
+func (l *ledger) open(n bpf.Number, now moment) (bool, error) {
+	if l.entries[n.Index()] != nil || l.gone[n.Index()] == n {
+		return false, nil
+	}
+	e, ok, err := l.edges.Edge(n)
+	if err != nil || !ok {
+		return false, err
+	}
+	x := &entry{edge: e, workload: l.describe.Workload(&e), changed: now.monotonic}
+	l.entries[n.Index()] = x
+	l.living = append(l.living, x)
+	l.cgroups[e.Cgroup]++
+	c, err := l.edges.Counters(n)
+	if err != nil {
+		return true, err
+	}
+	l.tell(x, c, now, now.at(e.FirstMonotonic))
+	return true, nil
+}
+
+// drain observes every edge that changed since the last drain, and lets go of those that are idle.
+func (l *ledger) drain(now moment) error {
+	kept := l.living[:0]
+	for i, x := range l.living {
+		c, err := l.edges.Counters(x.edge.Number)
+		if err != nil {
+			l.living = append(kept, l.living[i:]...)
+			return err
+		}
+		switch {
+		case c.Opened != x.last.Opened || c.Inherited != x.last.Inherited || c.Failed != x.last.Failed || c.Closed != x.last.Closed ||
+			c.Sent != x.last.Sent || c.Received != x.last.Received:
+			x.changed = now.monotonic
+			l.tell(x, c, now, time.Time{})
+		case x.openNow() && now.monotonic-x.told >= confirmEvery:
+			l.tell(x, c, now, time.Time{})
+		}
+		gone, err := l.retire(x, now)
+		if err != nil {
+			l.living = append(kept, l.living[i:]...)
+			return err
+		}
+		if !gone {
+			kept = append(kept, x)
+		}
+	}
+	clear(l.living[len(kept):])
+	l.living = kept
+	return nil
+}
+
+func (x *entry) openNow() bool {
+	return x.edge.Protocol == unix.IPPROTO_TCP && x.last.Open() > x.drift
+}
+
+func (l *ledger) tell(x *entry, c bpf.Counters, now moment, first time.Time) {
+	o := event.Observation{
+		Time: now.wall, FirstTime: first, Node: l.node, Workload: x.workload, Direction: event.Outbound, Protocol: event.TCP,
+		Peer: l.describe.Peer(&x.edge, now.wall),
+		Counts: event.Counts{
+			Connections: c.Opened - x.last.Opened, Failed: c.Failed - x.last.Failed,
+			BytesSent: c.Sent - x.last.Sent, BytesReceived: c.Received - x.last.Received,
+		},
+	}
+	if x.edge.Inbound {
+		o.Direction = event.Inbound
+	}
+	if x.edge.Protocol == unix.IPPROTO_UDP {
+		o.Protocol = event.UDP
+	}
+	if o.Counts.Failed > 0 {
+		o.Error = errorClass(c.Error)
+	}
+	x.last, x.told = c, now.monotonic
+	l.observe(&o)
+}
+
+// retire unlinks an idle edge, and later gives its number back. gone says that the ledger has forgotten it.
+func (l *ledger) retire(x *entry, now moment) (gone bool, err error) {
+	switch {
+	case now.monotonic-x.changed < retireAfter || x.openNow():
+		return false, nil // a change after the unlinking, by a program that had the number already, also makes it wait again
+	case x.unlinked == 0:
+		x.unlinked = now.monotonic
+		return false, l.edges.Unlink(x.edge.Number)
+	case now.monotonic-x.unlinked < releaseAfter || now.monotonic-x.changed < releaseAfter:
+		return false, nil
+	}
+	l.entries[x.edge.Number.Index()] = nil
+	l.gone[x.edge.Number.Index()] = x.edge.Number
+	left := l.cgroups[x.edge.Cgroup] - 1
+	if left == 0 {
+		delete(l.cgroups, x.edge.Cgroup)
+	} else {
+		l.cgroups[x.edge.Cgroup] = left
+	}
+	if err := l.edges.SetQuotaUsed(x.edge.Cgroup, left); err != nil {
+		return true, err
+	}
+	return true, l.edges.Release(x.edge.Number)
+}
+
+// census corrects edges whose connections only look open because the kernel skipped their end.
+func (l *ledger) census() error {
+	open, err := l.edges.Census()
+	if err != nil {
+		return err
+	}
+	for _, x := range l.living {
+		if x.edge.Protocol != unix.IPPROTO_TCP {
+			continue
+		}
+		c, err := l.edges.Counters(x.edge.Number)
+		if err != nil {
+			return err
+		}
+		extra := c.Open() - min(c.Open(), open[x.edge.Number])
+		x.drift = min(extra, x.suspect)
+		x.suspect = extra
+	}
+	return nil
+}
+
+// errorClass puts the errno of a failed connect into one of a few classes that mean the same on every kernel.
+func errorClass(e unix.Errno) string {
+	switch e {
+	case 0:
+		return ""
+	case unix.ECONNREFUSED:
+		return "refused"
+	case unix.ETIMEDOUT:
+		return "timeout"
+	case unix.EHOSTUNREACH, unix.ENETUNREACH, unix.ENETDOWN, unix.EHOSTDOWN, unix.EADDRNOTAVAIL:
+		return "unreachable"
+	case unix.ECONNRESET, unix.EPIPE, unix.ECONNABORTED:
+		return "reset"
+	case unix.ECANCELED:
+		return "canceled"
+	case unix.EPERM, unix.EACCES:
+		return "denied"
+	default:
+		return "other"
+	}
+}
