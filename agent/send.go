@@ -1,0 +1,199 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Pauses after a failure; each is twice the one before.
+const (
+	firstPause = 100 * time.Millisecond
+	lastPause  = 5 * time.Second
+)
+
+// Run sends what is handed over until ctx ends, then what is left for at most cfg.Drain. Whatever fails is sent again, in order, with growing
+// pauses. It returns an error only if the connection was closed for good. The order holds if the connection was made with
+// nats.ReconnectBufSize(-1): a message in the client's own buffer overtakes those that were lost with the connection.
+func (p *publisher) Run(ctx context.Context) error {
+	sending, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(p.cfg.Drain, stop) })()
+	status := p.js.Conn().StatusChanged(nats.CONNECTED, nats.CLOSED)
+	defer p.js.Conn().RemoveStatusListener(status)
+
+	s := sender{publisher: p, ctx: ctx, sending: sending, status: status, pause: firstPause}
+	err := s.run()
+	if errors.Is(err, errClosed) && ctx.Err() != nil {
+		err = nil // at the end it only means that nothing more can be sent
+	}
+	if messages, observations, _ := p.outbox.waiting(); messages > 0 {
+		slog.Warn("the stream did not take everything before the end", "messages", messages, "observations", observations)
+	}
+	return err
+}
+
+// sender is one Run.
+type sender struct {
+	*publisher
+	ctx     context.Context // until it ends, there may be more to send
+	sending context.Context // when it ends, what is not acknowledged is given up
+	status  chan nats.Status
+	flight  []sent // oldest first
+	epoch   uint64 // reconnects of the connection that they were sent over
+	pause   time.Duration
+}
+
+type sent struct {
+	message *message
+	ack     jetstream.PubAckFuture
+	until   time.Time // then it is taken for lost
+}
+
+var (
+	errClosed  = errors.New("publish observations: the connection to NATS was closed")
+	errGivenUp = errors.New("given up at the end")
+)
+
+func (s *sender) run() error {
+	for s.sending.Err() == nil {
+		if err := s.connected(); err != nil {
+			return err
+		}
+		failed := s.fill()
+		if failed == nil && len(s.flight) == 0 {
+			if !s.idle() {
+				return nil
+			}
+			continue
+		}
+		if failed == nil {
+			failed = s.head(s.outbox.added)
+		}
+		if failed != nil {
+			s.recover(failed)
+		}
+	}
+	return nil
+}
+
+// connected waits for the connection: without it, messages would only fill the client's own buffer.
+func (s *sender) connected() error {
+	for !s.js.Conn().IsConnected() {
+		if s.js.Conn().IsClosed() {
+			return errClosed
+		}
+		select {
+		case <-s.status:
+		case <-s.sending.Done():
+			return nil
+		}
+	}
+	return nil
+}
+
+// idle waits for something to send. It says false if nothing will come any more.
+func (s *sender) idle() bool {
+	select {
+	case <-s.outbox.added:
+		return true
+	case <-s.ctx.Done():
+		messages, _, _ := s.outbox.waiting()
+		return messages > 0
+	}
+}
+
+// fill sends until the window is full or nothing waits.
+func (s *sender) fill() error {
+	for len(s.flight) < s.cfg.Window {
+		// What was sent over an earlier connection may be lost, and nothing newer may overtake it.
+		epoch := s.js.Conn().Stats().Reconnects
+		if len(s.flight) > 0 && epoch != s.epoch {
+			return nats.ErrDisconnected
+		}
+		s.epoch = epoch
+		m := s.outbox.take()
+		if m == nil {
+			return nil
+		}
+		// The library would send again by itself if nobody answers, but out of order.
+		ack, err := s.js.PublishMsgAsync(&nats.Msg{Subject: m.subject, Data: m.data}, jetstream.WithMsgID(m.id), jetstream.WithRetryAttempts(0))
+		if err != nil {
+			s.fail(m, err)
+			return err
+		}
+		s.flight = append(s.flight, sent{m, ack, time.Now().Add(s.cfg.AckWait)})
+	}
+	return nil
+}
+
+// head waits until the oldest message in flight is settled, or there is more to send and room for it.
+func (s *sender) head(added <-chan struct{}) error {
+	if len(s.flight) >= s.cfg.Window {
+		added = nil
+	}
+	f := s.flight[0]
+	late := time.NewTimer(time.Until(f.until))
+	defer late.Stop()
+	var err error
+	select {
+	case <-added:
+		return nil
+	case ack := <-f.ack.Ok():
+		s.outbox.done(f.message)
+		s.acknowledged.Add(1)
+		if ack.Duplicate {
+			s.duplicates.Add(1)
+		}
+		s.pause = firstPause
+	case err = <-f.ack.Err():
+		s.fail(f.message, err)
+	case <-late.C:
+		err = jetstream.ErrAsyncPublishTimeout
+		s.fail(f.message, err)
+	case <-s.sending.Done():
+		err = errGivenUp
+		s.fail(f.message, err)
+	}
+	s.flight = s.flight[1:]
+	return err
+}
+
+// fail puts a message back, or gives it up if it can never be taken.
+func (s *sender) fail(m *message, err error) {
+	var refusal *jetstream.APIError
+	const exceedsMaximum = 10054 // the stream's own bound of a message's size
+	if errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &refusal) && refusal.ErrorCode == exceedsMaximum {
+		s.outbox.done(m)
+		s.refused.Add(m.observations)
+		slog.Error("the stream refused a message", "bytes", len(m.data), "observations", m.observations, "error", err)
+		return
+	}
+	s.outbox.back(m)
+	s.retries.Add(1)
+}
+
+// recover settles what else is in flight, so that what failed is sent again before anything newer, and pauses.
+func (s *sender) recover(cause error) {
+	for len(s.flight) > 0 {
+		_ = s.head(nil) // every failure puts its message back
+	}
+	if s.sending.Err() != nil {
+		return
+	}
+	if s.pause > firstPause { // a single failure is nothing to tell
+		slog.Warn("observations wait: the stream does not take them", "again_in", s.pause, "error", cause)
+	}
+	wait := time.NewTimer(s.pause)
+	defer wait.Stop()
+	s.pause = min(2*s.pause, lastPause)
+	select {
+	case <-wait.C:
+	case <-s.status: // connected again
+	case <-s.sending.Done():
+	}
+}
