@@ -13,7 +13,7 @@ func CheckListen(address string) error {
 		return fmt.Errorf("listen address %q is not <host>:<port>, for example 127.0.0.1:8480", address)
 	}
 	if !loopback(host) {
-		return fmt.Errorf("listen address %s can be reached from other machines, without TLS and authentication; use 127.0.0.1:%s", address, port)
+		return fmt.Errorf("listen address %s is not a loopback address: others could reach the API, which has no TLS and authentication yet; use 127.0.0.1:%s", address, port)
 	}
 	return nil
 }

@@ -104,13 +104,14 @@ func (w *window) Set(s string) (err error) {
 	return err
 }
 
-// loadConfig reads defaults, the file, the environment and flags, each over the former, and checks the result.
-func loadConfig(flags *pflag.FlagSet) (*config, error) {
+// loadConfig reads defaults, the file, the environment and flags, each over the former, and checks the result. A flag that has the name of
+// one of the keys in other means something else.
+func loadConfig(flags *pflag.FlagSet, other ...string) (*config, error) {
 	v := viper.New()
 	keys := configKeys()
 	for key, value := range keys {
 		v.SetDefault(key, value)
-		if f := flags.Lookup(strings.ReplaceAll(key, "_", "-")); f != nil {
+		if f := flags.Lookup(strings.ReplaceAll(key, "_", "-")); f != nil && !slices.Contains(other, key) {
 			if err := v.BindPFlag(key, f); err != nil {
 				return nil, fmt.Errorf("read flags: %w", err)
 			}
@@ -248,6 +249,10 @@ func readConfigFile(file string) (map[string]any, error) {
 			case sections[key] && value == nil:
 			case sections[key]:
 				return usagef("%s: %s takes settings of its own, no value", file, key)
+			case isMap && len(inner) > 0: // name what was meant to be set
+				for name := range inner {
+					unknown = append(unknown, key+"."+name)
+				}
 			default:
 				unknown = append(unknown, key)
 			}
@@ -259,14 +264,32 @@ func readConfigFile(file string) (map[string]any, error) {
 	}
 	if len(unknown) > 0 {
 		slices.Sort(unknown)
-		return nil, usagef("%s: unknown key %s%s", file, unknown[0], hint(unknown[0], names))
+		return nil, usagef("%s: unknown key %s%s", file, unknown[0], keyHint(unknown[0], names))
 	}
 	return values, nil
 }
 
+// keyHint looks for the nearest key, then for one whose last part is near, for keys that stand in the wrong section.
+func keyHint(key string, known []string) string {
+	if h := hint(key, known); h != "" {
+		return h
+	}
+	last := func(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
+	var parts []string
+	full := map[string]string{}
+	for _, k := range known {
+		parts = append(parts, last(k))
+		full[last(k)] = k
+	}
+	if near, ok := nearest(last(key), parts); ok {
+		return didYouMean(full[near])
+	}
+	return ""
+}
+
 // unknownEnvironment are variables of ours that set nothing. They are no error: Kubernetes makes some for a service named ambit.
 func unknownEnvironment() []string {
-	known := []string{"AMBIT_CONFIG", "AMBIT_SERVER", "AMBIT_CLICKHOUSE_LIBRARY"}
+	known := []string{"AMBIT_CONFIG", "AMBIT_SERVER", "AMBIT_BTF"}
 	for key := range configKeys() {
 		known = append(known, envName(key))
 	}

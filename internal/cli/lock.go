@@ -13,6 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// errInUse means that another process has the data folder.
+var errInUse = errors.New("in use")
+
 // lockFolder makes the data folder if it is missing, takes it for this process alone, and checks that files can be written there. Closing
 // the file gives the folder free, as does the end of the process however it comes.
 func lockFolder(folder string) (*os.File, error) {
@@ -30,9 +33,9 @@ func lockFolder(folder string) (*os.File, error) {
 		}
 		holder := "another process"
 		if pid, err := io.ReadAll(io.LimitReader(lock, 20)); err == nil && len(pid) > 0 {
-			holder = "process " + strings.TrimSpace(string(pid))
+			holder = "pid " + strings.TrimSpace(string(pid))
 		}
-		return nil, fmt.Errorf("data folder %s is in use by %s: stop it, or choose another folder with --data", folder, holder)
+		return nil, fmt.Errorf("data folder %s is %w by %s: stop it, or choose another folder with --data", folder, errInUse, holder)
 	}
 	if err := errors.Join(lock.Truncate(0), writePID(lock)); err != nil {
 		lock.Close()

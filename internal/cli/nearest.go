@@ -7,16 +7,23 @@ import (
 
 // hint is ", did you mean X?" where one of known is close to word, else "".
 func hint(word string, known []string) string {
-	best, least := "", len(word)/3+2 // more changes than that and it is another word
+	if near, ok := nearest(word, known); ok {
+		return didYouMean(near)
+	}
+	return ""
+}
+
+func didYouMean(word string) string { return fmt.Sprintf(", did you mean %s?", word) }
+
+// nearest is the known word that takes the fewest changes; with too many of them it is another word.
+func nearest(word string, known []string) (string, bool) {
+	best, least := "", len(word)/3+2
 	for _, k := range known {
 		if d := distance(strings.ToLower(word), strings.ToLower(k)); d < least {
 			best, least = k, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(", did you mean %s?", best)
+	return best, best != ""
 }
 
 // distance is how many characters must be added, dropped or replaced (Levenshtein).

@@ -57,6 +57,7 @@ Start with "ambit up".`,
 		newReachCommand(),
 		newFindingsCommand(),
 		newReportCommand(),
+		replayCommand(),
 		newVersionCommand(),
 	)
 	return root

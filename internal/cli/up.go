@@ -54,7 +54,7 @@ func runUp(cmd *cobra.Command, c *config) error {
 	}
 	log := c.logger(cmd.ErrOrStderr())
 	if err := api.CheckListen(c.Listen); err != nil {
-		return usageError(err)
+		return err
 	}
 	if !c.NoAgent {
 		if err := preflight(); err != nil {
@@ -106,6 +106,9 @@ type up struct {
 // start starts the parts: each is ready before the next one starts.
 func (u *up) start(ctx context.Context, listener net.Listener) error {
 	c := u.config
+	for _, name := range unknownEnvironment() {
+		u.log.Warn("unknown environment variable " + name)
+	}
 	bus := collector.BusConfig{URLs: c.NATS.URLs, Dir: filepath.Join(c.Data, "nats"), MaxBytes: c.NATS.MaxBytes, MaxAge: c.NATS.MaxAge, Logger: u.log}
 	if err := bus.Validate(); err != nil {
 		return usageError(err)
@@ -147,7 +150,7 @@ func (u *up) start(ctx context.Context, listener net.Listener) error {
 		Triage: u.store, Live: worker, Metrics: metrics, Logger: u.log,
 	})
 	err = u.parts.start(ctx, "api", func(ctx context.Context, ready func(string)) error {
-		ready("http://" + listener.Addr().String())
+		ready("on " + listener.Addr().String())
 		return server.Run(ctx, listener)
 	})
 	if err != nil || c.NoAgent {
@@ -166,7 +169,7 @@ func (u *up) startStore(ctx context.Context) error {
 		}
 		config := engine.DefaultSupervisorConfig()
 		config.Server.Data = filepath.Join(u.config.Data, "clickhouse")
-		config.Server.Socket = filepath.Join(folder, "clickhouse.sock")
+		config.Server.Socket = filepath.Join(folder, socketName)
 		config.Server.Library = u.config.ClickHouse.Library
 		config.Log = u.log
 		c.Socket = config.Server.Socket
@@ -208,9 +211,12 @@ func (u *up) startStore(ctx context.Context) error {
 	})
 }
 
+// socketName is the engine's socket in its folder.
+const socketName = "clickhouse.sock"
+
 // socketFolder is where the engine's socket lives: in the data folder, unless that has too long a name for a socket.
 func (u *up) socketFolder() (string, error) {
-	const longest = 107 - len("/clickhouse.sock")
+	const longest = 107 - len("/") - len(socketName)
 	folder := filepath.Join(u.config.Data, "run")
 	if len(folder) > longest {
 		folder, err := os.MkdirTemp("", "ambit-")
@@ -238,11 +244,7 @@ func (u *up) stop() error {
 // logger writes what matters to w.
 func (c *config) logger(w io.Writer) *slog.Logger {
 	level, _ := c.level() // validated
-	log := slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
-	for _, name := range unknownEnvironment() {
-		log.Warn("unknown environment variable " + name)
-	}
-	return log
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
 
 // closeConnection lets what was published leave before a connection closes.
