@@ -18,7 +18,7 @@ const maxBlockRows = 200_000
 
 // InsertObservations stores rows. A call that is repeated with the same token and the same rows in the same order counts nothing twice, in
 // no view, whether the earlier call failed, was cut short or went well; other rows under a known token are ignored. When it returns nil
-// everything is on disk. One call is one insert for each day of batch time.
+// ClickHouse has everything and keeps it when it is killed. One call is one insert for each day of batch time.
 func (s *Store) InsertObservations(ctx context.Context, token string, rows []ObservationRow) error {
 	if token == "" {
 		return fmt.Errorf("insert observations: no token")

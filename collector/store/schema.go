@@ -103,18 +103,19 @@ func (s *Store) migrate(ctx context.Context, known []migration) error {
 	if err != nil {
 		return err
 	}
-	newest := uint32(len(known))
-	for version, a := range applied {
-		if version > newest {
-			return fmt.Errorf("migrate: database %s has schema %d, made by a newer ambit; this one knows %d: start the newer one", s.where.database, version, newest)
-		}
-		if k := known[version-1]; a.Checksum != k.checksum {
-			return fmt.Errorf("migrate: %s was changed after it was applied to database %s: a released migration never changes; start the ambit that made the database, or add a new migration",
-				a.Name, s.where.database)
-		}
+	var newest uint32
+	for version := range applied {
+		newest = max(newest, version)
+	}
+	if int(newest) > len(known) {
+		return fmt.Errorf("migrate: database %s has schema %d, made by a newer ambit; this one knows %d: start the newer one", s.where.database, newest, len(known))
 	}
 	for _, m := range known {
-		if _, done := applied[m.version]; done {
+		if a, done := applied[m.version]; done {
+			if a.Checksum != m.checksum {
+				return fmt.Errorf("migrate: %s was changed after it was applied to database %s: start the ambit that made the database, or add a new migration instead",
+					a.Name, s.where.database)
+			}
 			continue
 		}
 		statements, err := m.statements(layout{})
