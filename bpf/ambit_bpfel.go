@@ -26,6 +26,22 @@ type ambitCgroupName struct {
 	Path [512]int8
 }
 
+type ambitCounter uint32
+
+const (
+	ambitCounterEDGES_FULL       ambitCounter = 0
+	ambitCounterEDGE_RING_FULL   ambitCounter = 1
+	ambitCounterEDGE_QUOTA       ambitCounter = 2
+	ambitCounterTAG_OVERFLOW     ambitCounter = 3
+	ambitCounterTAG_LOST         ambitCounter = 4
+	ambitCounterTAG_STALE        ambitCounter = 5
+	ambitCounterANSWER_RING_FULL ambitCounter = 6
+	ambitCounterANSWER_CUT       ambitCounter = 7
+	ambitCounterCGROUP_UNKNOWN   ambitCounter = 8
+	ambitCounterUDP_FLOW_FULL    ambitCounter = 9
+	ambitCounterCOUNTERS         ambitCounter = 10
+)
+
 type ambitEdge struct {
 	_         structs.HostLayout
 	Opened    uint64
@@ -59,11 +75,11 @@ type ambitExecutable struct {
 }
 
 type ambitFlow struct {
-	_       structs.HostLayout
-	Key     ambitEdgeKey
-	Process ambitProcess
-	Number  uint32
-	Unused  uint32
+	_         structs.HostLayout
+	Key       ambitEdgeKey
+	Process   ambitProcess
+	Number    uint32
+	Connected uint32
 }
 
 type ambitListener struct {
@@ -72,6 +88,13 @@ type ambitListener struct {
 	Port     uint16
 	Protocol uint16
 	Unused   uint32
+}
+
+type ambitOpenSocket struct {
+	_      structs.HostLayout
+	Socket uint64
+	Number uint32
+	Unused uint32
 }
 
 type ambitOrigin struct {
@@ -91,6 +114,14 @@ type ambitProcess struct {
 	Uid         uint32
 	Tgid        uint32
 	Interactive uint32
+}
+
+type ambitRunning struct {
+	_      structs.HostLayout
+	File   uint64
+	Inode  uint64
+	Device uint32
+	Tgid   uint32
 }
 
 type ambitTag struct {
@@ -118,6 +149,7 @@ const (
 	ambitMapQuota             = "quota"
 	ambitMapTags              = "tags"
 	ambitMapTagsMore          = "tags_more"
+	ambitMapUdpListeners      = "udp_listeners"
 	ambitMapUnused            = "unused"
 	ambitProgCgroupMkdirName  = "cgroup_mkdir_name"
 	ambitProgExecName         = "exec_name"
@@ -132,6 +164,9 @@ const (
 	ambitProgUdpIngress       = "udp_ingress"
 	ambitProgUdpSendmsg4      = "udp_sendmsg4"
 	ambitProgUdpSendmsg6      = "udp_sendmsg6"
+	ambitVarCounter           = "_counter"
+	ambitVarOpenSocket        = "_open_socket"
+	ambitVarRunning           = "_running"
 	ambitVarAnchor            = "anchor"
 	ambitVarEdgesPerCgroup    = "edges_per_cgroup"
 	ambitVarEphemeralPort     = "ephemeral_port"
@@ -214,6 +249,7 @@ type ambitMapSpecs struct {
 	Quota             *ebpf.MapSpec `ebpf:"quota"`
 	Tags              *ebpf.MapSpec `ebpf:"tags"`
 	TagsMore          *ebpf.MapSpec `ebpf:"tags_more"`
+	UdpListeners      *ebpf.MapSpec `ebpf:"udp_listeners"`
 	Unused            *ebpf.MapSpec `ebpf:"unused"`
 }
 
@@ -221,6 +257,9 @@ type ambitMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ambitVariableSpecs struct {
+	Counter        *ebpf.VariableSpec `ebpf:"_counter"`
+	OpenSocket     *ebpf.VariableSpec `ebpf:"_open_socket"`
+	Running        *ebpf.VariableSpec `ebpf:"_running"`
 	Anchor         *ebpf.VariableSpec `ebpf:"anchor"`
 	EdgesPerCgroup *ebpf.VariableSpec `ebpf:"edges_per_cgroup"`
 	EphemeralPort  *ebpf.VariableSpec `ebpf:"ephemeral_port"`
@@ -262,6 +301,7 @@ type ambitMaps struct {
 	Quota             *ebpf.Map `ebpf:"quota"`
 	Tags              *ebpf.Map `ebpf:"tags"`
 	TagsMore          *ebpf.Map `ebpf:"tags_more"`
+	UdpListeners      *ebpf.Map `ebpf:"udp_listeners"`
 	Unused            *ebpf.Map `ebpf:"unused"`
 }
 
@@ -282,6 +322,7 @@ func (m *ambitMaps) Close() error {
 		m.Quota,
 		m.Tags,
 		m.TagsMore,
+		m.UdpListeners,
 		m.Unused,
 	)
 }
@@ -290,6 +331,9 @@ func (m *ambitMaps) Close() error {
 //
 // It can be passed to loadAmbitObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ambitVariables struct {
+	Counter        *ebpf.Variable `ebpf:"_counter"`
+	OpenSocket     *ebpf.Variable `ebpf:"_open_socket"`
+	Running        *ebpf.Variable `ebpf:"_running"`
 	Anchor         *ebpf.Variable `ebpf:"anchor"`
 	EdgesPerCgroup *ebpf.Variable `ebpf:"edges_per_cgroup"`
 	EphemeralPort  *ebpf.Variable `ebpf:"ephemeral_port"`

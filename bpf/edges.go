@@ -216,7 +216,15 @@ func (k *Kernel) Unlink(n Number) error {
 	if Number(o.Number) != n {
 		return nil
 	}
-	if err := k.collection.Maps["numbers"].Delete(&o.Key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+	var now uint32
+	err := k.collection.Maps["numbers"].Lookup(&o.Key, &now)
+	if errors.Is(err, ebpf.ErrKeyNotExist) || err == nil && Number(now) != n { // unlinked before; the key may have a new edge
+		return nil
+	}
+	if err == nil {
+		err = k.collection.Maps["numbers"].Delete(&o.Key)
+	}
+	if err != nil {
 		return fmt.Errorf("unlink edge %d: %w", n.Index(), err)
 	}
 	return nil

@@ -72,7 +72,7 @@ struct flow {
 	struct edge_key key;
 	struct process process;
 	__u32 number; /* of the edge; NO_EDGE until a datagram was sent */
-	__u32 unused;
+	__u32 connected;
 };
 
 #define NO_EDGE 0xffffffff
@@ -93,7 +93,14 @@ struct running {
 	__u32 tgid;
 };
 
-/* What was lost or could not be told, by cause. Append only: Go names them by position. */
+/* An open TCP socket, as the inventory finds it. */
+struct open_socket {
+	__u64 socket; /* the same for all who share it */
+	__u32 number; /* of its edge */
+	__u32 unused;
+};
+
+/* What was lost or could not be told, by cause. Append only. */
 enum counter {
 	EDGES_FULL,        /* a new edge found no free slot */
 	EDGE_RING_FULL,    /* a new edge was not announced; the next scan finds it */
@@ -107,3 +114,8 @@ enum counter {
 	UDP_FLOW_FULL,     /* a UDP socket could not be remembered */
 	COUNTERS,
 };
+
+/* No map holds these: named here, or the object would not carry them to where the Go types are made. */
+const struct running *_running __attribute__((unused));
+const struct open_socket *_open_socket __attribute__((unused));
+const enum counter *_counter __attribute__((unused));

@@ -1,6 +1,6 @@
 /* Inventory: open sockets of all network namespaces, by the files of all tasks.
  * Hook: iter/task_file, read after the others are attached, and again now and then. A TCP socket without tag is older than we are and gets one; for
- * every one the number of its edge is written, so that a reader can correct what skipped programs left open.
+ * every one the number of its edge is written, so that a reader can correct what skipped programs left open. Shared sockets come more than once.
  * Not seen: sockets without a file (accepted by nobody yet, or closed and lingering); the end of an untagged one counts as TAG_LOST. */
 #pragma once
 
@@ -28,7 +28,7 @@ int open_sockets(struct bpf_iter__task_file *c)
 {
 	struct task_struct *t = c->task;
 	struct file *f = c->file;
-	if (!t || !f || t->tgid != t->pid)
+	if (!t || !f) /* threads that share their files come once */
 		return 0;
 	if ((f->f_inode->i_mode & S_IFMT) != S_IFSOCK)
 		return 0;
@@ -48,16 +48,16 @@ int open_sockets(struct bpf_iter__task_file *c)
 	__u16 local = BPF_CORE_READ(sk, __sk_common.skc_num);
 	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	if (protocol == IPPROTO_UDP || state == TCP_LISTEN) {
-		if (local)
-			listen(cgroup, local, protocol, &p);
+		struct listener l = {.cgroup = cgroup, .port = local, .protocol = protocol};
+		if (local && !listens(&l)) /* who called listen is told already, and the first of those who share a socket is mostly their parent */
+			listen(&l, &p);
 		return 0;
 	}
 	if (state == TCP_CLOSE || state == TCP_SYN_RECV)
 		return 0;
-	__u64 at = (__u64)sk - anchor_address();
-	__u32 n;
-	if (tag_of(at, &n)) {
-		bpf_seq_write(c->meta->seq, &n, sizeof n);
+	struct open_socket o = {.socket = (__u64)sk - anchor_address()};
+	if (tag_of(o.socket, &o.number)) {
+		bpf_seq_write(c->meta->seq, &o, sizeof o);
 		return 0;
 	}
 	struct edge_key k = {.cgroup = cgroup, .protocol = IPPROTO_TCP};
@@ -77,11 +77,13 @@ int open_sockets(struct bpf_iter__task_file *c)
 	struct edge *e = edge_of(&k, &p);
 	if (!e)
 		return 0;
-	n = e->number;
-	if (!tag(at, n))
+	o.number = e->number;
+	if (!tag(o.socket, o.number))
+		return 0;
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_CLOSE && untag(o.socket, &o.number)) /* it ended before it had a tag */
 		return 0;
 	__sync_fetch_and_add(&e->inherited, 1);
 	e->last = tick;
-	bpf_seq_write(c->meta->seq, &n, sizeof n);
+	bpf_seq_write(c->meta->seq, &o, sizeof o);
 	return 0;
 }

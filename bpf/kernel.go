@@ -1,13 +1,14 @@
 package bpf
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"strings"
 	"sync"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -18,7 +19,7 @@ import (
 // Config is what the kernel side needs to know before it is loaded.
 type Config struct {
 	CgroupRoot     string // where cgroup2 is mounted
-	EdgesPerCgroup uint32 // what one cgroup may take of the 65536 edges of a node; more share one overflow edge. 0 is 4096
+	EdgesPerCgroup uint32 // what one cgroup may take of the 65536 edges of a node, inbound ones half of it; more share an overflow edge. 0 is 4096
 }
 
 // Kernel is the loaded and attached kernel side. Its methods are for one goroutine, except for those that say otherwise.
@@ -44,7 +45,12 @@ func Load(cfg Config) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
+	return load(spec, cfg)
+}
+
+func load(spec *ebpf.CollectionSpec, cfg Config) (*Kernel, error) {
 	k := &Kernel{}
+	var err error
 	k.collection, err = ebpf.NewCollection(spec)
 	if err != nil {
 		if k.missing, err = dropRefused(spec, err); err != nil {
@@ -187,11 +193,31 @@ func (k *Kernel) Census() (map[Number]uint64, error) {
 	if err != nil {
 		return nil, err
 	}
-	open := map[Number]uint64{}
-	for ; len(b) >= 4; b = b[4:] {
-		open[Number(binary.NativeEndian.Uint32(b))]++
+	return countSockets(b), nil
+}
+
+func countSockets(b []byte) map[Number]uint64 {
+	open, seen := map[Number]uint64{}, map[uint64]bool{}
+	for s := range records[ambitOpenSocket](b) {
+		if !seen[s.Socket] { // processes may share it
+			seen[s.Socket] = true
+			open[Number(s.Number)]++
+		}
 	}
-	return open, nil
+	return open
+}
+
+// records gives what an iterator program wrote. A rest that is shorter than a record is left out.
+func records[T any](b []byte) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		var r T
+		for size := int(unsafe.Sizeof(r)); len(b) >= size; b = b[size:] {
+			copy(unsafe.Slice((*byte)(unsafe.Pointer(&r)), size), b)
+			if !yield(r) {
+				return
+			}
+		}
+	}
 }
 
 func text(b []int8) string {

@@ -2,18 +2,18 @@ package bpf
 
 import "fmt"
 
-// causes names enum counter of event.h, in its order.
-var causes = [...]string{
-	"edges-full",
-	"edge-ring-full",
-	"edge-quota",
-	"tag-overflow",
-	"tag-lost",
-	"tag-stale",
-	"answer-ring-full",
-	"answer-cut",
-	"cgroup-unknown",
-	"udp-flow-full",
+// causes names enum counter of event.h.
+var causes = [ambitCounterCOUNTERS]string{
+	ambitCounterEDGES_FULL:       "edges-full",
+	ambitCounterEDGE_RING_FULL:   "edge-ring-full",
+	ambitCounterEDGE_QUOTA:       "edge-quota",
+	ambitCounterTAG_OVERFLOW:     "tag-overflow",
+	ambitCounterTAG_LOST:         "tag-lost",
+	ambitCounterTAG_STALE:        "tag-stale",
+	ambitCounterANSWER_RING_FULL: "answer-ring-full",
+	ambitCounterANSWER_CUT:       "answer-cut",
+	ambitCounterCGROUP_UNKNOWN:   "cgroup-unknown",
+	ambitCounterUDP_FLOW_FULL:    "udp-flow-full",
 }
 
 // recursion counts program runs that the kernel skipped because one of ours was interrupted by a softirq on the same CPU.

@@ -26,7 +26,8 @@ struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 32768); __type
 /* Names and places: kept where they happen, read by user space when a new edge needs them. */
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 8192); __type(key, __u64); __type(value, struct executable); } executables SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 8192); __type(key, __u64); __type(value, struct cgroup_name); } cgroups SEC(".maps");
-struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 16384); __type(key, struct listener); __type(value, struct process); } listeners SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 16384); __type(key, struct listener); __type(value, struct process); } listeners SEC(".maps"); /* TCP */
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 16384); __type(key, struct listener); __type(value, struct process); } udp_listeners SEC(".maps"); /* clients too: some bind a port for each question */
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct cgroup_name); } cgroup_scratch SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct executable); } executable_scratch SEC(".maps");
 
@@ -40,5 +41,5 @@ static __always_inline void count(__u32 cause)
 {
 	__u64 *v = bpf_map_lookup_elem(&counters, &cause);
 	if (v)
-		(*v)++;
+		__sync_fetch_and_add(v, 1); /* a softirq may count here too */
 }

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"unsafe"
+	"strings"
 
 	"github.com/cilium/ebpf"
 )
@@ -37,16 +37,12 @@ func (k *Kernel) nameRunning() error {
 	if err != nil {
 		return err
 	}
-	type running struct { // struct running of event.h
-		File, Inode  uint64
-		Device, TGID uint32
-	}
-	for size := int(unsafe.Sizeof(running{})); len(b) >= size; b = b[size:] {
-		r := (*running)(unsafe.Pointer(&b[0]))
-		path, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", r.TGID))
+	for r := range records[ambitRunning](b) {
+		path, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", r.Tgid))
 		if err != nil {
 			continue // it ended, or has none that we may see
 		}
+		path = strings.TrimSuffix(path, " (deleted)") // as it was executed
 		e := ambitExecutable{Inode: r.Inode, Device: r.Device}
 		for i := range min(len(path), len(e.Path)-1) {
 			e.Path[i] = int8(path[i])

@@ -132,8 +132,10 @@ static __always_inline void tcp_closed(struct sock *sk, int old)
 		__sync_fetch_and_add(&e->failed, 1);
 		return;
 	}
-	__u64 sent = t->bytes_sent - t->bytes_retrans;                                     /* data only: bytes_acked counts SYN and FIN */
-	__u64 received = t->bytes_received - (sk->__sk_common.skc_flags >> SOCK_DONE & 1); /* less the peer's FIN */
+	__u64 sent = t->bytes_sent, again = t->bytes_retrans, received = t->bytes_received; /* data only: bytes_acked counts SYN and FIN */
+	sent -= again < sent ? again : sent;                                                /* a retransmission that never left counts there too */
+	if (received && sk->__sk_common.skc_flags >> SOCK_DONE & 1)                         /* less the peer's FIN */
+		received--;
 	if (sent)
 		__sync_fetch_and_add(&e->sent, sent);
 	if (received)
@@ -159,14 +161,18 @@ int BPF_PROG(tcp_state, struct sock *sk, int old, int new)
 		k.executable = executable_number(&p);
 		tcp_opened(sk, &k, &p);
 	} else if (new == TCP_ESTABLISHED) {
+		__u32 n;
 		if (old == TCP_SYN_SENT)
+			return 0;
+		if (!sk->sk_max_ack_backlog && tag_of(socket_number(sk), &n)) /* no listener's child: both ends connected, or one to itself */
 			return 0;
 		__builtin_memset(&p, 0, sizeof p);
 		tcp_key(&k, sk, true, sk->__sk_common.skc_num);
 		tcp_opened(sk, &k, &p);
 	} else {
 		current_process(&p);
-		listen(cgroup_of(sk), sk->__sk_common.skc_num, IPPROTO_TCP, &p);
+		struct listener l = {.cgroup = cgroup_of(sk), .port = sk->__sk_common.skc_num, .protocol = IPPROTO_TCP};
+		listen(&l, &p);
 	}
 	return 0;
 }

@@ -36,13 +36,17 @@ static __always_inline void remote_of(struct edge_key *k, struct bpf_sock_addr *
 		set_address6(k, c->user_ip6[0] | (__u64)c->user_ip6[1] << 32, c->user_ip6[2] | (__u64)c->user_ip6[3] << 32);
 	else
 		set_address4(k, c->user_ip4);
+	if (!k->address[0] && k->address[1] == 0) /* unspecified means loopback */
+		k->address[1] = (__u64)bpf_htonl(1) << 32;
+	if (!k->address[0] && k->address[1] == 0xffff0000u)
+		set_address4(k, bpf_htonl(0x7f000001));
 }
 
 /* new_flow makes a client's flow toward remote, in task context. */
-static __always_inline void new_flow(struct flow *f, const struct edge_key *remote)
+static __always_inline void new_flow(struct flow *f, const struct edge_key *remote, bool connected)
 {
 	f->number = NO_EDGE;
-	f->unused = 0;
+	f->connected = connected;
 	current_process(&f->process);
 	f->key = *remote;
 	f->key.cgroup = bpf_get_current_cgroup_id();
@@ -60,11 +64,18 @@ static __always_inline int udp_connect(struct bpf_sock_addr *c, bool six)
 {
 	if (c->protocol != IPPROTO_UDP)
 		return 1;
-	struct edge_key remote;
+	struct edge_key remote, k;
 	struct flow f;
+	__u64 cookie = bpf_get_socket_cookie(c);
+	struct bpf_sock *sk = c->sk;
 	remote_of(&remote, c, six);
-	new_flow(&f, &remote);
-	keep_flow(bpf_get_socket_cookie(c), &f);
+	inbound_key(&k, &remote, bpf_get_current_cgroup_id(), sk ? sk->src_port : 0);
+	if (known_edge(&k)) { /* a server turns to one who spoke to it, as DTLS servers do */
+		bpf_map_delete_elem(&flows, &cookie);
+		return 1;
+	}
+	new_flow(&f, &remote, true);
+	keep_flow(cookie, &f);
 	return 1;
 }
 
@@ -76,8 +87,10 @@ static __always_inline int udp_sendmsg(struct bpf_sock_addr *c, bool six)
 	__u64 cookie = bpf_get_socket_cookie(c);
 	struct flow *known = bpf_map_lookup_elem(&flows, &cookie);
 	remote_of(&remote, c, six);
-	if (known && known->number != NO_EDGE && same_peer(&known->key, &remote)) { /* most often the same peer again */
-		e = edge_by_number(known->number);
+	if (known && same_peer(&known->key, &remote)) { /* most often the same peer again */
+		if (known->connected) /* IPv4 on a connected IPv6 socket comes here too; it counts on the way out */
+			return 1;
+		e = known->number == NO_EDGE ? 0 : edge_by_number(known->number);
 		if (e)
 			goto opened;
 	}
@@ -88,7 +101,7 @@ static __always_inline int udp_sendmsg(struct bpf_sock_addr *c, bool six)
 		if (known_edge(&k) || looks_like_server(local, remote.port)) /* an answer: its bytes count on the way out */
 			return 1;
 	}
-	new_flow(&f, &remote);
+	new_flow(&f, &remote, false);
 	k = f.key; /* edge_of may change it */
 	e = edge_of(&k, &f.process);
 	if (!e)
@@ -106,7 +119,8 @@ static __always_inline int udp_bind(struct bpf_sock *sk)
 	if (sk->protocol == IPPROTO_UDP) {
 		struct process p;
 		current_process(&p);
-		listen(bpf_get_current_cgroup_id(), sk->src_port, IPPROTO_UDP, &p);
+		struct listener l = {.cgroup = bpf_get_current_cgroup_id(), .port = sk->src_port, .protocol = IPPROTO_UDP};
+		listen(&l, &p);
 	}
 	return 1;
 }
@@ -249,26 +263,33 @@ static __always_inline struct edge *datagram_edge(struct __sk_buff *skb, const s
 			__sync_fetch_and_add(&e->opened, 1);
 		return e;
 	}
-	if (!out && f) { /* an answer from one of several peers? */
-		struct edge_key asked = d->remote;
-		asked.cgroup = cgroup;
-		asked.protocol = IPPROTO_UDP;
-		asked.executable = f->key.executable;
-		e = known_edge(&asked);
-		if (e) {
-			*answer = true;
-			return e;
-		}
+	struct edge_key asked = d->remote;
+	asked.cgroup = f ? f->key.cgroup : cgroup;
+	asked.executable = f ? f->key.executable : 0;
+	asked.protocol = IPPROTO_UDP;
+	e = f ? known_edge(&asked) : 0; /* one of several peers */
+	if (!e) {
+		/* Not where its flow led: another program turned it to another address, as service load balancers do. Without flow: it is older than we are,
+		 * or its flow was pushed out. */
+		struct bpf_sock *any = skb->sk, *sk = any ? bpf_sk_fullsock(any) : 0;
+		bool ours = out || sk && sk->dst_port;
+		if (!ours || !f && looks_like_server(d->local_port, d->remote.port))
+			goto inbound;
+		struct process who = {};
+		if (f)
+			who = f->process;
+		e = edge_of(&asked, &who);
+		if (!e)
+			return 0;
 	}
-	struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
-	bool connected = sk && sk->dst_port;
-	if ((connected || out) && !looks_like_server(d->local_port, d->remote.port)) { /* older than we are, or its flow was pushed out */
-		struct edge_key older = d->remote;
-		older.cgroup = cgroup;
-		older.protocol = IPPROTO_UDP;
-		*answer = !out;
-		return edge_of(&older, &nobody);
+	*answer = !out;
+	if (f && f->connected && f->number == NO_EDGE) {
+		__sync_fetch_and_add(&e->opened, 1);
+		f->number = e->number;
 	}
+	return e;
+
+inbound:
 	e = edge_of(&k, &nobody);
 	if (e && !out)
 		__sync_fetch_and_add(&e->opened, 1);
