@@ -11,7 +11,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// Errors of reading an answer, for those who want to tell them apart; each is counted too.
+// Errors of reading an answer, for those who want to tell them apart. The last two are counted too.
 var (
 	ErrNotAnswer = errors.New("no DNS answer")
 	ErrMalformed = errors.New("malformed DNS message")

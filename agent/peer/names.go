@@ -50,7 +50,7 @@ type named struct {
 }
 
 type counters struct {
-	malformed, notAnswer, badName, beyond, evicted uint64
+	malformed, badName, beyond, evicted uint64
 }
 
 // New makes an empty Names.
@@ -78,8 +78,7 @@ func (n *Names) Answer(cgroup uint64, message []byte, at time.Time) (added int, 
 	defer n.mu.Unlock()
 	err = n.reply.read(message)
 	switch {
-	case errors.Is(err, ErrNotAnswer):
-		n.counted.notAnswer++
+	case errors.Is(err, ErrNotAnswer): // a question, which names nothing: no loss
 	case errors.Is(err, ErrName):
 		n.counted.badName++
 	case err != nil:
@@ -159,10 +158,9 @@ func (n *Names) Counters() map[string]uint64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return map[string]uint64{
-		"dns-malformed":  n.counted.malformed,
-		"dns-not-answer": n.counted.notAnswer,
-		"dns-bad-name":   n.counted.badName,
-		"dns-too-many":   n.counted.beyond,
-		"dns-evicted":    n.counted.evicted,
+		"dns-malformed": n.counted.malformed,
+		"dns-bad-name":  n.counted.badName,
+		"dns-too-many":  n.counted.beyond,
+		"dns-evicted":   n.counted.evicted,
 	}
 }

@@ -47,7 +47,6 @@ type paths struct {
 	scanned time.Time
 
 	unknown uint64 // cgroups that were asked for and had no name
-	evicted uint64
 }
 
 type knownPath struct {
@@ -87,9 +86,7 @@ func (s *paths) ask(id uint64) string {
 }
 
 func (s *paths) put(id uint64, path string) {
-	if s.known.Put(id, knownPath{path, time.Now()}) {
-		s.evicted++
-	}
+	s.known.Put(id, knownPath{path, time.Now()}) // one that goes for it can be asked for again
 }
 
 // scan learns the cgroups that exist now.

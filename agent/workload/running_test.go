@@ -87,7 +87,7 @@ func TestKernelRunning(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := bounded.Running(t.Context()); err != nil || len(got) != 2 || bounded.Counters()["running-beyond-bounds"] == 0 {
+	if got, err := bounded.Running(t.Context()); err != nil || len(got) != 2 || bounded.Counters()["sighting-overflow"] == 0 {
 		t.Errorf("bounded: %d workloads, %v, %v", len(got), err, bounded.Counters())
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -136,8 +136,7 @@ func (r *Resolver) Counters() map[string]uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return map[string]uint64{
-		"cgroup-unknown":        r.paths.unknown,
-		"cgroup-evicted":        r.paths.evicted,
-		"running-beyond-bounds": r.overflow,
+		"cgroup-name-unknown": r.paths.unknown,
+		"sighting-overflow":   r.overflow,
 	}
 }

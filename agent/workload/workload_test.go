@@ -77,7 +77,7 @@ func TestResolve(t *testing.T) {
 	if got := r.Resolve(6, Process{Executable: strings.Repeat("/x\xff", 2000)}); !utf8.ValidString(got.Cgroup) || !utf8.ValidString(got.Executable) || len(got.Executable) > 4*maxText {
 		t.Errorf("names are not fit to travel: %+v", got)
 	}
-	if n := r.Counters()["cgroup-unknown"]; n != 1 {
+	if n := r.Counters()["cgroup-name-unknown"]; n != 1 {
 		t.Errorf("unknown cgroups: %d, want 1", n)
 	}
 }
@@ -150,7 +150,7 @@ func TestScan(t *testing.T) {
 		f(second, "")    // scanned a moment ago
 		time.Sleep(askAgain)
 		f(second, "/c") // found, though it was unknown a moment ago
-		if n := r.Counters()["cgroup-unknown"]; n != 1 {
+		if n := r.Counters()["cgroup-name-unknown"]; n != 1 {
 			t.Errorf("unknown cgroups: %d, want 1", n)
 		}
 	})
