@@ -34,7 +34,7 @@ It ends with exit code 1 if something is missing without which nothing can be wa
 			}
 		}
 		if !d.Ready {
-			return fmt.Errorf("this machine cannot be watched: missing are %s", strings.Join(d.Missing(), ", "))
+			return fmt.Errorf("this machine cannot be watched; missing: %s", strings.Join(d.Missing(), ", "))
 		}
 		return nil
 	}
