@@ -55,7 +55,7 @@ var theCodec = sync.OnceValue(func() codec {
 	// A single goroutine each: messages are small, and the agent should not start one per core.
 	zip, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
 	must(err)
-	unzip, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPlainBytes), zstd.WithDecodeAllCapLimit(true))
+	unzip, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPlainBytes))
 	must(err)
 	return codec{enc, dec, zip, unzip}
 })

@@ -18,7 +18,7 @@ import (
 	"github.com/ambit-nhi/ambit/internal/testenv"
 )
 
-var update = flag.Bool("update-replay", false, "rewrite the findings that the recording must give")
+var update = flag.Bool("update", false, "rewrite golden files")
 
 const (
 	shopRecording = "../../testdata/recordings/shop.jsonl"

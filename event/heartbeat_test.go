@@ -1,0 +1,112 @@
+package event
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func fullHeartbeat() *Heartbeat {
+	return &Heartbeat{
+		Node: "n1", Boot: "boot-1", Sequence: 9, Started: noon.Add(-time.Hour), Time: noon, Version: "0.1.0", Kernel: "6.1.0",
+		Missing: []string{"no BTF"}, Lost: map[string]uint64{"ring_full": 3, "spool_full": 1 << 63}, Gauges: map[string]uint64{"edges": 12},
+	}
+}
+
+func TestHeartbeatWire(t *testing.T) {
+	message, err := fullHeartbeat().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "heartbeat.golden", message)
+	got, err := DecodeHeartbeat(message)
+	if err != nil || !reflect.DeepEqual(got, fullHeartbeat()) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestHeartbeatRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h := &Heartbeat{
+			Node: drawName(t, "node"), Boot: drawName(t, "boot"), Sequence: rapid.Uint64().Draw(t, "sequence"),
+			Started: noon.Add(-time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "since"))), Time: noon,
+			Lost: rapid.MapOfN(rapid.StringMatching(`[a-z_]{1,64}`), rapid.Uint64(), 1, maxCauses).Draw(t, "lost"),
+		}
+		message, err := h.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := DecodeHeartbeat(message); err != nil || !reflect.DeepEqual(got, h) {
+			t.Fatalf("%v\n got %+v\nwant %+v", err, got, h)
+		}
+	})
+}
+
+func TestDecodeHeartbeatRefuses(t *testing.T) {
+	many := map[string]uint64{}
+	for i := range maxCauses + 1 {
+		many[fmt.Sprint("cause", i)] = 1
+	}
+	for name, spoil := range map[string]func(*Heartbeat){
+		"no node":       func(h *Heartbeat) { h.Node = "" },
+		"no boot":       func(h *Heartbeat) { h.Boot = "" },
+		"long ago":      func(h *Heartbeat) { h.Time, h.Started = time.Unix(0, 0), time.Unix(0, 0) },
+		"ends early":    func(h *Heartbeat) { h.Started = h.Time.Add(1) },
+		"many losses":   func(h *Heartbeat) { h.Lost = many },
+		"many gauges":   func(h *Heartbeat) { h.Gauges = many },
+		"many missing":  func(h *Heartbeat) { h.Missing = make([]string, maxCauses+1) },
+		"long cause":    func(h *Heartbeat) { h.Lost = map[string]uint64{strings.Repeat("a", maxCauses+1): 1} },
+		"unnamed gauge": func(h *Heartbeat) { h.Gauges = map[string]uint64{"": 1} },
+	} {
+		h := fullHeartbeat()
+		spoil(h)
+		message, err := h.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := DecodeHeartbeat(message); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: got %+v, %v", name, got, err)
+		}
+	}
+	message, err := pack(&wireHeartbeat{Format: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := DecodeHeartbeat(message); !errors.Is(err, ErrVersion) {
+		t.Errorf("version 2: %v", err)
+	}
+}
+
+func FuzzDecodeHeartbeat(f *testing.F) {
+	message, err := fullHeartbeat().Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	plain, err := theCodec().unzip.DecodeAll(message, nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(message, false)
+	f.Add(plain, true)
+	f.Fuzz(func(t *testing.T, data []byte, isPlain bool) {
+		if isPlain {
+			data = theCodec().zip.EncodeAll(data, nil)
+		}
+		h, err := DecodeHeartbeat(data)
+		if err != nil {
+			return
+		}
+		again, err := h.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := DecodeHeartbeat(again); err != nil || back.Sequence != h.Sequence || len(back.Lost) != len(h.Lost) {
+			t.Errorf("%+v came back as %+v: %v", h, back, err)
+		}
+	})
+}
