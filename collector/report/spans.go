@@ -62,23 +62,29 @@ func cover(watched []store.Watched, from, until time.Time) []NodeCoverage {
 func coverNode(boots []store.Watched, from, until time.Time) NodeCoverage {
 	n := NodeCoverage{Node: boots[0].Node, Spans: []Span{}, Gaps: []Gap{}, Lost: map[string]uint64{}, Missing: []string{}}
 	for i := range boots {
+		n.LastTime = last(n.LastTime, boots[i].Until)
+	}
+	for i := range boots {
 		b := &boots[i]
 		for cause, lost := range b.Lost {
 			n.Lost[cause] += lost
 		}
 		n.Missing = append(n.Missing, b.Missing...)
-		if b.Until.After(n.LastTime) {
-			n.LastTime = b.Until
+		end := b.Until
+		if end.Equal(n.LastTime) {
 			n.Version, n.Kernel = b.Version, b.Kernel
+			// A node that was heard of a moment ago is still being watched.
+			if until.Sub(end) <= quiet {
+				end = until
+			}
 		}
-		n.add(Span{last(b.From, from), b.Until})
+		if end.After(until) {
+			end = until
+		}
+		n.add(Span{last(b.From, from), end})
 	}
 	slices.Sort(n.Missing)
 	n.Missing = slices.Compact(n.Missing)
-	// A node that was heard of a moment ago is still being watched, and nothing is watched in the future.
-	if k := len(n.Spans); k > 0 && until.Sub(n.Spans[k-1].Until) <= quiet {
-		n.Spans[k-1].Until = until
-	}
 	at, why := from, "before"
 	for _, s := range n.Spans {
 		n.gap(at, s.From, why)
@@ -125,7 +131,7 @@ func percent(lacking, whole float64) float64 {
 	if lacking <= 0 {
 		return 100
 	}
-	return min(math.Floor((1-lacking/whole)*10_000)/100, 99.99)
+	return min(math.Floor((whole-lacking)/whole*10_000)/100, 99.99)
 }
 
 // share is the percentage of the nodes' time that was watched, in floating point: 10,000 nodes over a year are longer than a Duration.

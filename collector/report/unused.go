@@ -48,6 +48,9 @@ func (r *Reporter) Unused(ctx context.Context, now time.Time, window time.Durati
 	if err != nil {
 		return nil, err
 	}
+	if !summary.Complete {
+		summary.Statement += " An identity listed here may have been used where or when nobody watched."
+	}
 	watched := make(map[string]*NodeCoverage, len(nodes))
 	for i := range nodes {
 		watched[nodes[i].Node] = &nodes[i]

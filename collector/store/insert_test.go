@@ -129,6 +129,11 @@ func TestBlocks(t *testing.T) {
 			t.Errorf("%d rows: blocks of %d with %d names, want %d", n, got, len(names), want)
 		}
 	}
+	for _, b := range blocks(twoDays(t)) {
+		if !sameDay(b.rows) {
+			t.Errorf("block %s spans two days", b.name)
+		}
+	}
 	f(0)
 	f(1, 1)
 	f(maxBlockRows, maxBlockRows)
