@@ -16,7 +16,8 @@ type Config struct {
 	FindingsPerMinute int           // per identity and minute of event time; those beyond are folded into one
 }
 
-// Default is what suits a cluster of 10,000 nodes. An edge takes about 70 bytes and each resource about 200, so that full tables hold about 3 GB.
+// Default is what suits a cluster of 10,000 nodes. An edge takes about 220 bytes where its resource is its own, and fewer where it is shared, so
+// that full tables hold about 2 GB.
 func Default() Config {
 	return Config{
 		Learn:             24 * time.Hour,
