@@ -1,0 +1,122 @@
+package bpf
+
+import (
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+type connection struct{ client, server int }
+
+// demandTraffic makes connections as the test says.
+func demandTraffic() {
+	listeners, open := map[int]int{}, map[int][]connection{}
+	var others []*exec.Cmd
+	connect := func(to unix.Sockaddr, key int) {
+		c, s := pair(listeners[key], 0, to)
+		open[key] = append(open[key], connection{c, s})
+	}
+	obey(map[string]func(args ...int) any{
+		"listen": func(args ...int) any { // port, or 0 for any; answers with the port
+			l := listenTCP(args[0], 0, 4096)
+			port := boundPort(l)
+			listeners[port] = l
+			return port
+		},
+		"serve": func(args ...int) any { // the same over UDP, never answered
+			return boundPort(socketUDP(unix.AF_INET, here4(args[0])))
+		},
+		"datagram": func(args ...int) any {
+			sendTo(socketUDP(unix.AF_INET, nil), args[1], here4(args[0]))
+			return "sent"
+		},
+		"open": func(args ...int) any { // port
+			connect(here4(args[0]), args[0])
+			return "open"
+		},
+		"open6": func(args ...int) any {
+			connect(here6(args[0]), args[0])
+			return "open"
+		},
+		"say": func(args ...int) any { // port, bytes to the server, to the client, on every open connection
+			for _, c := range open[args[0]] {
+				transfer(c.client, c.server, args[1])
+				transfer(c.server, c.client, args[2])
+			}
+			return "said"
+		},
+		"share": func(args ...int) any { // another process holds the connections, too
+			for _, c := range open[args[0]] {
+				other := exec.Command("cat")
+				must(other.StdinPipe()) // ends it when we end, or unshare
+				f := os.NewFile(uintptr(must(unix.FcntlInt(uintptr(c.client), unix.F_DUPFD_CLOEXEC, 0))), "connection")
+				other.ExtraFiles = []*os.File{f}
+				check(other.Start())
+				check(f.Close())
+				others = append(others, other)
+			}
+			return "shared"
+		},
+		"unshare": func(...int) any {
+			for _, o := range others {
+				check(o.Process.Kill())
+				_ = o.Wait() // it was killed
+			}
+			return "alone"
+		},
+		"close": func(args ...int) any { // all connections at once
+			for _, c := range open[args[0]] {
+				hangUp(c.client, c.server)
+			}
+			delete(open, args[0])
+			return "closed"
+		},
+		"refuse": func(args ...int) any { // connect to ports from, to, where nobody listens, each from so many threads at once
+			for port := args[0]; port <= args[1]; port++ {
+				var all sync.WaitGroup
+				for range args[2] {
+					all.Go(func() {
+						fd, err := dial(0, here4(port))
+						if err != unix.ECONNREFUSED {
+							panic(err)
+						}
+						check(unix.Close(fd))
+					})
+				}
+				all.Wait()
+			}
+			return "refused"
+		},
+		"user": func(args ...int) any {
+			check(syscall.Setuid(args[0]))
+			return "changed"
+		},
+		"burst": func(args ...int) any { // port, threads, connections of each: open all, then close all
+			var opened, closed sync.WaitGroup
+			opened.Add(args[1])
+			var accepts sync.Mutex
+			for range args[1] {
+				closed.Go(func() {
+					var all []connection
+					for range args[2] {
+						accepts.Lock() // else one would accept another's
+						c, s := pair(listeners[args[0]], 0, here4(args[0]))
+						accepts.Unlock()
+						all = append(all, connection{c, s})
+					}
+					opened.Done()
+					opened.Wait()
+					for _, c := range all {
+						check(unix.Close(c.client))
+						check(unix.Close(c.server))
+					}
+				})
+			}
+			closed.Wait()
+			return "burst"
+		},
+	})
+}

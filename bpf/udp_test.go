@@ -1,0 +1,299 @@
+package bpf
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+func TestKernelUDP(t *testing.T) {
+	watch(t, testConfig(t)).run(t, udpScenarios)
+}
+
+var udpScenarios = []scenario{
+	{"connected client", func() { connectedExchange(here4(1000)) }, []string{
+		"out udp 127.0.0.1 1000: opened=1 sent=100 received=40",
+		"in udp 127.0.0.1 1000: opened=2 sent=40 received=100",
+	}},
+	{"connected client, IPv6", func() { connectedExchange(here6(1000)) }, []string{
+		"out udp ::1 1000: opened=1 sent=100 received=40",
+		"in udp ::1 1000: opened=2 sent=40 received=100",
+	}},
+	{"connected client, IPv4 on an IPv6 socket", func() { connectedExchange(mapped(1000)) }, []string{
+		"out udp 127.0.0.1 1000: opened=1 sent=100 received=40",
+		"in udp 127.0.0.1 1000: opened=2 sent=40 received=100",
+	}},
+	{"unconnected client", func() { unconnectedExchange(here4(1000)) }, []string{
+		"out udp 127.0.0.1 1000: opened=3 sent=150 received=60",
+		"in udp 127.0.0.1 1000: opened=3 sent=60 received=150",
+	}},
+	{"unconnected client, IPv6", func() { unconnectedExchange(here6(1000)) }, []string{
+		"out udp ::1 1000: opened=3 sent=150 received=60",
+		"in udp ::1 1000: opened=3 sent=60 received=150",
+	}},
+	{"unconnected client, IPv4 on an IPv6 socket", func() { unconnectedExchange(mapped(1000)) }, []string{
+		"out udp 127.0.0.1 1000: opened=3 sent=150 received=60",
+		"in udp 127.0.0.1 1000: opened=3 sent=60 received=150",
+	}},
+	{"connected and never used", func() { connectedUDP(here4(1000)) }, nil}, // resolvers learn a route so
+	{"to the unspecified address, which means loopback", func() {
+		s := socketUDP(unix.AF_INET, here4(1000))
+		ask(s, socketUDP(unix.AF_INET, nil), at("0.0.0.0", 1000))
+		c := connectedUDP(at("0.0.0.0", 1000))
+		send(c, 50)
+		receiveFrom(s, 50)
+	}, []string{
+		"out udp 127.0.0.1 1000: opened=2 sent=100 received=20",
+		"in udp 127.0.0.1 1000: opened=2 sent=20 received=100",
+	}},
+	{"to the unspecified address, IPv6", func() {
+		s := socketUDP(unix.AF_INET6, here6(1000))
+		ask(s, socketUDP(unix.AF_INET6, nil), at("::", 1000))
+		c := connectedUDP(at("::", 1000))
+		send(c, 50)
+		receiveFrom(s, 50)
+	}, []string{
+		"out udp ::1 1000: opened=2 sent=100 received=20",
+		"in udp ::1 1000: opened=2 sent=20 received=100",
+	}},
+	{"server that only receives", func() {
+		s := socketUDP(unix.AF_INET, here4(514))
+		c := connectedUDP(here4(514))
+		for range 3 {
+			send(c, 80)
+			receiveFrom(s, 80)
+		}
+	}, []string{
+		"out udp 127.0.0.1 514: opened=1 sent=240",
+		"in udp 127.0.0.1 514: opened=3 received=240",
+	}},
+	{"server on a port that the kernel chose", func() {
+		s := socketUDP(unix.AF_INET, here4(0))
+		fmt.Print(boundPort(s))
+		ask(s, socketUDP(unix.AF_INET, nil), here4(boundPort(s)))
+	}, []string{
+		"out udp 127.0.0.1 PORT: opened=1 sent=50 received=20",
+		"in udp 127.0.0.1 PORT: opened=1 sent=20 received=50",
+	}},
+	{"client that binds to any port and speaks first", func() {
+		s := socketUDP(unix.AF_INET, here4(1000))
+		ask(s, socketUDP(unix.AF_INET, here4(0)), here4(1000))
+	}, []string{
+		"out udp 127.0.0.1 1000: opened=1 sent=50 received=20",
+		"in udp 127.0.0.1 1000: opened=1 sent=20 received=50",
+	}},
+	{"same port at both ends", func() {
+		s := socketUDP(unix.AF_INET, here4(123))
+		ask(s, socketUDP(unix.AF_INET, at("127.0.0.2", 123)), here4(123))
+	}, []string{
+		"out udp 127.0.0.1 123: opened=1 sent=50 received=20",
+		"in udp 127.0.0.2 123: opened=1 sent=20 received=50",
+	}},
+	{"two peers in turn, whose answers come late", func() {
+		a, b := socketUDP(unix.AF_INET, here4(1000)), socketUDP(unix.AF_INET, at("127.0.0.2", 1000))
+		c := socketUDP(unix.AF_INET, nil)
+		for range 2 {
+			sendTo(c, 50, here4(1000))
+			sendTo(c, 60, at("127.0.0.2", 1000))
+			sendTo(b, 30, receiveFrom(b, 60))
+			sendTo(a, 20, receiveFrom(a, 50))
+			receiveFrom(c, 30)
+			receiveFrom(c, 20)
+		}
+	}, []string{
+		"out udp 127.0.0.1 1000: opened=2 sent=100 received=40",
+		"out udp 127.0.0.2 1000: opened=2 sent=120 received=60",
+		"in udp 127.0.0.1 1000: opened=4 sent=100 received=220",
+	}},
+	{"connected, and now and then to another", func() {
+		a, b := socketUDP(unix.AF_INET, here4(1000)), socketUDP(unix.AF_INET, at("127.0.0.2", 1000))
+		c := connectedUDP(here4(1000))
+		send(c, 50)
+		sendTo(c, 60, at("127.0.0.2", 1000))
+		send(c, 50)
+		receiveFrom(b, 60)
+		receiveFrom(a, 50)
+		sendTo(a, 20, receiveFrom(a, 50))
+		receiveFrom(c, 20)
+	}, []string{
+		"out udp 127.0.0.1 1000: opened=1 sent=100 received=20",
+		"out udp 127.0.0.2 1000: opened=1 sent=60",
+		"in udp 127.0.0.1 1000: opened=3 sent=20 received=160",
+	}},
+	{"server that connects to who spoke to it", func() {
+		s, c := socketUDP(unix.AF_INET, here4(1000)), socketUDP(unix.AF_INET, nil)
+		sendTo(c, 50, here4(1000))
+		check(unix.Connect(s, receiveFrom(s, 50)))
+		for range 2 {
+			send(s, 20)
+			receiveFrom(c, 20)
+		}
+	}, []string{
+		"out udp 127.0.0.1 1000: opened=1 sent=50 received=40",
+		"in udp 127.0.0.1 1000: opened=1 sent=40 received=50",
+	}},
+	{"connected to one after the other", func() {
+		a, b := socketUDP(unix.AF_INET, here4(1000)), socketUDP(unix.AF_INET, here4(1001))
+		c := connectedUDP(here4(1000))
+		send(c, 50)
+		receiveFrom(a, 50)
+		check(unix.Connect(c, here4(1001)))
+		send(c, 60)
+		receiveFrom(b, 60)
+	}, []string{
+		"out udp 127.0.0.1 1000: opened=1 sent=50",
+		"in udp 127.0.0.1 1000: opened=1 received=50",
+		"out udp 127.0.0.1 1001: opened=1 sent=60",
+		"in udp 127.0.0.1 1001: opened=1 received=60",
+	}},
+	{"nobody there", func() {
+		c := connectedUDP(here4(1000))
+		send(c, 50)
+		if _, err := unix.Read(c, make([]byte, 1)); err != unix.ECONNREFUSED {
+			panic(err)
+		}
+	}, []string{"out udp 127.0.0.1 1000: opened=1 sent=50"}},
+	{"empty datagram", func() {
+		s := socketUDP(unix.AF_INET, here4(1000))
+		sendTo(socketUDP(unix.AF_INET, nil), 0, here4(1000))
+		receiveFrom(s, 0)
+	}, []string{
+		"out udp 127.0.0.1 1000: opened=1",
+		"in udp 127.0.0.1 1000: opened=1",
+	}},
+	{"fragments", func() {
+		loopbackMTU(1500)
+		for _, to := range []unix.Sockaddr{here4(1000), here6(1000)} {
+			s := socketUDP(familyOf(to), to)
+			sendTo(socketUDP(familyOf(to), nil), 5000, to)
+			receiveFrom(s, 5000)
+		}
+	}, []string{
+		"out udp 127.0.0.1 1000: opened=1 sent=5000",
+		"in udp 127.0.0.1 1000: opened=1 received=5000",
+		"out udp ::1 1000: opened=1 sent=5000",
+		"in udp ::1 1000: opened=1 received=5000",
+	}},
+	{"segments cut by the kernel", func() {
+		s, c := socketUDP(unix.AF_INET, here4(1000)), socketUDP(unix.AF_INET, nil)
+		check(unix.SetsockoptInt(c, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 1000))
+		sendTo(c, 3000, here4(1000))
+		for range 3 {
+			receiveFrom(s, 1000)
+		}
+	}, []string{
+		"out udp 127.0.0.1 1000: opened=1 sent=3000",
+		"in udp 127.0.0.1 1000: opened=3 received=3000",
+	}},
+	{"multicast", func() {
+		s, c := socketUDP(unix.AF_INET, at("0.0.0.0", 5353)), socketUDP(unix.AF_INET, nil)
+		check(unix.SetsockoptIPMreq(s, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, &unix.IPMreq{Multiaddr: [4]byte{239, 1, 1, 1}, Interface: [4]byte{127, 0, 0, 1}}))
+		check(unix.SetsockoptInet4Addr(c, unix.IPPROTO_IP, unix.IP_MULTICAST_IF, [4]byte{127, 0, 0, 1}))
+		sendTo(c, 50, at("239.1.1.1", 5353))
+		receiveFrom(s, 50)
+	}, []string{
+		"out udp 239.1.1.1 5353: opened=1 sent=50",
+		"in udp 127.0.0.1 5353: opened=1 received=50",
+	}},
+}
+
+// Service load balancers turn a socket to another address in the same hooks, after us: the packets then go where nobody asked to go.
+func TestKernelUDPRedirected(t *testing.T) {
+	w := watch(t, testConfig(t))
+	redirect(t, ebpf.AttachCGroupInet4Connect)
+	redirect(t, ebpf.AttachCGroupUDP4Sendmsg)
+	for _, s := range redirectScenarios {
+		t.Run(s.name, func(t *testing.T) {
+			w := w.on(t)
+			c := start(t, s.name)
+			c.end()
+			w.expect(c, s.want...)
+			if got := w.answersOf(c); len(got) == 0 {
+				t.Error("no answer came")
+			}
+		})
+	}
+}
+
+var redirectScenarios = []scenario{
+	{"connected to a service", func() {
+		s, c := socketUDP(unix.AF_INET, here4(53)), connectedUDP(at("127.9.9.9", 53))
+		for range 2 {
+			send(c, 50)
+			sendTo(s, 20, receiveFrom(s, 50))
+			receiveFrom(c, 20)
+		}
+	}, []string{
+		"out udp 127.0.0.1 53: opened=1 sent=100 received=40",
+		"in udp 127.0.0.1 53: opened=2 sent=40 received=100",
+	}},
+	{"sent to a service", func() {
+		ask(socketUDP(unix.AF_INET, here4(53)), socketUDP(unix.AF_INET, nil), at("127.9.9.9", 53))
+	}, []string{
+		"out udp 127.9.9.9 53: opened=1",
+		"out udp 127.0.0.1 53: sent=50 received=20",
+		"in udp 127.0.0.1 53: opened=1 sent=20 received=50",
+	}},
+}
+
+var virtual = netip.MustParseAddr("127.9.9.9")
+
+// redirect makes the virtual address mean 127.0.0.1 in one hook, for the time of the test.
+func redirect(t *testing.T, hook ebpf.AttachType) {
+	t.Helper()
+	const userIP4 = 4 // offset in struct bpf_sock_addr
+	number := func(a netip.Addr) int32 {
+		b := a.As4()
+		return int32(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24)
+	}
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.CGroupSockAddr, AttachType: hook, License: "GPL", Instructions: asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R1, userIP4, asm.Word),
+		asm.JNE.Imm32(asm.R2, number(virtual), "done"),
+		asm.Mov.Imm32(asm.R2, number(netip.MustParseAddr("127.0.0.1"))),
+		asm.StoreMem(asm.R1, userIP4, asm.R2, asm.Word),
+		asm.Mov.Imm(asm.R0, 1).WithSymbol("done"),
+		asm.Return(),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	l, err := link.AttachCgroup(link.CgroupOptions{Path: testConfig(t).CgroupRoot, Attach: hook, Program: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// connectedExchange sends two datagrams of 50 bytes on a connected socket and gets 20 bytes for each.
+func connectedExchange(to unix.Sockaddr) {
+	s, c := socketUDP(unix.AF_INET6, &unix.SockaddrInet6{Port: portOf(to)}), connectedUDP(to)
+	for range 2 {
+		send(c, 50)
+		sendTo(s, 20, receiveFrom(s, 50))
+		receiveFrom(c, 20)
+	}
+}
+
+func unconnectedExchange(to unix.Sockaddr) {
+	s, c := socketUDP(unix.AF_INET6, &unix.SockaddrInet6{Port: portOf(to)}), socketUDP(familyOf(to), nil)
+	for range 3 {
+		ask(s, c, to)
+	}
+}
+
+// ask sends 50 bytes from c to s, which answers with 20.
+func ask(s, c int, to unix.Sockaddr) {
+	sendTo(c, 50, to)
+	sendTo(s, 20, receiveFrom(s, 50))
+	receiveFrom(c, 20)
+}
