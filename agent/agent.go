@@ -49,7 +49,7 @@ func New(cfg Config, nc *nats.Conn) (*Agent, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("check agent configuration: %w", err)
 	}
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, publishOptions()...)
 	if err != nil {
 		return nil, fmt.Errorf("make agent: %w", err)
 	}
@@ -146,7 +146,9 @@ func (a *Agent) watch(ctx context.Context, ready func()) error {
 			err = a.ledger.census()
 		case workloads := <-a.running:
 			for i := range workloads {
-				a.publish.Sight(&workloads[i])
+				if workloads[i].Evidence != event.EvidenceProcess { // what people run by hand is known by what it reaches, or not at all
+					a.publish.Sight(&workloads[i])
+				}
 			}
 			a.publish.Flush(time.Now())
 		}
@@ -249,7 +251,7 @@ func kernelRelease() string {
 	return unix.ByteSliceToString(u.Release[:])
 }
 
-// sight looks now and then which workloads run, so that those that never connect are known too.
+// sight looks now and then which units and cgroups run, so that those that never connect are known too.
 func (a *Agent) sight(ctx context.Context) error {
 	tick := time.NewTicker(sightEvery)
 	defer tick.Stop()
