@@ -1,0 +1,50 @@
+package collector
+
+import (
+	"testing"
+	"time"
+
+	"github.com/ambit-nhi/ambit/event"
+)
+
+func FuzzDecode(f *testing.F) {
+	b := event.NewBatchBuilder("n1.example", "boot", epoch)
+	b.Sight(&worker)
+	batch, err := b.Encode(1, epoch.Add(time.Second))
+	if err != nil {
+		f.Fatal(err)
+	}
+	h := event.Heartbeat{Node: "n1.example", Boot: "boot", Started: epoch, Time: epoch.Add(time.Second)}
+	beat, err := h.Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(event.ObservationSubject(3, "n1.example"), batch)
+	f.Add(event.AgentSubject("n1.example"), beat)
+	f.Add(event.AgentSubject("n1.example"), batch)
+	f.Add("ambit.v1.obs.0.n1", []byte{})
+	f.Add("", []byte("x"))
+	f.Fuzz(func(t *testing.T, subject string, data []byte) {
+		b, h, refused := decode(subject, data)
+		given := 0
+		if b != nil {
+			given++
+			newGroup().addBatch(b, 1)
+		}
+		if h != nil {
+			given++
+			newGroup().addHeartbeat(h)
+		}
+		if refused != nil {
+			given++
+			switch refused.cause {
+			case causeMalformed, causeTooLarge, causeVersion, causeNode, causeSubject:
+			default:
+				t.Errorf("cause %q is not one of the known", refused.cause)
+			}
+		}
+		if given != 1 {
+			t.Errorf("%d of batch, heartbeat and refusal", given)
+		}
+	})
+}

@@ -1,0 +1,224 @@
+package collector
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"go.uber.org/goleak"
+
+	"github.com/ambit-nhi/ambit/collector/store"
+	"github.com/ambit-nhi/ambit/event"
+	"github.com/ambit-nhi/ambit/internal/testenv"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv("AMBIT_TESTENV_ENGINE") != "" {
+		os.Exit(testenv.Main(m))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+var quiet = slog.New(slog.DiscardHandler)
+
+func openBus(t testing.TB, dir string) *Bus {
+	t.Helper()
+	cfg := DefaultBusConfig()
+	cfg.Dir, cfg.Logger = dir, quiet
+	bus, err := OpenBus(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(bus.Close)
+	return bus
+}
+
+func openStore(t testing.TB) *store.Store {
+	t.Helper()
+	c := store.Default()
+	c.Socket = testenv.Engine(t)
+	s, err := store.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// running is a collector at work.
+type running struct {
+	*Collector
+	stop  context.CancelFunc
+	ready chan struct{}
+	done  chan error
+}
+
+// start runs a collector until end is called, and waits until it is ready.
+func start(t testing.TB, bus *Bus, s Store, change func(*Config)) *running {
+	t.Helper()
+	r := launch(t, bus, s, change)
+	select {
+	case <-r.ready:
+	case err := <-r.done:
+		t.Fatalf("the collector ended before it was ready: %v", err)
+	}
+	return r
+}
+
+func launch(t testing.TB, bus *Bus, s Store, change func(*Config)) *running {
+	t.Helper()
+	cfg := Default()
+	cfg.FlushInterval = 20 * time.Millisecond
+	cfg.Detector.Learn = time.Minute
+	if change != nil {
+		change(&cfg)
+	}
+	c, err := New(cfg, bus, s, prometheus.NewRegistry(), quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	r := &running{Collector: c, stop: cancel, ready: make(chan struct{}), done: make(chan error, 1)}
+	go func() { r.done <- c.Run(ctx, func() { close(r.ready) }) }()
+	t.Cleanup(cancel)
+	return r
+}
+
+// end stops the collector, which must end well.
+func (r *running) end(t testing.TB) {
+	t.Helper()
+	r.stop()
+	if err := <-r.done; err != nil {
+		t.Fatalf("the collector ended with %v", err)
+	}
+}
+
+// await waits until a condition holds.
+func await(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !holds() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// node publishes what an agent would, at times of its own.
+type node struct {
+	t        testing.TB
+	name     string
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	sequence uint64
+	now      time.Time
+	sent     map[event.Resource]event.Counts // all that was published and acknowledged
+	last     uint64                          // sequence of the last message in the stream
+}
+
+var epoch = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+
+func newNode(t testing.TB, bus *Bus, name string) *node {
+	t.Helper()
+	nc, err := bus.Connect("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &node{t: t, name: name, nc: nc, js: js, now: epoch, sent: map[event.Resource]event.Counts{}}
+}
+
+var worker = func() event.Workload {
+	id, err := event.ParseIdentity("spiffe://test.example/ns/a/sa/worker")
+	if err != nil {
+		panic(err)
+	}
+	return event.Workload{Identity: id, Evidence: event.EvidenceKubernetes, Namespace: "a", ServiceAccount: "worker", Executable: "/worker"}
+}()
+
+// publish sends a batch whose interval ends after, with an observation toward each port.
+func (n *node) publish(after time.Duration, ports ...uint16) {
+	n.t.Helper()
+	n.now = n.now.Add(after)
+	b := event.NewBatchBuilder(n.name, "boot", epoch)
+	b.Sight(&worker)
+	n.sequence++
+	for _, port := range ports {
+		o := event.Observation{
+			Time: n.now, Workload: worker, Direction: event.Outbound, Protocol: event.TCP,
+			Peer:   event.Peer{Address: netip.MustParseAddr("192.0.2.1"), Port: port},
+			Counts: event.Counts{Connections: 1, BytesSent: n.sequence, BytesReceived: uint64(port)},
+		}
+		b.Add(&o)
+		sum := n.sent[event.ResourceOf(&o)]
+		sum.Add(o.Counts)
+		n.sent[event.ResourceOf(&o)] = sum
+	}
+	data, err := b.Encode(n.sequence, n.now)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.send(event.ObservationSubject(0, n.name), data)
+}
+
+func (n *node) send(subject string, data []byte) {
+	n.t.Helper()
+	ack, err := n.js.Publish(context.Background(), subject, data)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.last = ack.Sequence
+}
+
+// settled waits until all that was sent is in the store.
+func (n *node) settled(r *running) {
+	n.t.Helper()
+	await(n.t, fmt.Sprintf("message %d to be settled", n.last), func() bool { return r.settled.Load() >= n.last })
+}
+
+// checkTotals compares the store with what was sent.
+func (n *node) checkTotals(s *store.Store) {
+	n.t.Helper()
+	rows, next, err := s.Reach(context.Background(), worker.Identity, store.ReachFilter{Limit: 10_000})
+	if err != nil || next != "" {
+		n.t.Fatalf("read reach: %v, next %q", err, next)
+	}
+	if len(rows) != len(n.sent) {
+		n.t.Errorf("the store holds %d resources, %d were sent", len(rows), len(n.sent))
+	}
+	for i := range rows {
+		if want := n.sent[rows[i].Resource]; rows[i].Counts != want {
+			n.t.Errorf("%s: the store holds %+v, %+v was sent", rows[i].Resource, rows[i].Counts, want)
+		}
+	}
+}
+
+// value reads a counter.
+func value(t testing.TB, c prometheus.Counter) float64 {
+	t.Helper()
+	var m dto.Metric
+	if err := c.Write(&m); err != nil {
+		t.Fatal(err)
+	}
+	return m.GetCounter().GetValue()
+}
