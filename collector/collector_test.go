@@ -47,6 +47,11 @@ func TestRefusals(t *testing.T) {
 	f(causeNode, "ambit.v1.agent.n2", beat)
 	f(causeSubject, "ambit.v1.obs.0.n1.more", good)
 	f(causeSubject, "ambit.v1.agent.n1.more", beat)
+	ahead, err := event.NewBatchBuilder("n1", "boot", epoch).Encode(100, time.Now().Add(maxAhead+time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f(causeClock, "ambit.v1.obs.0.n1", ahead)
 	n.send(event.AgentSubject("n1"), beat)
 	n.publish(time.Second, 1, 2)
 	n.settled(r)

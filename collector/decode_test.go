@@ -25,7 +25,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add("ambit.v1.obs.0.n1", []byte{})
 	f.Add("", []byte("x"))
 	f.Fuzz(func(t *testing.T, subject string, data []byte) {
-		b, h, refused := decode(subject, data)
+		b, h, refused := decode(subject, data, epoch)
 		given := 0
 		if b != nil {
 			given++
@@ -38,7 +38,7 @@ func FuzzDecode(f *testing.F) {
 		if refused != nil {
 			given++
 			switch refused.cause {
-			case causeMalformed, causeTooLarge, causeVersion, causeNode, causeSubject:
+			case causeMalformed, causeTooLarge, causeVersion, causeNode, causeSubject, causeClock:
 			default:
 				t.Errorf("cause %q is not one of the known", refused.cause)
 			}

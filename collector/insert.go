@@ -91,7 +91,7 @@ func (in *inserter) recover(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		switch b, h, refused := decode(m.Subject, m.Data); {
+		switch b, h, refused := decode(m.Subject, m.Data, m.Time); {
 		case refused != nil: // counted when it was taken
 		case b != nil:
 			g.addBatch(b, sequence)

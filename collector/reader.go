@@ -22,10 +22,11 @@ const (
 	fetchAhead    = 128
 )
 
-// message is one message of the stream, with its sequence there.
+// message is one message of the stream, with its sequence there and when it came.
 type message struct {
 	jetstream.Msg
 	sequence uint64
+	stored   time.Time
 }
 
 // reader gives the messages of the stream in their order, each once, from the one after taken. The journal knows where to begin after a
@@ -115,7 +116,7 @@ func (r *reader) follow(ctx context.Context, out chan<- message) error {
 			r.log.Error("messages left the stream before they were read: it is too small for this outage (nats.max_bytes, nats.max_age)", "messages", missing)
 		}
 		select {
-		case out <- message{m, sequence}:
+		case out <- message{m, sequence, meta.Timestamp}:
 			r.taken.Store(sequence)
 		case <-ctx.Done():
 			return ctx.Err()

@@ -83,7 +83,7 @@ type sorter struct {
 
 // take judges one message and adds it to the group. A message that is refused never comes back.
 func (s *sorter) take(ctx context.Context, g *group, m message) error {
-	b, h, refused := decode(m.Subject(), m.Data())
+	b, h, refused := decode(m.Subject(), m.Data(), m.stored)
 	g.take(m.sequence)
 	s.findings = s.findings[:0]
 	switch {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +29,7 @@ where "ambit collector" takes it. It needs root.`,
 		if len(c.NATS.URLs) == 0 {
 			return usagef("nats.urls is not set, so there is nowhere to send to; `ambit up` needs none")
 		}
-		if err := preflight(); err != nil {
+		if err := agent.Preflight(); err != nil {
 			return err
 		}
 		ctx, out := cmd.Context(), cmd.OutOrStdout()
@@ -57,17 +56,6 @@ where "ambit collector" takes it. It needs root.`,
 		return errors.Join(err, u.stop())
 	}
 	return cmd
-}
-
-// preflight says why this machine cannot be watched.
-func preflight() error {
-	if os.Geteuid() != 0 {
-		return errors.New("watching this machine needs root: run it with sudo, or with --no-agent")
-	}
-	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
-		return errors.New("the kernel has no type information in /sys/kernel/btf/vmlinux (CONFIG_DEBUG_INFO_BTF): use a kernel that has, or --no-agent")
-	}
-	return nil
 }
 
 // startAgent watches this machine.

@@ -246,7 +246,8 @@ func readConfigFile(file string) (map[string]any, error) {
 				if err := walk(inner, key+"."); err != nil {
 					return err
 				}
-			case sections[key] && value == nil:
+			case sections[key] && value == nil: // an empty section, which would hide its settings elsewhere
+				delete(m, name)
 			case sections[key]:
 				return usagef("%s: %s takes settings of its own, no value", file, key)
 			case isMap && len(inner) > 0: // name what was meant to be set

@@ -57,7 +57,11 @@ func openLoader(ctx context.Context, flags *pflag.FlagSet) (loader, error) {
 func startLoader(ctx context.Context, c *config, lock *os.File) (loader, error) {
 	u := &up{config: c, log: c.logger(os.Stderr), parts: newParts(io.Discard)}
 	u.closed = append(u.closed, lock.Close)
-	if err := u.startStore(ctx); err != nil {
+	_, err := c.prepare()
+	if err == nil {
+		err = u.startStore(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, u.stop())
 	}
 	return &ownLoader{storeLoader{u.store}, u}, nil

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ambit-nhi/ambit/agent"
 	"github.com/ambit-nhi/ambit/collector"
 	"github.com/ambit-nhi/ambit/collector/api"
 	"github.com/ambit-nhi/ambit/collector/engine"
@@ -57,12 +58,16 @@ func runUp(cmd *cobra.Command, c *config) error {
 		return err
 	}
 	if !c.NoAgent {
-		if err := preflight(); err != nil {
+		if err := agent.Preflight(); err != nil {
 			return err
 		}
 	}
 	if c.Data, err = filepath.Abs(c.Data); err != nil {
 		return fmt.Errorf("find the data folder: %w", err)
+	}
+	bus, err := c.prepare()
+	if err != nil {
+		return err
 	}
 	lock, err := lockFolder(c.Data)
 	if err != nil {
@@ -75,8 +80,9 @@ func runUp(cmd *cobra.Command, c *config) error {
 	}
 	defer listener.Close()
 
+	bus.Logger = log
 	u := &up{config: c, log: log, parts: newParts(out)}
-	err = u.start(ctx, listener)
+	err = u.start(ctx, bus, listener)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		err = nil // given up by request
@@ -93,6 +99,31 @@ func runUp(cmd *cobra.Command, c *config) error {
 	return errors.Join(err, u.stop())
 }
 
+// prepare checks what the parts will want, before anything starts.
+func (c *config) prepare() (collector.BusConfig, error) {
+	bus := collector.BusConfig{URLs: c.NATS.URLs, Dir: filepath.Join(c.Data, "nats"), MaxBytes: c.NATS.MaxBytes, MaxAge: c.NATS.MaxAge}
+	if err := bus.Validate(); err != nil {
+		return bus, usageError(err)
+	}
+	database := c.ClickHouse.Config
+	if len(database.Addresses) > 0 {
+		if err := database.Validate(); err != nil {
+			return bus, usageError(err)
+		}
+		return bus, nil
+	}
+	database.Socket = socketName
+	if err := database.Validate(); err != nil {
+		return bus, usageError(err)
+	}
+	library, err := engine.Find(c.ClickHouse.Library)
+	if err != nil {
+		return bus, err
+	}
+	c.ClickHouse.Library = library
+	return bus, nil
+}
+
 // up are the parts of one machine.
 type up struct {
 	config *config
@@ -104,14 +135,10 @@ type up struct {
 }
 
 // start starts the parts: each is ready before the next one starts.
-func (u *up) start(ctx context.Context, listener net.Listener) error {
+func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Listener) error {
 	c := u.config
 	for _, name := range unknownEnvironment() {
 		u.log.Warn("unknown environment variable " + name)
-	}
-	bus := collector.BusConfig{URLs: c.NATS.URLs, Dir: filepath.Join(c.Data, "nats"), MaxBytes: c.NATS.MaxBytes, MaxAge: c.NATS.MaxAge, Logger: u.log}
-	if err := bus.Validate(); err != nil {
-		return usageError(err)
 	}
 	err := u.parts.start(ctx, "stream", func(ctx context.Context, ready func(string)) (err error) {
 		if u.bus, err = collector.OpenBus(ctx, bus); err != nil {
@@ -193,9 +220,6 @@ func (u *up) startStore(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-	}
-	if err := c.Validate(); err != nil {
-		return usageError(err)
 	}
 	return u.parts.start(ctx, "store", func(inner context.Context, ready func(string)) (err error) {
 		if u.store, err = store.Open(ctx, c); err != nil {

@@ -1,0 +1,107 @@
+package cli
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/ambit-nhi/ambit/collector/api"
+	"github.com/ambit-nhi/ambit/collector/report"
+	"github.com/ambit-nhi/ambit/event"
+)
+
+var now = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+
+func identity(t *testing.T, uri string) event.Identity {
+	t.Helper()
+	id, err := event.ParseIdentity(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func resource(t *testing.T, text string) event.Resource {
+	t.Helper()
+	r, err := event.ParseResource(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestForms compares tables, CSV and JSON with golden files.
+func TestForms(t *testing.T) {
+	used := now.Add(-90 * time.Second)
+	checkout, idle := identity(t, "spiffe://shop.example/ns/shop/sa/checkout"), identity(t, "spiffe://shop.example/node/n1/unit/idle.service")
+	golden(t, "identities", []api.Identity{
+		{Identity: checkout, Kind: "service-account", State: "stable", Progress: api.Progress{Fraction: 1}, Evidence: event.EvidenceKubernetes,
+			Nodes: []string{"n1", "n2"}, FirstSeen: now.Add(-72 * time.Hour), LastSeen: now, LastUsed: &used,
+			Connections: 1234, Failed: 5, BytesSent: 1023, BytesReceived: 5 << 30, Resources: 17},
+		{Identity: idle, Kind: "unit", State: "learning", Progress: api.Progress{Fraction: 0.4267}, Evidence: event.EvidenceSystemd,
+			Nodes: []string{"n1"}, FirstSeen: now.Add(-time.Hour), LastSeen: now},
+	}, identityColumns(now))
+	golden(t, "reach", []api.Reach{{
+		Resource: resource(t, "dns:api.example.com:443/tcp"), Direction: event.Outbound, Protocol: event.TCP, Port: 443,
+		FirstTime: now.Add(-50 * time.Hour), LastTime: used, LastSuccess: &used, Connections: 3, Failed: 1, BytesSent: 2048, BytesReceived: 7,
+		Executables: []string{"/usr/bin/curl", "/tmp/\x1b[2Jevil\nname,\"quoted\""}, Nodes: []string{"n1"},
+	}}, reachColumns(now))
+	golden(t, "findings", []event.Finding{{
+		ID: "new-reach-1", Rule: "new-reach", Title: "checkout reaches something new", Severity: event.High, Identity: checkout,
+		Resource: resource(t, "net:10.1.2.3/32:22/tcp"), FirstTime: now.Add(-3 * time.Hour), LastTime: used, Count: 4, Status: event.StatusNew,
+	}}, findingColumns(now))
+	golden(t, "unused", []report.Unused{
+		{Identity: idle, Class: "never-used", Nodes: []string{"n1"}, FirstSeen: now.Add(-100 * 24 * time.Hour), LastSeen: now, DaysUnused: 100, Watched: 99.5},
+		{Identity: checkout, Class: "dormant", Nodes: []string{"n1", "n2"}, FirstSeen: now.Add(-200 * 24 * time.Hour), LastSeen: now,
+			LastUsed: now.Add(-95 * 24 * time.Hour), LastResource: resource(t, "dns:db.shop.example:5432/tcp"), DaysUnused: 95, Watched: 100},
+	}, unusedColumns(now))
+	golden(t, "coverage", []report.NodeCoverage{
+		{Node: "n1", Watched: 99.5, LastTime: used, Lost: map[string]uint64{"ring_full": 3, "edges_full": 4}, Missing: []string{"UDP over IPv6"}, Gaps: make([]report.Gap, 2)},
+	}, coverageColumns(now))
+}
+
+func golden[T any](t *testing.T, name string, items []T, columns []column[T]) {
+	t.Helper()
+	for _, form := range []output{outputTable, outputJSON, outputCSV} {
+		var got bytes.Buffer
+		if err := print(&got, form, &api.Page[T]{Items: items}, items, columns); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join("testdata", name+"."+map[output]string{outputTable: "txt", outputJSON: "json", outputCSV: "csv"}[form])
+		if *update {
+			if err := os.MkdirAll("testdata", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got.Bytes(), want) {
+			t.Errorf("%s differs (go test -update writes it anew), got:\n%s", file, got.Bytes())
+		}
+	}
+}
+
+func TestSpanAndSize(t *testing.T) {
+	f := func(got, want string) {
+		t.Helper()
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	f(span(-time.Second), "0s")
+	f(span(90*time.Second), "90s")
+	f(span(2*time.Minute), "2m")
+	f(span(47*time.Hour+59*time.Minute), "47h")
+	f(span(48*time.Hour), "2d")
+	f(ago(nil, now), "never")
+	f(size(0), "0B")
+	f(size(1024), "1.0KiB")
+	f(size(1<<63), "8.0EiB")
+}

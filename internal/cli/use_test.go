@@ -1,0 +1,224 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// ambit runs a command line as main does.
+func ambit(t testing.TB, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), args, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// refused checks that a command line ends with a code and one line that says everything in want.
+func refused(t *testing.T, code int, args []string, want ...string) {
+	t.Helper()
+	got, out, errs := ambit(t, args...)
+	line := strings.TrimSuffix(errs, "\n")
+	if got != code || out != "" || !strings.HasPrefix(line, "ambit: ") || strings.Contains(line, "\n") {
+		t.Errorf("ambit %s: exit code %d, want %d, with one line; it says %q %q", strings.Join(args, " "), got, code, out, errs)
+	}
+	for _, w := range want {
+		if !strings.Contains(line, w) {
+			t.Errorf("ambit %s: %q does not say %q", strings.Join(args, " "), line, w)
+		}
+	}
+}
+
+func TestWrongUse(t *testing.T) {
+	f := func(line string, want ...string) {
+		t.Helper()
+		refused(t, exitUsage, strings.Fields(line), want...)
+	}
+	f("idnetities", "idnetities", "did you mean identities?", "ambit --help")
+	f("watch-everything", "watch-everything", "ambit --help")
+	f("report unusd", "did you mean unused?", "ambit report --help")
+	f("up --lern 1h", "--lern", "did you mean --learn?", "ambit up --help")
+	f("up --wholly-unknown", "unknown flag --wholly-unknown;")
+	f("up -x", "-x")
+	f("up now", "no argument", `"now"`)
+	f("up --learn soon", "soon", "--learn")
+	f("up --learn", "--learn")
+	f("up --learn -1h", "-1h")
+	f("up --interval 1ms --no-agent", "interval")
+	f("up --trust-domain Not/One --no-agent", "trust_domain")
+	f("agent", "nats.urls", "ambit up")
+	f("reach", "one argument")
+	f("reach a b", "one argument", "got 2")
+	f("identities -o xml", "xml", "table, json or csv")
+	f("identities --limit -1", "-1")
+	f("identities --server ftp://x", "ftp://x")
+	f("identities --server http://127.0.0.1:1/path", "/path")
+	f("findings --follow -o csv", "--follow")
+	f("report unused --window 90", "90d")
+	for _, command := range []string{"", "up", "agent", "collector", "clickhouse", "doctor", "identities", "reach", "findings", "report", "report unused", "report coverage", "replay", "version"} {
+		code, out, errs := ambit(t, append(strings.Fields(command), "--help")...)
+		if code != exitGood || !strings.Contains(out, "Usage:") || errs != "" {
+			t.Errorf("%s --help: %d %q %q", command, code, out, errs)
+		}
+	}
+	if code, out, _ := ambit(t, "version", "-o", "json"); code != exitGood || !strings.HasPrefix(out, `{"version":`) {
+		t.Errorf("version: %d %q", code, out)
+	}
+	if code, out, _ := ambit(t); code != exitGood || !strings.Contains(out, "ambit up") {
+		t.Errorf("no arguments: %d %q", code, out)
+	}
+}
+
+func TestConfiguration(t *testing.T) {
+	t.Setenv("AMBIT_CLICKHOUSE_LIBRARY", os.Args[0]) // some file: nothing gets as far as to load it
+	dir := t.TempDir()
+	n := 0
+	file := func(text string) string {
+		n++
+		name := filepath.Join(dir, fmt.Sprintf("%d.yaml", n))
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	f := func(text string, want ...string) {
+		t.Helper()
+		name := file(text)
+		refused(t, exitUsage, []string{"up", "--no-agent", "--data", filepath.Join(dir, "data"), "--config", name}, append(want, filepath.Base(name))...)
+	}
+	g := func(text string, want ...string) { // the key is named, not the file
+		t.Helper()
+		refused(t, exitUsage, []string{"up", "--no-agent", "--data", filepath.Join(dir, "data"), "--config", file(text)}, want...)
+	}
+	f("lern: 1h", "unknown key lern", "did you mean learn?")
+	f("nats:\n  url: [x]", "unknown key nats.url", "did you mean nats.urls?")
+	f("detector:\n  lern: 1h", "unknown key detector.lern", "did you mean learn?")
+	f("something: else", "unknown key something")
+	f("nats: 5", "nats")
+	f("learn: {days: 3}", "learn")
+	f("learn: [")
+	f("- a")
+	g("learn: soon", "learn", "soon")
+	g("nats: {max_bytes: many}", "nats.max_bytes")
+	g("nats: {max_bytes: 5}", "nats.max_bytes")
+	g("clickhouse: {retention: 1h}", "clickhouse.retention")
+	g("clickhouse: {addresses: ['192.0.2.1:1'], username: ''}", "clickhouse.username")
+	g("partitions: 0", "partitions")
+	g("log: {level: loud}", "log.level", "loud")
+	g("node: 'a b'", "node")
+	g("nats: {urls: ['nats://192.0.2.1:4222']}\nclickhouse: {addresses: ['192.0.2.1:9000']}", "nats.urls", "192.0.2.1")
+	refused(t, exitFailed, []string{"up", "--no-agent", "--config", filepath.Join(dir, "none.yaml")}, "none.yaml", "no such file")
+
+	// The file is over defaults, the environment over the file, flags over all.
+	t.Setenv("AMBIT_NODE", "from-environment")
+	t.Setenv("AMBIT_LEARN", "2w")
+	t.Setenv("AMBIT_NATS_URLS", "nats://127.0.0.1:1,nats://127.0.0.1:2")
+	t.Setenv("AMBIT_CLICKHOUSE_LIBRARY", "/lib/x")
+	t.Setenv("AMBIT_TRUST_DOMIAN", "typing.error")
+	cmd := newUpCommand()
+	if err := cmd.ParseFlags([]string{"--interval", "3s", "--learn", "1d", "--config",
+		file("node: from-file\ntrust_domain: file.example\ninterval: 5s\nclickhouse:\n  retention: 7d\nnats:\n")}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := loadConfig(cmd.Flags())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := fmt.Sprintln(c.Node, c.TrustDomain, c.Interval, c.Learn, c.ClickHouse.Retention, c.ClickHouse.Library, c.ClickHouse.Database, c.NATS.URLs)
+	const want = "from-environment file.example 3s 24h0m0s 168h0m0s /lib/x ambit [nats://127.0.0.1:1 nats://127.0.0.1:2]\n"
+	if got != want {
+		t.Errorf("got %swant %s", got, want)
+	}
+	if got := strings.Join(unknownEnvironment(), " "); !strings.Contains(got, "AMBIT_TRUST_DOMIAN, did you mean AMBIT_TRUST_DOMAIN?") {
+		t.Errorf("unknown variables: %s", got)
+	}
+}
+
+func TestRefusalsOfUp(t *testing.T) {
+	t.Setenv("AMBIT_CLICKHOUSE_LIBRARY", os.Args[0])
+	data := filepath.Join(t.TempDir(), "data")
+	up := func(args ...string) []string {
+		return append([]string{"up", "--no-agent", "--listen", "127.0.0.1:0"}, args...)
+	}
+
+	lock, err := lockFolder(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused(t, exitFailed, up("--data", data), data, fmt.Sprintf("pid %d", os.Getpid()), "--data")
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	address := taken.Addr().String()
+	refused(t, exitFailed, up("--data", data, "--listen", address), address, "in use", "--listen")
+	refused(t, exitFailed, up("--data", data, "--listen", "0.0.0.0:8480"), "0.0.0.0:8480", "loopback")
+	refused(t, exitFailed, up("--data", data, "--listen", "8480"), "8480", "127.0.0.1:8480")
+
+	plain := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(plain, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, exitFailed, up("--data", filepath.Join(plain, "data")), plain, "--data")
+	refused(t, exitFailed, up("--data", "/proc/ambit-data"), "/proc/ambit-data", "--data")
+
+	t.Setenv("AMBIT_CLICKHOUSE_LIBRARY", filepath.Join(data, "none.so"))
+	refused(t, exitFailed, up("--data", data), "none.so")
+
+	free := address
+	taken.Close()
+	refused(t, exitFailed, []string{"identities", "--server", "http://" + free}, free, "ambit up", "--server")
+	refused(t, exitFailed, []string{"findings", "--follow", "--server", "http://" + free}, free, "ambit up")
+}
+
+// TestDistance holds the properties of a distance.
+func TestDistance(t *testing.T) {
+	word := rapid.StringMatching(`[a-c]{0,6}`)
+	rapid.Check(t, func(t *rapid.T) {
+		a, b, c := word.Draw(t, "a"), word.Draw(t, "b"), word.Draw(t, "c")
+		if d := distance(a, b); d != distance(b, a) || (d == 0) != (a == b) || d > distance(a, c)+distance(c, b) || d > max(len(a), len(b)) {
+			t.Errorf("%q and %q: %d", a, b, d)
+		}
+	})
+	if got := distance("kitten", "sitting"); got != 3 {
+		t.Errorf("kitten and sitting: %d", got)
+	}
+}
+
+func FuzzConfigFile(f *testing.F) {
+	f.Add("learn: 1h\nnats: {urls: [a]}")
+	f.Add("detector: {learn: {x: y}}")
+	f.Add("? [a]\n: b")
+	f.Add("a: &a [*a]")
+	f.Fuzz(func(t *testing.T, text string) {
+		name := filepath.Join(t.TempDir(), "f.yaml")
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		values, err := readConfigFile(name)
+		if err == nil {
+			for key := range values {
+				known := false
+				for k := range configKeys() {
+					known = known || k == key || strings.HasPrefix(k, key+".")
+				}
+				if !known {
+					t.Errorf("key %q passed", key)
+				}
+			}
+		} else if strings.Contains(oneLine(err), "\n") {
+			t.Errorf("more than one line: %q", err)
+		}
+	})
+}
