@@ -94,10 +94,7 @@ func New(cfg Config, bus *Bus, s Store, metrics prometheus.Registerer, log *slog
 	}
 	c := &Collector{cfg: cfg, bus: bus, store: s, metrics: newMetrics(metrics), log: log, detector: detector.New(cfg.Detector)}
 	metrics.MustRegister(
-		countersCollector{
-			desc: prometheus.NewDesc("ambit_detector_refused_total", "What the detector could not take in, by cause.", []string{"cause"}, nil),
-			kind: prometheus.CounterValue, read: c.DetectorCounters,
-		},
+		Counters("ambit_detector_refused_total", "What the detector could not take in, by cause.", c.DetectorCounters),
 		countersCollector{
 			desc: prometheus.NewDesc("ambit_detector_entries", "Fill levels of the detector's tables.", []string{"table"}, nil),
 			kind: prometheus.GaugeValue, read: c.detectorGauges,

@@ -47,6 +47,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return m
 }
 
+// Counters shows counters that live elsewhere, by cause; read is safe for concurrent use.
+func Counters(name, help string, read func() map[string]uint64) prometheus.Collector {
+	return countersCollector{prometheus.NewDesc(name, help, []string{"cause"}, nil), prometheus.CounterValue, read}
+}
+
 // countersCollector shows numbers that live elsewhere, by name.
 type countersCollector struct {
 	desc *prometheus.Desc

@@ -156,7 +156,8 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 		return err
 	}
 	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collector.Counters("ambit_store_skipped_total", "Rows of the store that could not be read, by cause.", u.store.Counters))
 	config := collector.Default()
 	config.Detector.Learn = c.Learn
 	worker, err := collector.New(config, u.bus, u.store, metrics, u.log)
