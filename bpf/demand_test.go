@@ -95,6 +95,7 @@ func demandTraffic() {
 			return "changed"
 		},
 		"burst": func(args ...int) any { // port, threads, connections of each: open all, then close all
+			allowFiles(uint64(2*args[1]*args[2] + 100))
 			var opened, closed sync.WaitGroup
 			opened.Add(args[1])
 			var accepts sync.Mutex
@@ -119,4 +120,13 @@ func demandTraffic() {
 			return "burst"
 		},
 	})
+}
+
+// allowFiles lets this process have so many open files.
+func allowFiles(n uint64) {
+	var limit unix.Rlimit
+	check(unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	if limit.Cur < n {
+		check(unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: max(n, limit.Max)}))
+	}
 }

@@ -78,6 +78,7 @@ struct flow {
 #define NO_EDGE 0xffffffff
 
 /* A DNS answer as it was received. */
+#define DNS_HEADER 12     /* what is shorter is no answer; 5.10 does not follow a check for zero */
 #define ANSWER_BYTES 1232 /* the size that resolvers agree on since the DNS flag day of 2020 */
 struct answer {
 	__u64 cgroup;

@@ -38,9 +38,6 @@ type Kernel struct {
 // Load loads and attaches everything that this kernel takes, and inventories the sockets that are open already. What it refuses is in
 // [Kernel.Missing]; it is an error only if the hook is needed. The caller closes the Kernel, which detaches everything.
 func Load(cfg Config) (*Kernel, error) {
-	if err := rlimit.RemoveMemlock(); err != nil { // kernels before 5.11 count maps against it
-		return nil, fmt.Errorf("lift the limit of locked memory: %w", err)
-	}
 	spec, err := newSpec(cfg)
 	if err != nil {
 		return nil, err
@@ -49,6 +46,9 @@ func Load(cfg Config) (*Kernel, error) {
 }
 
 func load(spec *ebpf.CollectionSpec, cfg Config) (*Kernel, error) {
+	if err := rlimit.RemoveMemlock(); err != nil { // kernels before 5.11 count maps against it
+		return nil, fmt.Errorf("lift the limit of locked memory: %w", err)
+	}
 	k := &Kernel{}
 	var err error
 	k.collection, err = ebpf.NewCollection(spec)

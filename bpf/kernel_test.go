@@ -23,7 +23,7 @@ func TestKernelTakesEveryHook(t *testing.T) {
 	}
 	for _, s := range status {
 		if s.Err != nil {
-			t.Errorf("probe %s: %v", s.Name, s.Err)
+			t.Errorf("probe %s: %+v", s.Name, s.Err)
 		}
 	}
 }

@@ -216,7 +216,7 @@ static __always_inline void emit_answer(struct __sk_buff *skb, const struct data
 	a->length = d->length;
 	a->unused = 0;
 	__u64 n = d->length;
-	if (n == 0)
+	if (n < DNS_HEADER)
 		goto discard;
 	barrier_var(n); /* two checks, or the compiler makes one of them that the verifier does not understand */
 	if (n > ANSWER_BYTES) {
