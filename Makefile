@@ -6,7 +6,10 @@ SHELL := /bin/bash -o pipefail
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 ARGS    ?=
 
-.PHONY: help build engine up demo test lint generate bench clean
+# Packages whose tests gain nothing from the race detector: no goroutines of ours, or other programs do the work.
+UNRACED := /(bpf|event|detector|collector/store|internal/e2e)$$
+
+.PHONY: help build engine up demo test test-kernels lint generate bench clean
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,8 +28,11 @@ demo: build engine ## a story in 90 seconds: learn, leave the normal reach, fall
 	go run ./internal/demo -ambit bin/ambit
 
 test: engine ## all tests, also those against the live kernel (as root)
-	go test -timeout 9m ./bpf/... ./event/... ./detector/...
-	go test -race -timeout 9m $$(go list ./... | grep -vE '/(bpf|event|detector)$$')
+	go test -race -timeout 9m $$(go list ./... | grep -vE '$(UNRACED)')
+	go test -timeout 9m $$(go list ./... | grep -E '$(UNRACED)')
+
+test-kernels: ## the live kernel tests on Linux 5.10, 6.1, 6.12 and 7.x, in QEMU; ARGS='-only 5.10 -run TCP'
+	go run ./internal/kernels $(ARGS)
 
 lint: ## gofmt, vet, staticcheck, tidy modules
 	@out=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }

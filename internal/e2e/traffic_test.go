@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,7 @@ import (
 )
 
 // The traffic program is this test binary, started again in a cgroup of its own. With trafficMode "client" it reads one order a line and answers
-// each with "ok": "tcp ADDRESS TIMES BYTES", "udp ADDRESS TIMES BYTES", "fail ADDRESS". With "once" it carries out its arguments and ends.
+// each with "ok": "tcp ADDRESS TIMES BYTES", "udp ADDRESS TIMES BYTES", "named DNS-SERVER NAME:PORT". With "once" it carries out its arguments and ends.
 // With "stream" it connects until it is ended, and prints how many connections it has completed.
 const trafficMode = "AMBIT_E2E_TRAFFIC"
 
@@ -57,10 +58,9 @@ func order(words []string) error {
 			if err := exchangeUDP(words[1], size); err != nil {
 				return err
 			}
-		case "fail":
-			if c, err := net.Dial("tcp", words[1]); err == nil {
-				c.Close()
-				return fmt.Errorf("%s answered", words[1])
+		case "named":
+			if err := exchangeNamed(words[1], words[2]); err != nil {
+				return err
 			}
 		default:
 			return fmt.Errorf("unknown order %q", words)
@@ -86,6 +86,22 @@ func exchangeTCP(address string, size int) error {
 		return err
 	}
 	return nil
+}
+
+// exchangeNamed asks a DNS server for the address of a name, and then sends 10 bytes there.
+func exchangeNamed(server, target string) error {
+	name, port, err := net.SplitHostPort(target)
+	if err != nil {
+		return err
+	}
+	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "udp", server)
+	}}
+	addresses, err := resolver.LookupHost(context.Background(), name)
+	if err != nil {
+		return err
+	}
+	return exchangeTCP(net.JoinHostPort(addresses[0], port), 10)
 }
 
 func exchangeUDP(address string, size int) error {
