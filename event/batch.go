@@ -96,7 +96,10 @@ func DecodeBatch(data []byte) (*Batch, error) {
 	if w.Version != wireVersion {
 		return nil, fmt.Errorf("decode batch: %w %d", ErrVersion, w.Version)
 	}
-	if err := w.check(); err != nil {
+	switch err := w.check(); {
+	case errors.Is(err, ErrTooLarge):
+		return nil, fmt.Errorf("decode batch: %w", err)
+	case err != nil:
 		return nil, fmt.Errorf("decode batch: %w: %w", ErrMalformed, err)
 	}
 	return &Batch{
@@ -106,8 +109,8 @@ func DecodeBatch(data []byte) (*Batch, error) {
 }
 
 func (w *wireBatch) check() error {
-	if w.Node == "" || w.Boot == "" {
-		return errors.New("node or boot is missing")
+	if err := checkSource(w.Node, w.Boot); err != nil {
+		return err
 	}
 	if w.Time < earliest.UnixNano() || w.Time > latest.UnixNano() || w.Started < earliest.UnixNano() || w.Started > w.Time {
 		return errors.New("times are not plausible")
@@ -134,6 +137,43 @@ func (w *wireBatch) check() error {
 		}
 		if p := &w.Peers[r.Peer]; !p.Address.IsValid() && p.Name == "" && p.Identity.IsZero() {
 			return fmt.Errorf("record %d has a peer without address, name and identity", i)
+		}
+	}
+	return w.checkWritten()
+}
+
+// checkWritten bounds what the records stand for, written out: a message of a few hundred bytes can mean gigabytes.
+func (w *wireBatch) checkWritten() error {
+	workloads, peers, tls := make([]int, len(w.Workloads)), make([]int, len(w.Peers)), make([]int, len(w.TLS))
+	var err error
+	for i := range w.Workloads {
+		if workloads[i], err = w.Workloads[i].textBytes(); err != nil {
+			return fmt.Errorf("workload %d: %w", i, err)
+		}
+	}
+	for i := range w.Peers {
+		if peers[i], err = w.Peers[i].textBytes(); err != nil {
+			return fmt.Errorf("peer %d: %w", i, err)
+		}
+	}
+	for i := range w.TLS {
+		if tls[i], err = w.TLS[i].textBytes(); err != nil {
+			return fmt.Errorf("TLS %d: %w", i, err)
+		}
+	}
+	written := 0
+	for i := range w.Records {
+		r := &w.Records[i]
+		n, err := textBytes(r.Error)
+		if err != nil {
+			return fmt.Errorf("record %d: %w", i, err)
+		}
+		written += n + workloads[r.Workload] + peers[r.Peer]
+		if r.TLS > 0 {
+			written += tls[r.TLS-1]
+		}
+		if written > maxWritten {
+			return fmt.Errorf("%w: its records stand for more than %d bytes", ErrTooLarge, maxWritten)
 		}
 	}
 	return nil

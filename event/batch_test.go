@@ -175,6 +175,12 @@ func TestFullBatchFits(t *testing.T) {
 			return Observation{Workload: Workload{Identity: UnitIdentity(td, "n1", "a")}, Peer: Peer{Address: netip.AddrFrom16(binary(random)), Port: uint16(i)},
 				Counts: Counts{random.Uint64(), random.Uint64(), random.Uint64(), random.Uint64(), random.Uint64()}}
 		},
+		"long names again and again": func(i int) Observation {
+			return Observation{
+				Workload: Workload{Identity: UnitIdentity(td, "n1", "a"), Executable: strings.Repeat("e", maxText), Cgroup: strings.Repeat("c", maxText)},
+				Peer:     Peer{Name: strings.Repeat("p", 255), Port: 443},
+			}
+		},
 		"all different": func(i int) Observation {
 			c := func() *Certificate {
 				return &Certificate{SHA256: noise(64), Serial: noise(40), Issuer: noise(200), NotBefore: noon, NotAfter: noon}
@@ -252,6 +258,17 @@ func TestDecodeBatchRefuses(t *testing.T) {
 		"certificate": {func(w *wireBatch) {
 			w.TLS[0].PeerCertificate = &Certificate{NotAfter: time.Date(20000, 1, 1, 0, 0, 0, 0, time.UTC)}
 		}, ErrMalformed},
+		"long node":       {func(w *wireBatch) { w.Node = strings.Repeat("n", maxNode+1) }, ErrMalformed},
+		"long boot":       {func(w *wireBatch) { w.Boot = strings.Repeat("b", maxBoot+1) }, ErrMalformed},
+		"long executable": {func(w *wireBatch) { w.Workloads[0].Executable = strings.Repeat("e", maxText+1) }, ErrMalformed},
+		"long peer name":  {func(w *wireBatch) { w.Peers[0].Name = strings.Repeat("n", maxText+1) }, ErrMalformed},
+		"long SNI":        {func(w *wireBatch) { w.TLS[0].SNI = strings.Repeat("s", maxText+1) }, ErrMalformed},
+		"long issuer":     {func(w *wireBatch) { w.TLS[0].OwnCertificate = &Certificate{Issuer: strings.Repeat("i", maxText+1)} }, ErrMalformed},
+		"long error":      {func(w *wireBatch) { w.Records[0].Error = strings.Repeat("e", maxText+1) }, ErrMalformed},
+		"written out": {func(w *wireBatch) {
+			w.Workloads[0].Executable, w.Peers[0].Name = strings.Repeat("e", maxText), strings.Repeat("n", maxText)
+			w.Records = make([]record, maxWritten/(2*maxText)+1)
+		}, ErrTooLarge},
 		"invalid UTF-8":    {func(w *wireBatch) { w.Workloads[0].Pod = "\xff" }, ErrMalformed},
 		"too many records": {func(w *wireBatch) { w.Records = make([]record, maxTable+1) }, ErrMalformed},
 	} {

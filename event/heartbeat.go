@@ -37,6 +37,9 @@ type wireHeartbeat struct {
 // maxCauses bounds what a heartbeat may name, in number and in bytes each, since the names become rows and labels.
 const maxCauses = 64
 
+// maxWords bounds version, kernel, and each sentence on what is missing, in bytes.
+const maxWords = 512
+
 // Encode makes the message.
 func (h *Heartbeat) Encode() ([]byte, error) {
 	out, err := pack(&wireHeartbeat{
@@ -68,8 +71,8 @@ func DecodeHeartbeat(data []byte) (*Heartbeat, error) {
 }
 
 func (w *wireHeartbeat) check() error {
-	if w.Node == "" || w.Boot == "" {
-		return errors.New("node or boot is missing")
+	if err := checkSource(w.Node, w.Boot); err != nil {
+		return err
 	}
 	if w.Time < earliest.UnixNano() || w.Time > latest.UnixNano() || w.Started < earliest.UnixNano() || w.Started > w.Time {
 		return errors.New("times are not plausible")
@@ -82,6 +85,11 @@ func (w *wireHeartbeat) check() error {
 			if name == "" || len(name) > maxCauses {
 				return fmt.Errorf("a name is empty or longer than %d bytes", maxCauses)
 			}
+		}
+	}
+	for _, s := range append(w.Missing, w.Version, w.Kernel) {
+		if len(s) > maxWords {
+			return fmt.Errorf("version, kernel or what is missing is longer than %d bytes", maxWords)
 		}
 	}
 	return nil

@@ -61,6 +61,9 @@ func TestDecodeHeartbeatRefuses(t *testing.T) {
 		"many gauges":   func(h *Heartbeat) { h.Gauges = many },
 		"many missing":  func(h *Heartbeat) { h.Missing = make([]string, maxCauses+1) },
 		"long cause":    func(h *Heartbeat) { h.Lost = map[string]uint64{strings.Repeat("a", maxCauses+1): 1} },
+		"long node":     func(h *Heartbeat) { h.Node = strings.Repeat("n", maxNode+1) },
+		"long version":  func(h *Heartbeat) { h.Version = strings.Repeat("1", maxWords+1) },
+		"long missing":  func(h *Heartbeat) { h.Missing = []string{strings.Repeat("m", maxWords+1)} },
 		"unnamed gauge": func(h *Heartbeat) { h.Gauges = map[string]uint64{"": 1} },
 	} {
 		h := fullHeartbeat()

@@ -162,6 +162,14 @@ func (o *Observation) Validate() error {
 	check(o.Peer.NameSource.valid(), "peer.name_source %q is not dns, service or sni", o.Peer.NameSource)
 	check(o.Peer.Evidence == "" || o.Peer.Evidence.Strength() > 0, "peer.evidence %q is unknown", o.Peer.Evidence)
 	check(o.Peer.Address.IsValid() || o.Peer.Name != "" || !o.Peer.Identity.IsZero(), "peer has neither address nor name nor identity")
+	for _, size := range []func() (int, error){o.Workload.textBytes, o.Peer.textBytes, o.TLS.textBytes} {
+		if _, err := size(); err != nil {
+			faults = append(faults, err.Error())
+		}
+	}
+	if _, err := textBytes(o.Node, o.Error); err != nil {
+		faults = append(faults, err.Error())
+	}
 	if len(faults) == 0 {
 		return nil
 	}
