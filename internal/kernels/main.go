@@ -58,6 +58,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := testKernels(ctx, o, packages)
+	if ctx.Err() != nil {
+		err = errors.New("interrupted")
+	}
 	if err != nil && !errors.Is(err, errFailed) {
 		fmt.Fprintln(os.Stderr, "test-kernels:", err)
 	}

@@ -34,6 +34,7 @@ type toolbox struct{ root string }
 const (
 	toolSuite = "trixie" // its QEMU is 10: QEMU 7.2 damages a flag register under cmpxchg16b, of which guests die
 	keepFor   = 7 * 24 * time.Hour
+	keyring   = "/usr/share/keyrings/debian-archive-keyring.gpg"
 	libraries = "usr/lib/x86_64-linux-gnu"
 )
 
@@ -45,6 +46,9 @@ func fetchAll(ctx context.Context, o options, kernels []kernel, p *progress) (to
 			return tools, fmt.Errorf("find %s: kernels come as Debian packages, so this runs on Debian and its kin alone", program)
 		}
 	}
+	if _, err := os.Stat(keyring); err != nil {
+		return tools, fmt.Errorf("find Debian's keys: install debian-archive-keyring: %w", err)
+	}
 	mirror, err := systemMirror(ctx)
 	if err != nil {
 		return tools, err
@@ -53,7 +57,7 @@ func fetchAll(ctx context.Context, o options, kernels []kernel, p *progress) (to
 	g.SetLimit(2)
 	g.Go(func() error {
 		a := &apt{mirror: mirror, suite: toolSuite, folder: filepath.Join(o.cache, "apt", "tools")}
-		_, err := refresh(tools.root, o.fresh, p, func(into string) (string, error) { return a.fetchTools(ctx, into) })
+		_, err := refresh(ctx, tools.root, o.fresh, p, func(into string) (string, error) { return a.fetchTools(ctx, into) })
 		return err
 	})
 	for i := range kernels {
@@ -62,7 +66,7 @@ func fetchAll(ctx context.Context, o options, kernels []kernel, p *progress) (to
 			a := &apt{mirror: mirror, suite: k.suite, folder: filepath.Join(o.cache, "apt", k.suite)}
 			root := filepath.Join(o.cache, "kernel-"+k.series)
 			k.image = filepath.Join(root, "vmlinuz")
-			k.version, err = refresh(root, o.fresh, p, func(into string) (string, error) { return a.fetchKernel(ctx, k.series, into) })
+			k.version, err = refresh(ctx, root, o.fresh, p, func(into string) (string, error) { return a.fetchKernel(ctx, k.series, into) })
 			return err
 		})
 	}
@@ -70,7 +74,7 @@ func fetchAll(ctx context.Context, o options, kernels []kernel, p *progress) (to
 }
 
 // refresh replaces a folder by what fetch makes, if it is not there or old. A fetch that fails leaves the old one in use. It gives the version.
-func refresh(folder string, fresh bool, p *progress, fetch func(into string) (version string, err error)) (string, error) {
+func refresh(ctx context.Context, folder string, fresh bool, p *progress, fetch func(into string) (version string, err error)) (string, error) {
 	stamp := filepath.Join(folder, "VERSION")
 	had, err := os.ReadFile(stamp)
 	old := err == nil
@@ -85,8 +89,8 @@ func refresh(folder string, fresh bool, p *progress, fetch func(into string) (ve
 		return "", err
 	}
 	version, err := fetch(into)
-	if err != nil && old {
-		p.say("%v; going on with %s", err, had)
+	if err != nil && old && ctx.Err() == nil {
+		p.say("%v; going on with %s %s", err, filepath.Base(folder), had)
 		return string(had), nil
 	}
 	if err != nil {
@@ -148,7 +152,7 @@ func (a *apt) update(ctx context.Context) error {
 		}
 	}
 	files := map[string]string{
-		"sources.list": fmt.Sprintf("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n", a.mirror, a.suite),
+		"sources.list": fmt.Sprintf("deb [signed-by=%s] %s %s main\n", keyring, a.mirror, a.suite),
 		"status":       "",
 	}
 	for name, text := range files {

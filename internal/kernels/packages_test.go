@@ -58,7 +58,7 @@ func TestRefresh(t *testing.T) {
 	p := newProgress(io.Discard)
 	f := func(fresh bool, fetch func(string) (string, error), want string, wantErr bool) {
 		t.Helper()
-		got, err := refresh(folder, fresh, p, fetch)
+		got, err := refresh(t.Context(), folder, fresh, p, fetch)
 		if got != want || (err != nil) != wantErr {
 			t.Errorf("got %q, %v, want %q", got, err, want)
 		}
