@@ -32,8 +32,11 @@ type Agent struct {
 	kernel  *bpf.Kernel
 	ledger  *ledger
 	numbers []bpf.Number
-	lost    map[string]uint64 // as of the last look
+	lost    map[string]uint64 // in the kernel, as of the last look
 	running chan []event.Workload
+
+	clock  clock
+	losses losses
 }
 
 // How often the agent looks.
@@ -53,11 +56,8 @@ func New(cfg Config, nc *nats.Conn) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make agent: %w", err)
 	}
-	started := time.Now()
 	a := &Agent{cfg: cfg, running: make(chan []event.Workload, 1)}
-	a.publish = newPublisher(publisherConfig{
-		Node: cfg.Node, Boot: newBoot(started), Started: started, Partitions: cfg.Partitions, QueueBytes: cfg.QueueBytes,
-	}, js)
+	a.publish = newPublisher(publisherConfig{Node: cfg.Node, Partitions: cfg.Partitions, QueueBytes: cfg.QueueBytes}, js)
 	a.names = peer.New(peer.Config{})
 	a.resolve, err = workload.New(workload.Config{TrustDomain: cfg.TrustDomain, Node: cfg.Node, CgroupRoot: cfg.CgroupRoot, Names: kernelNames{a}})
 	if err != nil {
@@ -106,6 +106,11 @@ func (a *Agent) Run(ctx context.Context, ready func()) error {
 	if err := a.resolve.Scan(); err != nil {
 		return err
 	}
+	now, err := readMoment()
+	if err != nil {
+		return err
+	}
+	a.begin(now) // only now everything is watched
 	a.ledger = newLedger(kernel, a, a.cfg.Node, a.publish.Observe)
 
 	// The publisher outlives the watching: what the last drain gives it is still sent.
@@ -145,12 +150,16 @@ func (a *Agent) watch(ctx context.Context, ready func()) error {
 		case <-census.C:
 			err = a.ledger.census()
 		case workloads := <-a.running:
+			var now moment
+			if now, err = a.now(); err != nil {
+				return err
+			}
 			for i := range workloads {
 				if workloads[i].Evidence != event.EvidenceProcess { // what people run by hand is known by what it reaches, or not at all
 					a.publish.Sight(&workloads[i])
 				}
 			}
-			a.publish.Flush(time.Now())
+			a.publish.Flush(now.wall)
 		}
 		if err != nil {
 			return err
@@ -158,9 +167,25 @@ func (a *Agent) watch(ctx context.Context, ready func()) error {
 	}
 }
 
-func readMoment() (moment, error) {
-	monotonic, err := bpf.Monotonic()
-	return moment{time.Now(), monotonic}, err
+// now reads the clocks. When they have parted, watching begins anew as far as others can tell: they measure it in wall time, of which some is
+// now missing, or there twice.
+func (a *Agent) now() (moment, error) {
+	now, err := readMoment()
+	if err != nil {
+		return now, err
+	}
+	if step := a.clock.stepped(now); step != 0 {
+		slog.Warn("the clock was set, or the machine slept: watching counts as interrupted", "by", step)
+		a.begin(now)
+	}
+	return now, nil
+}
+
+// begin begins a boot: from here on the node is watched without a break.
+func (a *Agent) begin(now moment) {
+	a.clock.set(now)
+	a.publish.restart(newBoot(now.wall), now.wall)
+	a.losses.restart()
 }
 
 // poll sends what is new.
@@ -168,7 +193,7 @@ func (a *Agent) poll() error {
 	if err := a.kernel.Tick(); err != nil {
 		return fmt.Errorf("tell the kernel side the time: %w", err)
 	}
-	now, err := readMoment()
+	now, err := a.now()
 	if err != nil {
 		return err
 	}
@@ -202,7 +227,7 @@ func (a *Agent) drain() error {
 	if err := a.kernel.Tick(); err != nil {
 		return fmt.Errorf("tell the kernel side the time: %w", err)
 	}
-	now, err := readMoment()
+	now, err := a.now()
 	if err != nil {
 		return err
 	}
@@ -228,18 +253,12 @@ func (a *Agent) drain() error {
 }
 
 func (a *Agent) heartbeat(now time.Time) *event.Heartbeat {
-	h := &event.Heartbeat{Time: now, Version: a.cfg.Version, Kernel: kernelRelease(), Lost: map[string]uint64{}, Gauges: a.publish.Gauges()}
+	h := &event.Heartbeat{Time: now, Version: a.cfg.Version, Kernel: kernelRelease(), Gauges: a.publish.Gauges()}
 	h.Gauges["edges"], h.Gauges["edges-max"], h.Gauges["cgroups"] = uint64(len(a.ledger.living)), bpf.Edges, uint64(len(a.ledger.cgroups))
 	for _, m := range a.kernel.Missing() {
 		h.Missing = append(h.Missing, m.Purpose+" ("+m.Name+")")
 	}
-	for _, counters := range []map[string]uint64{a.lost, a.resolve.Counters(), a.names.Counters(), a.publish.Counters()} {
-		for cause, n := range counters {
-			if n > 0 {
-				h.Lost[cause] += n
-			}
-		}
-	}
+	h.Lost = a.losses.tell(a.lost, a.resolve.Counters(), a.names.Counters(), a.publish.Counters())
 	return h
 }
 

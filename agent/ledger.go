@@ -63,16 +63,6 @@ func newLedger(edges edgeSource, describe describer, node string, observe func(*
 	return &ledger{edges: edges, describe: describe, node: node, observe: observe, cgroups: map[uint64]uint32{}}
 }
 
-// moment is one instant on both clocks: the kernel counts in monotonic time, observations carry wall time.
-type moment struct {
-	wall      time.Time
-	monotonic time.Duration
-}
-
-func (m moment) at(monotonic time.Duration) time.Time {
-	return m.wall.Add(min(monotonic-m.monotonic, 0))
-}
-
 // announced opens the edges that the kernel announced since the last call and observes them. It gives how many there were.
 func (l *ledger) announced(now moment, numbers []bpf.Number) (int, error) {
 	opened := 0

@@ -11,7 +11,7 @@ type message struct {
 	id           string // Nats-Msg-Id
 	data         []byte
 	observations uint64
-	heartbeat    bool
+	heartbeat    string // boot that it is a heartbeat of; empty for others
 	inFlight     bool
 }
 
@@ -37,12 +37,12 @@ func newOutbox(limit int) *outbox {
 }
 
 // push adds a message without waiting. Where it does not fit, the oldest go that are not in flight, and are counted. A heartbeat replaces an
-// earlier one that still waits, since it says all that the earlier one says.
+// earlier one of its boot that still waits, since it says all that the earlier one says.
 func (b *outbox) push(m *message) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if m.heartbeat {
-		if i := slices.IndexFunc(b.queue, func(q *message) bool { return q.heartbeat && !q.inFlight }); i >= 0 {
+	if m.heartbeat != "" {
+		if i := slices.IndexFunc(b.queue, func(q *message) bool { return q.heartbeat == m.heartbeat && !q.inFlight }); i >= 0 {
 			b.remove(i)
 		}
 	}

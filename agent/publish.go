@@ -13,8 +13,8 @@ import (
 // publisherConfig says who publishes. Zero values of the last four mean the defaults.
 type publisherConfig struct {
 	Node       string
-	Boot       string
-	Started    time.Time
+	Boot       string    // see restart
+	Started    time.Time // likewise
 	Partitions int
 
 	QueueBytes int           // encoded messages that wait for the stream; default 64 MiB
@@ -62,11 +62,27 @@ func newPublisher(cfg publisherConfig, js jetstream.JetStream) *publisher {
 	if cfg.Drain <= 0 {
 		cfg.Drain = 5 * time.Second
 	}
-	p := &publisher{cfg: cfg, js: js, open: make([]openBatch, cfg.Partitions), outbox: newOutbox(cfg.QueueBytes)}
-	for i := range p.open {
-		p.open[i].BatchBuilder = event.NewBatchBuilder(cfg.Node, cfg.Boot, cfg.Started)
-	}
+	p := &publisher{cfg: cfg, js: js, outbox: newOutbox(cfg.QueueBytes)}
+	p.begin(cfg.Boot, cfg.Started)
 	return p
+}
+
+// begin makes the batches of a boot. Its start loses the monotonic reading: it would win over the wall clock, which is what travels, when times
+// are compared after that was set.
+func (p *publisher) begin(boot string, started time.Time) {
+	p.cfg.Boot, p.cfg.Started, p.sequence = boot, started.Round(0), 0
+	p.open = make([]openBatch, p.cfg.Partitions)
+	for i := range p.open {
+		p.open[i].BatchBuilder = event.NewBatchBuilder(p.cfg.Node, boot, p.cfg.Started)
+	}
+}
+
+// restart goes on as another boot, after handing over what was added for the one before.
+func (p *publisher) restart(boot string, started time.Time) {
+	for i := range p.open {
+		p.finish(i, p.open[i].newest)
+	}
+	p.begin(boot, started)
 }
 
 // Observe adds an observation to the batch of its identity's partition. Its strings are not copied.
@@ -135,7 +151,7 @@ func (p *publisher) Heartbeat(h *event.Heartbeat) {
 		slog.Error("a heartbeat is lost", "error", err)
 		return
 	}
-	p.outbox.push(&message{subject: event.AgentSubject(p.cfg.Node), id: event.MessageID(p.cfg.Node, p.cfg.Boot, p.sequence), data: data, heartbeat: true})
+	p.outbox.push(&message{subject: event.AgentSubject(p.cfg.Node), id: event.MessageID(p.cfg.Node, p.cfg.Boot, p.sequence), data: data, heartbeat: p.cfg.Boot})
 }
 
 // Counters says what was lost on the way since the start, in observations by cause.
