@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
 
 	"github.com/ambit-nhi/ambit/event"
 	"github.com/ambit-nhi/ambit/internal/lru"
@@ -110,10 +111,9 @@ func (r *Resolver) Resolve(cgroupID uint64, p Process) event.Workload {
 }
 
 func (r *Resolver) name(c Cgroup, p Process) event.Workload {
-	p.Executable = readable(p.Executable)
 	for _, s := range r.sources {
-		if w, ok := s.Workload(c, p); ok {
-			w.Cgroup = readable(c.Path)
+		if w, ok := s.Workload(c, p); ok { // identities are made of the names as they are, so that two of them stay two
+			w.Unit, w.Executable, w.Cgroup = readable(w.Unit), readable(w.Executable), readable(c.Path)
 			return w
 		}
 	}
@@ -123,12 +123,17 @@ func (r *Resolver) name(c Cgroup, p Process) event.Workload {
 // maxText bounds names in what travels; paths can be four times as long.
 const maxText = 1024
 
-// readable makes text that may travel of a name that a process was free to choose.
+// readable makes text that may travel of a name that a process was free to choose: neither a terminal nor a log should be steered by it.
 func readable(name string) string {
 	if len(name) > maxText {
 		name = "…" + name[len(name)-maxText+len("…"):]
 	}
-	return strings.ToValidUTF8(name, "\uFFFD")
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, strings.ToValidUTF8(name, string(unicode.ReplacementChar)))
 }
 
 // Counters says how much was not known since the start, by cause.

@@ -77,6 +77,10 @@ func TestResolve(t *testing.T) {
 	if got := r.Resolve(6, Process{Executable: strings.Repeat("/x\xff", 2000)}); !utf8.ValidString(got.Cgroup) || !utf8.ValidString(got.Executable) || len(got.Executable) > 4*maxText {
 		t.Errorf("names are not fit to travel: %+v", got)
 	}
+	red, bell := r.Resolve(1, Process{Executable: "/tmp/\x1b[31m"}), r.Resolve(1, Process{Executable: "/tmp/\x07[31m"})
+	if red.Executable != "/tmp/\uFFFD[31m" || bell.Executable != red.Executable || bell.Identity == red.Identity {
+		t.Errorf("names that steer terminals: %+v and %+v", red, bell)
+	}
 	if n := r.Counters()["cgroup-name-unknown"]; n != 1 {
 		t.Errorf("unknown cgroups: %d, want 1", n)
 	}
