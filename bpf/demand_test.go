@@ -94,30 +94,20 @@ func demandTraffic() {
 			check(syscall.Setuid(args[0]))
 			return "changed"
 		},
-		"burst": func(args ...int) any { // port, threads, connections of each: open all, then close all
-			allowFiles(uint64(2*args[1]*args[2] + 100))
-			var opened, closed sync.WaitGroup
-			opened.Add(args[1])
-			var accepts sync.Mutex
+		"open-many": func(args ...int) any { // port, how many
+			allowFiles(uint64(2*args[1] + 100))
 			for range args[1] {
-				closed.Go(func() {
-					var all []connection
-					for range args[2] {
-						accepts.Lock() // else one would accept another's
-						c, s := pair(listeners[args[0]], 0, here4(args[0]))
-						accepts.Unlock()
-						all = append(all, connection{c, s})
-					}
-					opened.Done()
-					opened.Wait()
-					for _, c := range all {
-						check(unix.Close(c.client))
-						check(unix.Close(c.server))
-					}
-				})
+				connect(here4(args[0]), args[0])
 			}
-			closed.Wait()
-			return "burst"
+			return "open"
+		},
+		"close-many": func(args ...int) any { // port: all of them, as fast as it goes; the server first, or the client runs out of ports
+			for _, c := range open[args[0]] {
+				check(unix.Close(c.server))
+				check(unix.Close(c.client))
+			}
+			delete(open, args[0])
+			return "closed"
 		},
 	})
 }
