@@ -258,7 +258,7 @@ func (a *Agent) heartbeat(now time.Time) *event.Heartbeat {
 	for _, m := range a.kernel.Missing() {
 		h.Missing = append(h.Missing, m.Purpose+" ("+m.Name+")")
 	}
-	h.Lost = a.losses.tell(a.lost, a.resolve.Counters(), a.names.Counters(), a.publish.Counters())
+	h.Lost = a.losses.tell(a.lost, a.ledger.lost(), a.resolve.Counters(), a.names.Counters(), a.publish.Counters())
 	return h
 }
 

@@ -46,6 +46,7 @@ type ledger struct {
 	gone    [bpf.Edges]bpf.Number // the last number released: it stands in the kernel's array until the index is used again
 	living  []*entry
 	cgroups map[uint64]uint32 // edges by cgroup, for the kernel's quota
+	missed  uint64            // ends of connections that the kernel's programs did not see, with their bytes
 }
 
 type entry struct {
@@ -213,11 +214,15 @@ func (l *ledger) census() error {
 			return err
 		}
 		extra := c.Open() - min(c.Open(), open[x.edge.Number])
-		x.drift = min(extra, x.suspect)
-		x.suspect = extra
+		drift := min(extra, x.suspect)
+		l.missed += drift - min(drift, x.drift)
+		x.drift, x.suspect = drift, extra
 	}
 	return nil
 }
+
+// lost says what the ledger knows to be lost, by cause.
+func (l *ledger) lost() map[string]uint64 { return map[string]uint64{"end-missed": l.missed} }
 
 // errorClass puts the errno of a failed connect into one of a few classes that mean the same on every kernel.
 func errorClass(e unix.Errno) string {

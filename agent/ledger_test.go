@@ -207,4 +207,7 @@ func TestLedgerCensusCorrectsDrift(t *testing.T) {
 	if len(m.unlinked) != 1 {
 		t.Fatal("an edge whose connections are gone was not unlinked")
 	}
+	if n := l.lost()["end-missed"]; n != 2 {
+		t.Errorf("%d ends are counted as missed, want 2", n)
+	}
 }

@@ -16,6 +16,9 @@ type Process struct {
 	Interactive bool   // a terminal was attached
 }
 
+// known says whether anything is known of the process.
+func (p Process) known() bool { return p.TGID != 0 || p.Executable != "" }
+
 // Source names workloads. Sources are asked in order of the strength of their evidence, and the first that knows a workload names it.
 type Source interface {
 	// Workload answers from what is already known on the node: it neither blocks nor asks others. What it answers for a cgroup, user,

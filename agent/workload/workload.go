@@ -46,6 +46,7 @@ type question struct {
 	cgroup      uint64
 	uid         uint32
 	interactive bool
+	known       bool
 	executable  string
 }
 
@@ -101,7 +102,7 @@ func (r *Resolver) Resolve(cgroupID uint64, p Process) event.Workload {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	path := r.paths.path(cgroupID)
-	q := question{cgroupID, p.UID, p.Interactive, p.Executable}
+	q := question{cgroupID, p.UID, p.Interactive, p.known(), p.Executable}
 	if a := r.workloads.Get(q); a != nil && a.path == path {
 		return a.workload
 	}

@@ -62,7 +62,10 @@ func TestResolve(t *testing.T) {
 	}
 	f(1, Process{TGID: 7, UID: 1000, Executable: "/usr/bin/curl", Interactive: true}, event.Workload{
 		Identity: id("uid/1000/exe/curl"), Evidence: event.EvidenceProcess, Executable: "/usr/bin/curl", UID: 1000, Interactive: true, Cgroup: "/"})
-	f(1, Process{}, event.Workload{Identity: id("uid/0/exe/unknown"), Evidence: event.EvidenceProcess, Cgroup: "/"})
+	f(1, Process{}, event.Workload{Identity: id("cgroup"), Evidence: event.EvidenceCgroup, Cgroup: "/"})
+	f(1, Process{TGID: 2}, event.Workload{Identity: id("uid/0/exe/unknown"), Evidence: event.EvidenceProcess, Cgroup: "/"})
+	f(4, Process{}, event.Workload{
+		Identity: id("cgroup/user.slice/user-1000.slice/session-3.scope"), Evidence: event.EvidenceCgroup, Cgroup: "/user.slice/user-1000.slice/session-3.scope"})
 	f(2, Process{UID: 33, Executable: "/usr/sbin/nginx"}, event.Workload{
 		Identity: id("unit/nginx.service"), Evidence: event.EvidenceSystemd, Unit: "nginx.service", Executable: "/usr/sbin/nginx", UID: 33, Cgroup: "/system.slice/nginx.service"})
 	f(3, Process{Executable: "/app"}, event.Workload{
