@@ -9,10 +9,10 @@ ARGS    ?=
 # Packages whose tests gain nothing from the race detector: no goroutines of ours, or other programs do the work.
 UNRACED := /(bpf|event|detector|collector/store|internal/e2e)$$
 
-.PHONY: help build engine up demo test test-kernels lint generate bench clean
+.PHONY: help build engine up demo test test-kernels lint generate bench bench-node clean
 
 help: ## this menu
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/ambit, static; needs Go only
 	@mkdir -p bin
@@ -45,6 +45,9 @@ generate: ## BPF objects and their Go types, with clang-19
 
 bench: engine ## all benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
+
+bench-node: ## what watching costs a node, beside tcplife and tcpstates of libbpf-tools (as root)
+	go run ./internal/nodebench
 
 clean: ## remove what was built; the engine in .cache/ stays
 	rm -rf bin
