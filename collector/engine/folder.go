@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -29,16 +30,15 @@ const lockWait = 3 * time.Second
 // lockFolder makes the data folder and claims it until the file is closed or
 // the process ends, however it ends.
 func lockFolder(ctx context.Context, dir string) (*os.File, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data folder: %w", err)
+	f, err := OpenLock(dir, lockFile)
+	if errors.Is(err, ErrUnsafe) {
+		return nil, err
 	}
-	path := filepath.Join(dir, lockFile)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open data folder %s: %w; choose a folder that this user may write with --data", dir, err)
 	}
 	if err := flock(ctx, f); err != nil {
-		owner, _ := os.ReadFile(path)
+		owner, _ := io.ReadAll(io.LimitReader(f, 20))
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, fmt.Errorf("data folder %s is in use by process %s: stop it, or choose another folder with --data", dir, strings.TrimSpace(string(owner)))
@@ -83,6 +83,9 @@ func listenPrivate(path string) (net.Listener, error) {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read socket folder: %w", err)
+	}
+	if owner := info.Sys().(*syscall.Stat_t).Uid; int(owner) != os.Geteuid() {
+		return nil, fmt.Errorf("socket folder %s belongs to user %d and must belong to user %d: choose another with --socket", dir, owner, os.Geteuid())
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return nil, fmt.Errorf("socket folder %s has mode %04o and must let in its owner only: chmod 700 %s", dir, mode, dir)

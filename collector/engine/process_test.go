@@ -85,7 +85,7 @@ func TestStartErrors(t *testing.T) {
 			if err := os.WriteFile(c.Server.Data, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-		}, []string{"make data folder", "not a directory"}},
+		}, []string{"data folder", "not a directory"}},
 		"engine gives no answer": {func(t *testing.T, c *engine.SupervisorConfig) {
 			c.Command = []string{"/bin/sh", "-c", "read line"}
 			c.StartTimeout = 100 * time.Millisecond

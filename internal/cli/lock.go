@@ -6,23 +6,24 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ambit-nhi/ambit/collector/engine"
 )
 
 // errInUse means that another process has the data folder.
 var errInUse = errors.New("in use")
 
-// lockFolder makes the data folder if it is missing, takes it for this process alone, and checks that files can be written there. Closing
-// the file gives the folder free, as does the end of the process however it comes.
+// lockFolder makes the data folder if it is missing, takes it for this process alone, and checks that files can be written there, by nobody
+// else. Closing the file gives the folder free, as does the end of the process however it comes.
 func lockFolder(folder string) (*os.File, error) {
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return nil, folderError(folder, err)
+	lock, err := engine.OpenLock(folder, "lock", "nats", "clickhouse", "run", "token")
+	if errors.Is(err, engine.ErrUnsafe) {
+		return nil, err
 	}
-	lock, err := os.OpenFile(filepath.Join(folder, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, folderError(folder, err)
 	}
