@@ -209,9 +209,10 @@ func staleTag(t *testing.T, w *watcher) bool {
 	return true
 }
 
-// The kernel skips a tracing program that a softirq would start while it runs on that CPU. Three processes open and close thousands of
-// connections at once, again and again: what is lost of them is known. A lost begin shows when its connection ends without a tag, a lost end in
-// the census, which finds fewer open sockets than the counters say.
+// The kernel skips a tracing program that would start on a CPU where it runs already: below a softirq, and from 7.x on below another task. Three
+// processes open and close thousands of connections at once, again and again: what is lost of them is known. A lost begin shows when its
+// connection ends without a tag (an outbound one then on an edge of its own, without executable), a lost end in the census, which finds fewer
+// open sockets than the counters say.
 func TestKernelBurst(t *testing.T) {
 	runs, each := burstSize(t)
 	w := watch(t, testConfig(t))
@@ -231,46 +232,52 @@ func TestKernelBurst(t *testing.T) {
 		}
 	}
 	made := uint64(runs * each)
-	var census map[Number]uint64
-	eventually(func() bool { // the last sockets end a little later
-		var err error
-		census, err = w.Census()
-		return err == nil && len(census) == 0
-	})
-	if len(census) != 0 {
-		t.Fatalf("open sockets: %v", census)
+	open := func() (n uint64) { // of these processes: others may have connections
+		census, err := w.Census()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range children {
+			for _, e := range w.edgesOf(c.cgroup.ID()) {
+				n += census[e.Number]
+			}
+		}
+		return n
+	}
+	eventually(func() bool { return open() == 0 }) // the last sockets end a little later
+	if n := open(); n > 0 {
+		t.Fatalf("%d sockets are open, all were closed", n)
 	}
 	losses := w.losses()
 	var lostBegins, lostEnds uint64
 	for _, c := range children {
-		edges := w.edgesOf(c.cgroup.ID())
-		if len(edges) != 2 {
-			t.Fatalf("%d edges, want two", len(edges))
+		var in, out Counters
+		for _, e := range w.edgesOf(c.cgroup.ID()) {
+			sum := &out
+			if e.Inbound {
+				sum = &in
+			}
+			sum.Opened += e.Opened
+			sum.Closed += e.Closed
 		}
-		for _, e := range edges {
-			begins, ends := made-min(e.Opened, made), made-min(e.Closed, made)
-			if e.Opened > made || e.Closed > made {
-				t.Errorf("%s: more than were made, %d", describe(e), made)
+		for _, sum := range []Counters{in, out} {
+			if sum.Opened > made || sum.Closed > made {
+				t.Errorf("%d opened and %d closed are more than were made, %d", sum.Opened, sum.Closed, made)
 			}
-			if !e.Inbound && begins > 0 {
-				t.Errorf("%s: %d begins are lost in task context", describe(e), begins)
-			}
-			if e.Open() != ends-min(ends, begins) {
-				t.Errorf("%s: the census would correct %d ends, lost are %d", describe(e), e.Open(), ends)
-			}
-			lostBegins += begins
-			lostEnds += ends
+			lostBegins += made - min(sum.Opened, made)
+			lostEnds += made - min(sum.Closed, made)
 		}
 		c.end()
 	}
 	t.Logf("%d runs of %d processes with %d connections each, both ends: %d begins and %d ends lost; without tag %d, recursion %d",
 		runs, processes, each, lostBegins, lostEnds, losses["tag-lost"], losses[recursion])
-	if lostBegins != losses["tag-lost"] {
-		t.Errorf("%d begins are lost, but %d ends came without a tag", lostBegins, losses["tag-lost"])
+	if lostBegins > losses["tag-lost"] { // others may have lost some meanwhile
+		t.Errorf("%d begins are lost, but only %d ends came without a tag", lostBegins, losses["tag-lost"])
 	}
 }
 
-// burstSize is 20 times 5,000 connections, which are 10,000 sockets, where AMBIT_BURST asks for it; the same in small otherwise, since it takes minutes under software emulation.
+// burstSize is 20 times 5,000 connections, which are 10,000 sockets, where AMBIT_BURST=20x5000 asks for it; the same in small otherwise, since it
+// takes minutes under software emulation.
 func burstSize(t *testing.T) (runs, each int) {
 	t.Helper()
 	if os.Getenv("AMBIT_BURST") == "" {
