@@ -255,6 +255,7 @@ func (a *Agent) drain() error {
 func (a *Agent) heartbeat(now time.Time) *event.Heartbeat {
 	h := &event.Heartbeat{Time: now, Version: a.cfg.Version, Kernel: kernelRelease(), Gauges: a.publish.Gauges()}
 	h.Gauges["edges"], h.Gauges["edges-max"], h.Gauges["cgroups"] = uint64(len(a.ledger.living)), bpf.Edges, uint64(len(a.ledger.cgroups))
+	memoryGauges(h.Gauges)
 	for _, m := range a.kernel.Missing() {
 		h.Missing = append(h.Missing, m.Purpose+" ("+m.Name+")")
 	}
