@@ -95,6 +95,22 @@ func ProcessIdentity(td TrustDomain, node string, uid uint32, executable string)
 	return derive(td, "node", node, "uid", strconv.FormatUint(uint64(uid), 10), "exe", executable)
 }
 
+// Foreign says whether an identity is bound to another node than this one: what units, cgroups and processes of a node are called, nobody but
+// that node can know. Identities that are not bound to a node, such as service accounts, are foreign to none.
+func (i Identity) Foreign(node string) bool {
+	rest, spiffe := strings.CutPrefix(i.uri, "spiffe://")
+	if !spiffe {
+		return false
+	}
+	_, path, _ := strings.Cut(rest, "/")
+	kind, path, _ := strings.Cut(path, "/")
+	if kind != "node" {
+		return false
+	}
+	owner, _, _ := strings.Cut(path, "/")
+	return owner != pathSegment(node)
+}
+
 func derive(td TrustDomain, segments ...string) Identity {
 	if td.IsZero() { // a programming error: every agent has a validated trust domain
 		return Identity{}

@@ -44,6 +44,40 @@ func TestDerivedIdentities(t *testing.T) {
 	}
 }
 
+func TestForeign(t *testing.T) {
+	td := domain(t, "shop.example")
+	f := func(uri, node string, want bool) {
+		t.Helper()
+		id, err := ParseIdentity(uri)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := id.Foreign(node); got != want {
+			t.Errorf("%s on %s: foreign is %t", uri, node, got)
+		}
+	}
+	f("spiffe://shop.example/node/n1/unit/nginx.service", "n1", false)
+	f("spiffe://shop.example/node/n1/unit/nginx.service", "n2", true)
+	f("spiffe://other.example/node/n1/unit/nginx.service", "n2", true)
+	f("spiffe://shop.example/node/n1", "n1", false)
+	f("spiffe://shop.example/node/n10/unit/a", "n1", true)
+	f("spiffe://shop.example/node", "n1", true)
+	f("spiffe://shop.example/ns/node/sa/n1", "n2", false)
+	f("spiffe://shop.example/nodes/n1", "n2", false)
+	f("spiffe://shop.example", "n2", false)
+	f("x509://0123/node/n1", "n2", false)
+	for _, node := range []string{"n1", "n1.example", "..", "a b", "a-0123456789abcdef", strings.Repeat("n", maxNode)} {
+		for _, id := range []Identity{
+			UnitIdentity(td, node, "a b"), CgroupIdentity(td, node, "/"), CgroupIdentity(td, node, strings.Repeat("/abc", 1000)),
+			ProcessIdentity(td, node, 0, "/x"),
+		} {
+			if id.Foreign(node) || !id.Foreign(node+"x") {
+				t.Errorf("%s of node %q: foreign is %t, on another %t", id, node, id.Foreign(node), id.Foreign(node+"x"))
+			}
+		}
+	}
+}
+
 func TestParseIdentity(t *testing.T) {
 	for uri, want := range map[string]string{
 		"spiffe://shop.example/ns/a/sa/b":             "",
