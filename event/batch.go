@@ -87,6 +87,47 @@ func (b *Batch) Observations() iter.Seq[*Observation] {
 	}
 }
 
+// DropWorkloads removes the workloads that drop says true for, and their observations, and gives the numbers of both.
+func (b *Batch) DropWorkloads(drop func(*Workload) bool) (workloads, observations int) {
+	const gone = ^uint32(0)
+	var moved []uint32 // new index by the old one; nil while nothing goes
+	kept := b.Workloads[:0]
+	for i := range b.Workloads {
+		dropped := drop(&b.Workloads[i])
+		if dropped && moved == nil {
+			moved = make([]uint32, len(b.Workloads))
+			for j := range i {
+				moved[j] = uint32(j)
+			}
+		}
+		if dropped {
+			moved[i] = gone
+			continue
+		}
+		if moved != nil {
+			moved[i] = uint32(len(kept))
+		}
+		kept = append(kept, b.Workloads[i])
+	}
+	if moved == nil {
+		return 0, 0
+	}
+	workloads, observations = len(b.Workloads)-len(kept), len(b.records)
+	b.Workloads = kept
+	b.records = slices.DeleteFunc(b.records, func(r record) bool { return moved[r.Workload] == gone })
+	for i := range b.records {
+		b.records[i].Workload = moved[b.records[i].Workload]
+	}
+	return workloads, observations - len(b.records)
+}
+
+// DropBefore removes the observations that reach back before a time, and gives their number.
+func (b *Batch) DropBefore(t time.Time) int {
+	before := len(b.records)
+	b.records = slices.DeleteFunc(b.records, func(r record) bool { return b.Time.Add(-time.Duration(r.First)).Before(t) })
+	return before - len(b.records)
+}
+
 // DecodeBatch reads a batch that came from outside. Its errors are [ErrTooLarge], [ErrVersion] or [ErrMalformed].
 func DecodeBatch(data []byte) (*Batch, error) {
 	var w wireBatch
@@ -134,6 +175,9 @@ func (w *wireBatch) check() error {
 		}
 		if r.Age < 0 || r.First < r.Age || r.First > w.Time-earliest.UnixNano() {
 			return fmt.Errorf("record %d has implausible times", i)
+		}
+		if !r.Counts.plausible() {
+			return fmt.Errorf("record %d counts more than %d", i, uint64(maxCount))
 		}
 		if p := &w.Peers[r.Peer]; !p.Address.IsValid() && p.Name == "" && p.Identity.IsZero() {
 			return fmt.Errorf("record %d has a peer without address, name and identity", i)

@@ -173,7 +173,7 @@ func TestFullBatchFits(t *testing.T) {
 	for name, make := range map[string]func(i int) Observation{
 		"small": func(i int) Observation {
 			return Observation{Workload: Workload{Identity: UnitIdentity(td, "n1", "a")}, Peer: Peer{Address: netip.AddrFrom16(binary(random)), Port: uint16(i)},
-				Counts: Counts{random.Uint64(), random.Uint64(), random.Uint64(), random.Uint64(), random.Uint64()}}
+				Counts: Counts{random.Uint64N(maxCount), random.Uint64N(maxCount), random.Uint64N(maxCount), random.Uint64N(maxCount), random.Uint64N(maxCount)}}
 		},
 		"long names again and again": func(i int) Observation {
 			return Observation{
@@ -194,7 +194,7 @@ func TestFullBatchFits(t *testing.T) {
 				Peer: Peer{Address: netip.AddrFrom16(binary(random)), Port: 65535, Dialled: netip.AddrPortFrom(netip.AddrFrom16(binary(random)), 65535), Name: noise(255),
 					NameSource: NameService, Identity: CgroupIdentity(td, "n1", noise(900)), Evidence: EvidenceWorkloadAPI},
 				TLS:    &TLS{Version: "1.3", SNI: noise(255), ALPN: noise(255), Mutual: true, Verified: true, Provenance: "wire-only", PeerCertificate: c(), OwnCertificate: c()},
-				Counts: Counts{random.Uint64(), random.Uint64(), random.Uint64(), random.Uint64(), random.Uint64()}, Error: "unreachable",
+				Counts: Counts{random.Uint64N(maxCount), random.Uint64N(maxCount), random.Uint64N(maxCount), random.Uint64N(maxCount), random.Uint64N(maxCount)}, Error: "unreachable",
 			}
 		},
 	} {
@@ -339,6 +339,93 @@ func TestDecodeRefusesBombs(t *testing.T) {
 				t.Errorf("heartbeat: %.200v", err)
 			}
 		})
+	}
+}
+
+func TestDecodeRefusesCountsThatWrap(t *testing.T) {
+	o := Observation{
+		Time: noon, Workload: Workload{Identity: KubernetesIdentity(domain(t, "shop.example"), "a", "b")}, Direction: Outbound, Protocol: TCP,
+		Peer: Peer{Address: netip.MustParseAddr("192.0.2.1"), Port: 1},
+	}
+	f := func(want error, c Counts) {
+		t.Helper()
+		o.Counts = c
+		b := NewBatchBuilder("n1", "boot", noon)
+		b.Add(&o)
+		message, err := b.Encode(1, noon)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := DecodeBatch(message); !errors.Is(err, want) {
+			t.Errorf("%+v: %v, want %v", c, err, want)
+		}
+	}
+	f(nil, Counts{maxCount, maxCount, maxCount, maxCount, maxCount})
+	f(ErrMalformed, Counts{Connections: maxCount + 1})
+	f(ErrMalformed, Counts{Failed: maxCount + 1})
+	f(ErrMalformed, Counts{Denied: maxCount + 1})
+	f(ErrMalformed, Counts{BytesSent: maxCount + 1})
+	f(ErrMalformed, Counts{BytesReceived: 1<<64 - 1})
+}
+
+func TestDrop(t *testing.T) {
+	td := domain(t, "shop.example")
+	decoded := func() *Batch {
+		builder := NewBatchBuilder("n1", "boot", noon)
+		for i := range 6 {
+			w := Workload{Identity: KubernetesIdentity(td, "a", fmt.Sprint(i))}
+			builder.Sight(&w)
+			for j := range i {
+				builder.Add(&Observation{
+					Time: noon, FirstTime: noon.Add(-time.Duration(j) * time.Minute), Workload: w, Direction: Outbound, Protocol: TCP,
+					Peer: Peer{Address: netip.MustParseAddr("192.0.2.1"), Port: uint16(i)},
+				})
+			}
+		}
+		message, err := builder.Encode(1, noon)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := DecodeBatch(message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for mask := range 1 << 6 { // every choice of workloads
+		b := decoded()
+		observations, left := 0, []string{}
+		for i := range 6 {
+			if mask>>i&1 == 1 {
+				observations += i
+			} else {
+				left = append(left, b.Workloads[i].Identity.String())
+			}
+		}
+		i := -1
+		gone, goneObservations := b.DropWorkloads(func(*Workload) bool { i++; return mask>>i&1 == 1 })
+		if gone != 6-len(left) || goneObservations != observations || len(b.Workloads) != len(left) || b.Len() != 15-observations {
+			t.Fatalf("mask %06b: %d workloads and %d observations are gone, %d and %d left", mask, gone, goneObservations, len(b.Workloads), b.Len())
+		}
+		for i := range left {
+			if b.Workloads[i].Identity.String() != left[i] {
+				t.Errorf("mask %06b: workload %d is %s", mask, i, b.Workloads[i].Identity)
+			}
+		}
+		for o := range b.Observations() {
+			if want := KubernetesIdentity(td, "a", fmt.Sprint(o.Peer.Port)); o.Workload.Identity != want {
+				t.Errorf("mask %06b: an observation of %s is given to %s", mask, want, o.Workload.Identity)
+			}
+		}
+	}
+	b := decoded()
+	if n := b.DropBefore(noon.Add(-2 * time.Minute)); n != 3 || b.Len() != 12 {
+		t.Errorf("%d are gone and %d left, want 3 and 12", n, b.Len())
+	}
+	for o := range b.Observations() {
+		if noon.Sub(o.First()) > 2*time.Minute {
+			t.Errorf("one of %s is left", o.First())
+		}
 	}
 }
 

@@ -14,6 +14,14 @@ const (
 	maxWritten = 64 << 20 // bytes of texts, if every record of a batch were written out
 )
 
+// maxCount is the largest number that a message may count. Sums of these do not wrap before there are thousands of them, and JSON readers hold
+// it exactly.
+const maxCount = 1 << 53
+
+func (c *Counts) plausible() bool {
+	return max(c.Connections, c.Failed, c.Denied, c.BytesSent, c.BytesReceived) <= maxCount
+}
+
 // textBytes is the length of all texts together. It fails if one of them is too long.
 func textBytes(texts ...string) (int, error) {
 	sum := 0

@@ -105,7 +105,7 @@ func drawObservation(t *rapid.T, node string, end time.Time) Observation {
 			Provenance: "full", PeerCertificate: drawCertificate(t), OwnCertificate: drawCertificate(t),
 		}
 	}
-	count := rapid.Uint64()
+	count := rapid.Uint64Max(maxCount)
 	if rapid.Bool().Draw(t, "counted") {
 		o.Counts = Counts{count.Draw(t, "connections"), count.Draw(t, "failed"), count.Draw(t, "denied"), count.Draw(t, "sent"), count.Draw(t, "received")}
 	}

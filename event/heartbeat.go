@@ -81,9 +81,12 @@ func (w *wireHeartbeat) check() error {
 		return fmt.Errorf("more than %d names", maxCauses)
 	}
 	for _, names := range []map[string]uint64{w.Lost, w.Gauges} {
-		for name := range names {
+		for name, n := range names {
 			if name == "" || len(name) > maxCauses {
 				return fmt.Errorf("a name is empty or longer than %d bytes", maxCauses)
+			}
+			if n > maxCount {
+				return fmt.Errorf("%q is more than %d", name, uint64(maxCount))
 			}
 		}
 	}

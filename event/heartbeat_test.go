@@ -14,7 +14,7 @@ import (
 func fullHeartbeat() *Heartbeat {
 	return &Heartbeat{
 		Node: "n1", Boot: "boot-1", Sequence: 9, Started: noon.Add(-time.Hour), Time: noon, Version: "0.1.0", Kernel: "6.1.0",
-		Missing: []string{"no BTF"}, Lost: map[string]uint64{"ring_full": 3, "spool_full": 1 << 63}, Gauges: map[string]uint64{"edges": 12},
+		Missing: []string{"no BTF"}, Lost: map[string]uint64{"ring_full": 3, "spool_full": maxCount}, Gauges: map[string]uint64{"edges": 12},
 	}
 }
 
@@ -35,7 +35,7 @@ func TestHeartbeatRoundTrip(t *testing.T) {
 		h := &Heartbeat{
 			Node: drawName(t, "node"), Boot: drawName(t, "boot"), Sequence: rapid.Uint64().Draw(t, "sequence"),
 			Started: noon.Add(-time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "since"))), Time: noon,
-			Lost: rapid.MapOfN(rapid.StringMatching(`[a-z_]{1,64}`), rapid.Uint64(), 1, maxCauses).Draw(t, "lost"),
+			Lost: rapid.MapOfN(rapid.StringMatching(`[a-z_]{1,64}`), rapid.Uint64Max(maxCount), 1, maxCauses).Draw(t, "lost"),
 		}
 		message, err := h.Encode()
 		if err != nil {
@@ -64,6 +64,8 @@ func TestDecodeHeartbeatRefuses(t *testing.T) {
 		"long node":     func(h *Heartbeat) { h.Node = strings.Repeat("n", maxNode+1) },
 		"long version":  func(h *Heartbeat) { h.Version = strings.Repeat("1", maxWords+1) },
 		"long missing":  func(h *Heartbeat) { h.Missing = []string{strings.Repeat("m", maxWords+1)} },
+		"wraps a sum":   func(h *Heartbeat) { h.Lost = map[string]uint64{"ring_full": maxCount + 1} },
+		"large gauge":   func(h *Heartbeat) { h.Gauges = map[string]uint64{"edges": 1 << 63} },
 		"unnamed gauge": func(h *Heartbeat) { h.Gauges = map[string]uint64{"": 1} },
 	} {
 		h := fullHeartbeat()
