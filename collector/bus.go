@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -73,7 +72,7 @@ func checkURL(text string) error {
 // Bus is a NATS server with JetStream, embedded in this process or outside. It is safe for concurrent use.
 type Bus struct {
 	cfg    BusConfig
-	server *server.Server // nil when outside
+	server *embedded // nil when outside
 }
 
 // OpenBus starts or reaches the server, and makes the streams. The caller closes the bus after all of its connections.
@@ -83,7 +82,8 @@ func OpenBus(ctx context.Context, cfg BusConfig) (*Bus, error) {
 	}
 	b := &Bus{cfg: cfg}
 	if len(cfg.URLs) == 0 {
-		if err := b.start(ctx); err != nil {
+		b.server = &embedded{cfg: cfg}
+		if err := b.server.start(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -100,38 +100,22 @@ func OpenBus(ctx context.Context, cfg BusConfig) (*Bus, error) {
 	return b, nil
 }
 
-// start starts the embedded server. It opens no port: its clients are in this process.
-//
-// A message is acknowledged after it was written to its file, so it outlives this process however that ends. The file is synced to the
-// disk every few seconds: a power cut may take these seconds.
-func (b *Bus) start(ctx context.Context) error {
-	s, err := server.NewServer(&server.Options{
-		ServerName:         "ambit",
-		DontListen:         true,
-		JetStream:          true,
-		StoreDir:           b.cfg.Dir,
-		SyncInterval:       5 * time.Second,
-		JetStreamMaxMemory: 64 << 20,
-		JetStreamMaxStore:  b.cfg.MaxBytes + findingsBytes + insertsBytes + 64<<20,
-		NoSigs:             true,
-	})
-	if err != nil {
-		return fmt.Errorf("configure the embedded NATS server: %w", err)
+// Run keeps an embedded server working: after the disk was full, it is restarted in place, and connections find it again. It returns when
+// ctx ends, or with an error when the server cannot be brought back. The server goes on until Close.
+func (b *Bus) Run(ctx context.Context) error {
+	if b.server == nil {
+		<-ctx.Done()
+		return nil
 	}
-	log := &serverLog{logger: b.cfg.Logger}
-	s.SetLogger(log, false, false)
-	s.Start()
-	wait := 30 * time.Second // restoring a large stream reads all of it
-	if deadline, ok := ctx.Deadline(); ok {
-		wait = min(wait, time.Until(deadline))
+	return b.server.run(ctx)
+}
+
+// Ready says why an embedded server takes no messages, nil if it takes them. Of an outside server it knows nothing.
+func (b *Bus) Ready() error {
+	if b.server == nil {
+		return nil
 	}
-	if !s.ReadyForConnections(wait) || !s.JetStreamEnabled() {
-		s.Shutdown()
-		s.WaitForShutdown()
-		return fmt.Errorf("start the embedded NATS server in %s: %s", b.cfg.Dir, log.reason())
-	}
-	b.server = s
-	return nil
+	return b.server.ready()
 }
 
 // Connect opens a connection; the caller drains or closes it.
@@ -147,7 +131,7 @@ func (b *Bus) Connect(name string) (*nats.Conn, error) {
 	}
 	where := strings.Join(b.cfg.URLs, ",")
 	if b.server != nil {
-		opts = append(opts, nats.InProcessServer(b.server))
+		opts = append(opts, nats.InProcessServer(b.server), nats.ReconnectWait(100*time.Millisecond))
 		where = ""
 	}
 	nc, err := nats.Connect(where, opts...)
@@ -178,8 +162,7 @@ func (b *Bus) Where() string {
 // Close stops the embedded server; an outside one is left alone.
 func (b *Bus) Close() {
 	if b.server != nil {
-		b.server.Shutdown()
-		b.server.WaitForShutdown()
+		b.server.stop()
 	}
 }
 

@@ -156,6 +156,14 @@ var worker = func() event.Workload {
 	return event.Workload{Identity: id, Evidence: event.EvidenceKubernetes, Namespace: "a", ServiceAccount: "worker", Executable: "/worker"}
 }()
 
+func observation(at time.Time, port uint16) event.Observation {
+	return event.Observation{
+		Time: at, Workload: worker, Direction: event.Outbound, Protocol: event.TCP,
+		Peer:   event.Peer{Address: netip.MustParseAddr("192.0.2.1"), Port: port},
+		Counts: event.Counts{Connections: 1, BytesReceived: uint64(port)},
+	}
+}
+
 // publish sends a batch whose interval ends after, with an observation toward each port.
 func (n *node) publish(after time.Duration, ports ...uint16) {
 	n.t.Helper()
@@ -164,11 +172,8 @@ func (n *node) publish(after time.Duration, ports ...uint16) {
 	b.Sight(&worker)
 	n.sequence++
 	for _, port := range ports {
-		o := event.Observation{
-			Time: n.now, Workload: worker, Direction: event.Outbound, Protocol: event.TCP,
-			Peer:   event.Peer{Address: netip.MustParseAddr("192.0.2.1"), Port: port},
-			Counts: event.Counts{Connections: 1, BytesSent: n.sequence, BytesReceived: uint64(port)},
-		}
+		o := observation(n.now, port)
+		o.Counts.BytesSent = n.sequence
 		b.Add(&o)
 		sum := n.sent[event.ResourceOf(&o)]
 		sum.Add(o.Counts)

@@ -146,8 +146,7 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 		}
 		defer u.bus.Close()
 		ready(u.bus.Where())
-		<-ctx.Done()
-		return nil
+		return u.bus.Run(ctx)
 	})
 	if err != nil {
 		return err
@@ -175,7 +174,7 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 			p, _ := worker.Progress(id)
 			return string(p.State)
 		}),
-		Triage: u.store, Live: worker, Metrics: metrics, Logger: u.log,
+		Triage: u.store, Live: live{worker, u.bus}, Metrics: metrics, Logger: u.log,
 	})
 	err = u.parts.start(ctx, "api", func(ctx context.Context, ready func(string)) error {
 		ready("on " + listener.Addr().String())
@@ -185,6 +184,20 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 		return err
 	}
 	return u.startAgent(ctx)
+}
+
+// live is a collector that is ready if its stream is.
+type live struct {
+	*collector.Collector
+	bus *collector.Bus
+}
+
+// Ready implements [api.Live].
+func (l live) Ready(ctx context.Context) error {
+	if err := l.bus.Ready(); err != nil {
+		return err
+	}
+	return l.Collector.Ready(ctx)
 }
 
 // startStore starts the embedded engine, unless servers are configured, and brings the schema up to date.
