@@ -9,7 +9,7 @@ ARGS    ?=
 # Packages whose tests gain nothing from the race detector: no goroutines of ours, or other programs do the work.
 UNRACED := /(bpf|event|detector|collector/store|internal/e2e)$$
 
-.PHONY: help build engine up demo test test-kernels lint generate bench bench-node clean
+.PHONY: help build engine up demo test test-kernels lint generate bench bench-node bench-agent clean
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ bench: engine ## all benchmarks
 
 bench-node: ## what watching costs a node, beside tcplife and tcpstates of libbpf-tools (as root)
 	go run ./internal/nodebench
+
+bench-agent: build ## what the agent takes of a node that churns: memory, CPU, losses; ARGS='-load 1m' (as root)
+	go run ./internal/agentbench -ambit bin/ambit $(ARGS)
 
 clean: ## remove what was built; the engine in .cache/ stays
 	rm -rf bin
