@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"net/netip"
 	"os"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -87,17 +89,41 @@ func (k *Kernel) Tick() error {
 	if err != nil {
 		return err
 	}
-	return k.collection.Variables["tick"].Set(uint64(now))
+	return k.tick.Set(uint64(now))
 }
 
 // Monotonic reads the clock that the kernel side uses.
 func Monotonic() (time.Duration, error) {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
-		return 0, fmt.Errorf("read the monotonic clock: %w", err)
+	z, err := goZero()
+	if err != nil {
+		return 0, err
 	}
-	return time.Duration(t.Nano()), nil
+	return z.monotonic + time.Since(z.at), nil
 }
+
+// zero is one instant as Go's clock and the kernel's have it. Both are CLOCK_MONOTONIC, but Go does not tell its reading, only differences; those
+// take no system call, while asking the kernel does.
+type zero struct {
+	at        time.Time
+	monotonic time.Duration
+}
+
+// goZero takes the reading that took the least time of a few: this process may pause within one.
+var goZero = sync.OnceValues(func() (best zero, err error) {
+	const tries = 20
+	least := time.Duration(math.MaxInt64)
+	for range tries {
+		var t unix.Timespec
+		before := time.Now()
+		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+			return zero{}, fmt.Errorf("read the monotonic clock: %w", err)
+		}
+		if took := time.Since(before); took < least {
+			least, best = took, zero{before.Add(took / 2), time.Duration(t.Nano())}
+		}
+	}
+	return best, nil
+})
 
 // NewEdges gives the numbers of the edges made since the last call, without waiting.
 func (k *Kernel) NewEdges() iter.Seq2[Number, error] {
@@ -136,8 +162,12 @@ func (k *Kernel) Answers() iter.Seq2[Answer, error] {
 	}
 }
 
-// drain reads a ring until it is empty. Nothing wakes a reader here, so a deadline in the past makes Read look once.
+// drain reads a ring until it is empty. Nothing wakes a reader here, so a deadline in the past makes Read look once. Read begins with a system
+// call, which an empty ring is not worth.
 func drain(r *ringbuf.Reader, yield func([]byte, error) bool) {
+	if r.AvailableBytes() == 0 {
+		return
+	}
 	var rec ringbuf.Record
 	r.SetDeadline(time.Unix(1, 0))
 	for {

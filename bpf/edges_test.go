@@ -6,9 +6,11 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf/btf"
+	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 )
 
@@ -168,5 +170,24 @@ func TestLayout(t *testing.T) {
 		if n := spec.Maps[m].MaxEntries; n != Edges {
 			t.Errorf("map %s has %d entries, want %d", m, n, Edges)
 		}
+	}
+}
+
+func TestMonotonicIsTheKernelsClock(t *testing.T) {
+	kernel := func() time.Duration {
+		t.Helper()
+		var now unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(now.Nano())
+	}
+	before := kernel()
+	now, err := Monotonic()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after := kernel(); now < before-time.Millisecond || now > after+time.Millisecond {
+		t.Errorf("%s is not between %s and %s", now, before, after)
 	}
 }

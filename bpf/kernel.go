@@ -25,6 +25,7 @@ type Config struct {
 // Kernel is the loaded and attached kernel side. Its methods are for one goroutine, except for those that say otherwise.
 type Kernel struct {
 	collection *ebpf.Collection
+	tick       *ebpf.Variable
 	links      []link.Link
 	newEdges   *ringbuf.Reader
 	answers    *ringbuf.Reader
@@ -132,6 +133,7 @@ func (k *Kernel) open() (err error) {
 	if k.answers, err = ringbuf.NewReader(k.collection.Maps["answers"]); err != nil {
 		return fmt.Errorf("open ring of answers: %w", err)
 	}
+	k.tick = k.collection.Variables["tick"]
 	if k.edges, err = k.collection.Maps["edges"].Memory(); err != nil {
 		return fmt.Errorf("map edges: %w", err)
 	}
