@@ -33,6 +33,7 @@ type Agent struct {
 	ledger  *ledger
 	numbers []bpf.Number
 	lost    map[string]uint64 // in the kernel, as of the last look
+	drained time.Duration     // monotonic
 	running chan []event.Workload
 
 	clock  clock
@@ -42,6 +43,7 @@ type Agent struct {
 // How often the agent looks.
 const (
 	pollEvery   = 20 * time.Millisecond // the rings, and the kernel side's clock
+	hurryEvery  = time.Second           // a drain where room for edges is scarce
 	sightEvery  = time.Minute           // which workloads run, whether or not they connect
 	censusEvery = 10 * time.Minute
 )
@@ -201,6 +203,9 @@ func (a *Agent) poll() error {
 	if opened > 0 {
 		a.publish.Flush(now.wall)
 	}
+	if err == nil && a.ledger.crowded() && now.monotonic-a.drained >= hurryEvery {
+		err = a.drain()
+	}
 	return err
 }
 
@@ -243,7 +248,7 @@ func (a *Agent) drain() error {
 			return err
 		}
 	}
-	a.lost = lost
+	a.lost, a.drained = lost, now.monotonic
 	if err := a.ledger.drain(now); err != nil {
 		return err
 	}
@@ -294,7 +299,7 @@ func (a *Agent) sight(ctx context.Context) error {
 }
 
 // Workload says who an edge belongs to.
-func (a *Agent) Workload(e *bpf.Edge) event.Workload {
+func (a *Agent) Workload(e *bpf.Edge) *event.Workload {
 	p := workload.Process{TGID: e.Process.TGID, UID: e.Process.UID, Interactive: e.Process.Interactive}
 	if e.Process.File != 0 {
 		path, _ := a.kernel.ExecutablePath(e.Process.File)

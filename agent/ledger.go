@@ -24,16 +24,38 @@ type edgeSource interface {
 
 // describer says who an edge belongs to and what its peer is called at a time.
 type describer interface {
-	Workload(*bpf.Edge) event.Workload
+	Workload(*bpf.Edge) *event.Workload // shared; not to be changed
 	Peer(e *bpf.Edge, at time.Time) event.Peer
 }
 
-// How long an edge is kept. The kernel holds 65536 of them; what is idle and has nothing open makes room.
-const (
-	retireAfter  = 5 * time.Minute // without change and without open connection: the key is unlinked
-	releaseAfter = time.Minute     // after that, its number may be used again: a program that had looked it up is long done
-	confirmEvery = time.Minute     // an edge with open connections is in use, and is told again
+// confirmEvery is how often an edge with open connections is told again: it is in use.
+const confirmEvery = time.Minute
+
+// patience is how long an edge is kept. The kernel holds 65536 of them; what is idle and has nothing open makes room.
+type patience struct {
+	retire  time.Duration // without change and without open connection: the key is unlinked
+	release time.Duration // after that, its number may be used again: a program that had looked it up is long done
+}
+
+// Where room becomes scarce, so does patience. An edge that goes was told, and is told anew if it is used again, but a new one that finds no room is lost.
+var (
+	calm    = patience{5 * time.Minute, time.Minute}
+	pressed = patience{30 * time.Second, 10 * time.Second} // from half of the edges on
+	hurried = patience{5 * time.Second, time.Second}       // where little is left
 )
+
+func (l *ledger) patience() patience {
+	switch {
+	case l.crowded():
+		return hurried
+	case len(l.living) >= bpf.Edges/2:
+		return pressed
+	}
+	return calm
+}
+
+// crowded says that little room is left.
+func (l *ledger) crowded() bool { return len(l.living) >= bpf.Edges/4*3 }
 
 // ledger turns the kernel's growing counters into observations: what is new at once, and what changed at each drain. It is for one goroutine.
 type ledger struct {
@@ -51,7 +73,7 @@ type ledger struct {
 
 type entry struct {
 	edge     bpf.Edge
-	workload event.Workload
+	workload *event.Workload
 	last     bpf.Counters  // what was told
 	drift    uint64        // connections that only look open, by the last census
 	suspect  uint64        // the same in the census before: one census may meet a connection between two states
@@ -119,7 +141,7 @@ func (l *ledger) open(n bpf.Number, now moment) (bool, error) {
 
 // drain observes every edge that changed since the last drain, and lets go of those that are idle.
 func (l *ledger) drain(now moment) error {
-	kept := l.living[:0]
+	kept, patience := l.living[:0], l.patience()
 	for i, x := range l.living {
 		c, err := l.edges.Counters(x.edge.Number)
 		if err != nil {
@@ -134,7 +156,7 @@ func (l *ledger) drain(now moment) error {
 		case x.openNow() && now.monotonic-x.told >= confirmEvery:
 			l.tell(x, c, now, time.Time{})
 		}
-		gone, err := l.retire(x, now)
+		gone, err := l.retire(x, now, patience)
 		if err != nil {
 			l.living = append(kept, l.living[i:]...)
 			return err
@@ -154,7 +176,7 @@ func (x *entry) openNow() bool {
 
 func (l *ledger) tell(x *entry, c bpf.Counters, now moment, first time.Time) {
 	o := event.Observation{
-		Time: now.wall, FirstTime: first, Node: l.node, Workload: x.workload, Direction: event.Outbound, Protocol: event.TCP,
+		Time: now.wall, FirstTime: first, Node: l.node, Workload: *x.workload, Direction: event.Outbound, Protocol: event.TCP,
 		Peer: l.describe.Peer(&x.edge, now.wall),
 		Counts: event.Counts{
 			Connections: c.Opened - x.last.Opened, Failed: c.Failed - x.last.Failed,
@@ -175,14 +197,14 @@ func (l *ledger) tell(x *entry, c bpf.Counters, now moment, first time.Time) {
 }
 
 // retire unlinks an idle edge, and later gives its number back. gone says that the ledger has forgotten it.
-func (l *ledger) retire(x *entry, now moment) (gone bool, err error) {
+func (l *ledger) retire(x *entry, now moment, p patience) (gone bool, err error) {
 	switch {
-	case now.monotonic-x.changed < retireAfter || x.openNow():
+	case now.monotonic-x.changed < p.retire || x.openNow():
 		return false, nil // a change after the unlinking, by a program that had the number already, also makes it wait again
 	case x.unlinked == 0:
 		x.unlinked = now.monotonic
 		return false, l.edges.Unlink(x.edge.Number)
-	case now.monotonic-x.unlinked < releaseAfter || now.monotonic-x.changed < releaseAfter:
+	case now.monotonic-x.unlinked < p.release || now.monotonic-x.changed < p.release:
 		return false, nil
 	}
 	l.entries[x.edge.Number.Index()] = nil

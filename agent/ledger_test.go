@@ -62,7 +62,7 @@ func (m *memoryEdges) SetQuotaUsed(cgroup uint64, used uint32) error {
 
 type plain struct{}
 
-func (plain) Workload(*bpf.Edge) event.Workload { return event.Workload{Unit: "a.service"} }
+func (plain) Workload(*bpf.Edge) *event.Workload { return &event.Workload{Unit: "a.service"} }
 
 func (plain) Peer(e *bpf.Edge, _ time.Time) event.Peer {
 	return event.Peer{Address: e.Address, Port: e.Port}
@@ -144,24 +144,24 @@ func TestLedgerRetires(t *testing.T) {
 	m.counters[edge] = bpf.Counters{Opened: 1, Closed: 1}
 	_, err := l.announced(start, []bpf.Number{edge})
 	check(t, err)
-	check(t, l.drain(after(retireAfter-time.Second)))
+	check(t, l.drain(after(calm.retire-time.Second)))
 	if len(m.unlinked) != 0 {
 		t.Fatal("unlinked too early")
 	}
-	check(t, l.drain(after(retireAfter)))
+	check(t, l.drain(after(calm.retire)))
 	if !slices.Equal(m.unlinked, []bpf.Number{edge}) || len(m.released) != 0 {
 		t.Fatalf("unlinked %v released %v, want it unlinked only", m.unlinked, m.released)
 	}
 	// A program that had looked the number up before adds to it now: that is told, and the number waits again.
 	m.counters[edge] = bpf.Counters{Opened: 2, Closed: 1}
-	check(t, l.drain(after(retireAfter+time.Second)))
+	check(t, l.drain(after(calm.retire+time.Second)))
 	m.counters[edge] = bpf.Counters{Opened: 2, Closed: 2, Sent: 9}
-	check(t, l.drain(after(2*retireAfter)))
-	check(t, l.drain(after(3*retireAfter-time.Second)))
+	check(t, l.drain(after(2*calm.retire)))
+	check(t, l.drain(after(3*calm.retire-time.Second)))
 	if len(m.released) != 0 {
 		t.Fatal("released while its last change was young")
 	}
-	check(t, l.drain(after(3*retireAfter)))
+	check(t, l.drain(after(3*calm.retire)))
 	if !slices.Equal(m.released, []bpf.Number{edge}) || m.quota[42] != 0 || len(l.living) != 0 {
 		t.Fatalf("released %v, quota %v, living %d", m.released, m.quota, len(l.living))
 	}
@@ -173,12 +173,12 @@ func TestLedgerRetires(t *testing.T) {
 		t.Fatalf("told %+v in all, want %+v", sum, want)
 	}
 	// The old number still stands in the kernel's array: a scan must not bring it back. A new generation must come.
-	if n, err := l.scan(after(3 * retireAfter)); err != nil || n != 0 {
+	if n, err := l.scan(after(3 * calm.retire)); err != nil || n != 0 {
 		t.Fatalf("scan opened %d, %v; want none", n, err)
 	}
 	next := bpf.Number(2<<16 | 7)
 	m.edges = map[bpf.Number]bpf.Edge{next: {Number: next, Cgroup: 42, Protocol: unix.IPPROTO_TCP, Port: 1, Address: netip.MustParseAddr("192.0.2.2")}}
-	if n, err := l.scan(after(3 * retireAfter)); err != nil || n != 1 {
+	if n, err := l.scan(after(3 * calm.retire)); err != nil || n != 1 {
 		t.Fatalf("scan opened %d, %v; want the new generation", n, err)
 	}
 }
@@ -192,22 +192,56 @@ func TestLedgerCensusCorrectsDrift(t *testing.T) {
 	m.open[edge] = 1
 	check(t, l.census())
 	check(t, l.census())
-	check(t, l.drain(after(2*retireAfter)))
+	check(t, l.drain(after(2*calm.retire)))
 	if len(m.unlinked) != 0 {
 		t.Fatal("unlinked with one connection open")
 	}
 	m.open[edge] = 0
 	check(t, l.census())
-	check(t, l.drain(after(2*retireAfter)))
+	check(t, l.drain(after(2*calm.retire)))
 	if len(m.unlinked) != 0 {
 		t.Fatal("unlinked after one census")
 	}
 	check(t, l.census())
-	check(t, l.drain(after(2*retireAfter)))
+	check(t, l.drain(after(2*calm.retire)))
 	if len(m.unlinked) != 1 {
 		t.Fatal("an edge whose connections are gone was not unlinked")
 	}
 	if n := l.lost()["end-missed"]; n != 2 {
 		t.Errorf("%d ends are counted as missed, want 2", n)
 	}
+}
+
+func TestLedgerMakesRoom(t *testing.T) {
+	f := func(edges int, want patience) {
+		t.Helper()
+		m := &memoryEdges{edges: map[bpf.Number]bpf.Edge{}, counters: map[bpf.Number]bpf.Counters{}, quota: map[uint64]uint32{}}
+		l := newLedger(m, plain{}, "n1", func(*event.Observation) {})
+		for i := range bpf.Number(edges) {
+			n := 1<<16 | i
+			m.edges[n] = bpf.Edge{Number: n, Cgroup: 42, Protocol: unix.IPPROTO_TCP}
+			m.counters[n] = bpf.Counters{Opened: 1, Closed: 1}
+		}
+		used := bpf.Number(1 << 16)
+		m.counters[used] = bpf.Counters{Opened: 1} // its connection stays open
+		_, err := l.scan(start)
+		check(t, err)
+		check(t, l.drain(after(want.retire-1)))
+		if len(m.unlinked) != 0 {
+			t.Fatalf("%d of %d edges went before %s", len(m.unlinked), edges, want.retire)
+		}
+		check(t, l.drain(after(want.retire)))
+		if len(m.unlinked) != edges-1 || slices.Contains(m.unlinked, used) || len(m.released) != 0 {
+			t.Fatalf("after %s, %d of %d idle edges are unlinked and %d released", want.retire, len(m.unlinked), edges-1, len(m.released))
+		}
+		check(t, l.drain(after(want.retire+want.release)))
+		if len(m.released) != edges-1 || len(l.living) != 1 || m.quota[42] != 1 {
+			t.Fatalf("%d of %d numbers are released; %d edges live, quota %d", len(m.released), edges-1, len(l.living), m.quota[42])
+		}
+	}
+	f(100, calm)
+	f(bpf.Edges/2-1, calm)
+	f(bpf.Edges/2, pressed)
+	f(bpf.Edges/4*3, hurried)
+	f(bpf.Edges, hurried)
 }

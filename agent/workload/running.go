@@ -101,16 +101,16 @@ func (s *survey) cgroup(dir string) error {
 	return nil
 }
 
-func (s *survey) add(w event.Workload) {
-	if s.seen[w] {
+func (s *survey) add(w *event.Workload) {
+	if s.seen[*w] {
 		return
 	}
 	if len(s.found) >= s.r.maxRunning {
 		s.overflow++
 		return
 	}
-	s.seen[w] = true
-	s.found = append(s.found, w)
+	s.seen[*w] = true
+	s.found = append(s.found, *w)
 }
 
 // process reads what proc tells of a process. Kernel threads and zombies have no executable, and are no processes here.

@@ -25,8 +25,8 @@ type Config struct {
 	Names       Names    // names of cgroups that may be gone; default: none
 	Sources     []Source // asked before the ones built in
 
-	MaxCgroups   int // cgroups whose paths are kept; default 65536
-	MaxWorkloads int // answers that are kept; default 65536
+	MaxCgroups   int // cgroups whose paths are kept; default 16384
+	MaxWorkloads int // answers that are kept; default 8192
 	MaxRunning   int // workloads that Running gives; default 16384
 }
 
@@ -51,8 +51,8 @@ type question struct {
 }
 
 type answer struct {
-	workload event.Workload
-	path     string // that it was given for
+	workload *event.Workload // shared with who asked
+	path     string          // that it was given for
 }
 
 // New makes a resolver. It reads the mount table if CgroupRoot is empty, and nothing else.
@@ -77,8 +77,8 @@ func New(cfg Config) (*Resolver, error) {
 		sources: slices.Concat(cfg.Sources, []Source{
 			&systemd{cfg.TrustDomain, cfg.Node, people}, &cgroup{cfg.TrustDomain, cfg.Node}, &people,
 		}),
-		paths:     paths{names: cfg.Names, mount: mount, known: lru.New[uint64, knownPath](orDefault(cfg.MaxCgroups, 65536))},
-		workloads: lru.New[question, answer](orDefault(cfg.MaxWorkloads, 65536)),
+		paths:     paths{names: cfg.Names, mount: mount, known: lru.New[uint64, knownPath](orDefault(cfg.MaxCgroups, 16384))},
+		workloads: lru.New[question, answer](orDefault(cfg.MaxWorkloads, 8192)),
 	}, nil
 }
 
@@ -97,8 +97,8 @@ func (r *Resolver) Scan() error {
 }
 
 // Resolve names a workload. It always answers: a cgroup that nobody knows gets the identity of a cgroup "unknown/<id>" and is counted.
-// Repeated questions do not allocate.
-func (r *Resolver) Resolve(cgroupID uint64, p Process) event.Workload {
+// Repeated questions do not allocate. Who asks the same gets the same Workload, and must not change it.
+func (r *Resolver) Resolve(cgroupID uint64, p Process) *event.Workload {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	path := r.paths.path(cgroupID)
@@ -107,8 +107,8 @@ func (r *Resolver) Resolve(cgroupID uint64, p Process) event.Workload {
 		return a.workload
 	}
 	w := r.name(Cgroup{ID: cgroupID, Path: path}, p)
-	r.workloads.Put(q, answer{w, path})
-	return w
+	r.workloads.Put(q, answer{&w, path})
+	return &w
 }
 
 func (r *Resolver) name(c Cgroup, p Process) event.Workload {

@@ -47,7 +47,7 @@ func TestResolve(t *testing.T) {
 	f := func(cgroup uint64, p Process, want event.Workload) {
 		t.Helper()
 		for range 2 { // asked and kept
-			if got := r.Resolve(cgroup, p); got != want {
+			if got := *r.Resolve(cgroup, p); got != want {
 				t.Errorf("got  %+v\nwant %+v", got, want)
 			}
 		}
@@ -180,9 +180,12 @@ func TestBounds(t *testing.T) {
 func TestRepeatedQuestionsDoNotAllocate(t *testing.T) {
 	r := testResolver(t, Config{Names: named{2: "/system.slice/nginx.service"}})
 	p := Process{TGID: 1, UID: 33, Executable: "/usr/sbin/nginx"}
-	r.Resolve(2, p)
+	first := r.Resolve(2, p)
 	if n := testing.AllocsPerRun(100, func() { r.Resolve(2, p) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+	if again := r.Resolve(2, p); again != first {
+		t.Error("the same workload is kept twice")
 	}
 }
 
