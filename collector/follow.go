@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/ambit-nhi/ambit/event"
 )
+
+// abandoned is how long the server keeps a consumer that nobody asks for messages any more, if it could not be deleted.
+const abandoned = 10 * time.Second
 
 // Follow calls tell with each finding, as JSON, that was published behind the sequence after; 0 means from now on. Before the first one it
 // calls tell with no finding, when none can be missed any more. It ends with ctx or with an error of tell.
@@ -27,10 +31,12 @@ func (c *Collector) Follow(ctx context.Context, after uint64, tell func(sequence
 	}
 	consumer, err := (*js).OrderedConsumer(ctx, event.StreamFindings, jetstream.OrderedConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1,
+		InactiveThreshold: abandoned,
 	})
 	if err != nil {
 		return fmt.Errorf("follow %s: %w", event.StreamFindings, err)
 	}
+	defer c.forget(ctx, *js, consumer)
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(64))
 	if err != nil {
 		return fmt.Errorf("follow %s: %w", event.StreamFindings, err)
@@ -54,5 +60,18 @@ func (c *Collector) Follow(ctx context.Context, after uint64, tell func(sequence
 		if err := tell(meta.Sequence.Stream, m.Data()); err != nil {
 			return err
 		}
+	}
+}
+
+// forget deletes the consumer of a follower that has gone: clients come and go faster than the server forgets by itself.
+func (c *Collector) forget(ctx context.Context, js jetstream.JetStream, consumer jetstream.Consumer) {
+	info := consumer.CachedInfo()
+	if info == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if err := js.DeleteConsumer(ctx, event.StreamFindings, info.Name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		c.log.Debug("delete the consumer of a follower", "consumer", info.Name, "error", err)
 	}
 }
