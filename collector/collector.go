@@ -23,12 +23,13 @@ type Config struct {
 	Detector      detector.Config
 	FlushRows     int           // observations that are inserted together at least, unless
 	FlushInterval time.Duration // the first of them has waited so long
+	MaxBehind     time.Duration // how old what an agent sends may be when it comes into the stream: agents keep it while they cannot send
 	Grace         time.Duration // for what is under way when the collector is asked to stop
 }
 
 // Default is a configuration that is valid.
 func Default() Config {
-	return Config{Detector: detector.Default(), FlushRows: 10_000, FlushInterval: time.Second, Grace: 15 * time.Second}
+	return Config{Detector: detector.Default(), FlushRows: 10_000, FlushInterval: time.Second, MaxBehind: 73 * time.Hour, Grace: 15 * time.Second}
 }
 
 // Validate says what is wrong.
@@ -39,6 +40,9 @@ func (c *Config) Validate() error {
 	}
 	if c.FlushInterval <= 0 || c.Grace <= 0 {
 		faults = append(faults, errors.New("flush interval and grace must be positive"))
+	}
+	if c.MaxBehind < time.Minute {
+		faults = append(faults, fmt.Errorf("max behind %s is below 1m: what agents send late would be refused", c.MaxBehind))
 	}
 	return errors.Join(faults...)
 }
@@ -183,14 +187,19 @@ func (c *Collector) restore(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("restore when nodes were watched: %w", err)
 	}
+	q := newQuota()
 	if err := c.store.EachIdentity(ctx, func(id event.Identity, node string, first time.Time) error {
-		d.RestoreIdentity(id, node, first)
+		if d.Knows(id) || q.again(node, first) {
+			d.RestoreIdentity(id, node, first)
+		}
 		return nil
 	}); err != nil {
 		return fmt.Errorf("restore identities: %w", err)
 	}
 	if err := c.store.EachReach(ctx, func(id event.Identity, r event.Resource, first, last time.Time, connections uint64) error {
-		d.RestoreReach(id, r, first, last, connections)
+		if d.Knows(id) {
+			d.RestoreReach(id, r, first, last, connections)
+		}
 		return nil
 	}); err != nil {
 		return fmt.Errorf("restore reach: %w", err)

@@ -17,6 +17,7 @@ const (
 	causeNode      = "node_mismatch"
 	causeSubject   = "subject"
 	causeClock     = "clock"
+	causeForeign   = "foreign-node"
 )
 
 // maxAhead is how far a node's clock may be ahead of the stream's. Further, and its identities would count as learned at once, and what
@@ -41,43 +42,64 @@ func refuse(err error) *refusal {
 	return &refusal{causeMalformed, err}
 }
 
-// decode reads a message by its subject: one of batch and heartbeat is set, unless the message is refused. A node may speak for itself
-// only: its token in the subject, which the server can hold it to, must be that of the node in the message. stored is when the message came
-// into the stream, so that a repetition judges like the first time.
-func decode(subject string, data []byte, stored time.Time) (b *event.Batch, h *event.Heartbeat, err *refusal) {
+// content is what is believed of a message: a batch or a heartbeat.
+type content struct {
+	batch     *event.Batch
+	heartbeat *event.Heartbeat
+	left      map[string]uint64 // observations, and sightings of workloads, that were left out of the batch, by cause
+}
+
+// decode reads a message by its subject. A node may speak for itself only: its token in the subject, which the server can hold it to, must
+// be that of the node in the message, and what is bound to another node is left out. stored is when the message came into the stream, so
+// that a repetition judges like the first time; what is older by more than behind is refused, or left out where it is part of a batch.
+func decode(subject string, data []byte, stored time.Time, behind time.Duration) (content, *refusal) {
 	parts := strings.Split(subject, ".")
 	switch {
 	case len(parts) == 5 && parts[2] == "obs":
 		b, err := event.DecodeBatch(data)
 		if err != nil {
-			return nil, nil, refuse(err)
+			return content{}, refuse(err)
 		}
-		if event.NodeToken(b.Node) != parts[4] {
-			return nil, nil, &refusal{causeNode, fmt.Errorf("node %q spoke on subject %s", b.Node, subject)}
+		if r := checkSource(subject, parts[4], b.Node, b.Time, stored, behind); r != nil {
+			return content{}, r
 		}
-		if r := checkClock(b.Node, b.Time, stored); r != nil {
-			return nil, nil, r
-		}
-		return b, nil, nil
+		c := content{batch: b}
+		workloads, observations := b.DropWorkloads(func(w *event.Workload) bool { return w.Identity.Foreign(b.Node) })
+		c.leave(causeForeign, workloads+observations)
+		c.leave(causeClock, b.DropBefore(stored.Add(-behind)))
+		return c, nil
 	case len(parts) == 4 && parts[2] == "agent":
 		h, err := event.DecodeHeartbeat(data)
 		if err != nil {
-			return nil, nil, refuse(err)
+			return content{}, refuse(err)
 		}
-		if event.NodeToken(h.Node) != parts[3] {
-			return nil, nil, &refusal{causeNode, fmt.Errorf("node %q spoke on subject %s", h.Node, subject)}
+		if r := checkSource(subject, parts[3], h.Node, h.Time, stored, behind); r != nil {
+			return content{}, r
 		}
-		if r := checkClock(h.Node, h.Time, stored); r != nil {
-			return nil, nil, r
-		}
-		return nil, h, nil
+		return content{heartbeat: h}, nil
 	}
-	return nil, nil, &refusal{causeSubject, fmt.Errorf("subject %s is neither of observations nor of an agent", subject)}
+	return content{}, &refusal{causeSubject, fmt.Errorf("subject %s is neither of observations nor of an agent", subject)}
 }
 
-func checkClock(node string, t, stored time.Time) *refusal {
-	if ahead := t.Sub(stored); ahead > maxAhead {
-		return &refusal{causeClock, fmt.Errorf("the clock of node %q is %s ahead", node, ahead.Round(time.Second))}
+func (c *content) leave(cause string, n int) {
+	if n == 0 {
+		return
+	}
+	if c.left == nil {
+		c.left = map[string]uint64{}
+	}
+	c.left[cause] += uint64(n)
+}
+
+func checkSource(subject, token, node string, t, stored time.Time, behind time.Duration) *refusal {
+	age := stored.Sub(t)
+	switch {
+	case event.NodeToken(node) != token:
+		return &refusal{causeNode, fmt.Errorf("node %q spoke on subject %s", node, subject)}
+	case age < -maxAhead:
+		return &refusal{causeClock, fmt.Errorf("the clock of node %q is %s ahead", node, -age.Round(time.Second))}
+	case age > behind:
+		return &refusal{causeClock, fmt.Errorf("node %q sent what was %s old; more than %s is not taken", node, age.Round(time.Second), behind)}
 	}
 	return nil
 }

@@ -25,15 +25,20 @@ func FuzzDecode(f *testing.F) {
 	f.Add("ambit.v1.obs.0.n1", []byte{})
 	f.Add("", []byte("x"))
 	f.Fuzz(func(t *testing.T, subject string, data []byte) {
-		b, h, refused := decode(subject, data, epoch)
+		c, refused := decode(subject, data, epoch, time.Hour)
 		given := 0
-		if b != nil {
+		if b := c.batch; b != nil {
 			given++
 			newGroup().addBatch(b, 1)
+			for o := range b.Observations() {
+				if o.Workload.Identity.Foreign(b.Node) || epoch.Sub(o.First()) > time.Hour {
+					t.Errorf("%s of %s is taken from node %s", o.Workload.Identity, o.First(), b.Node)
+				}
+			}
 		}
-		if h != nil {
+		if c.heartbeat != nil {
 			given++
-			newGroup().addHeartbeat(h)
+			newGroup().addHeartbeat(c.heartbeat)
 		}
 		if refused != nil {
 			given++

@@ -91,15 +91,16 @@ func (in *inserter) recover(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		switch b, h, refused := decode(m.Subject, m.Data, m.Time); {
+		switch said, refused := decode(m.Subject, m.Data, m.Time, in.c.cfg.MaxBehind); {
 		case refused != nil: // counted when it was taken
-		case b != nil:
+		case said.batch != nil:
+			b := said.batch
 			g.addBatch(b, sequence)
 			for i := range b.Workloads {
 				g.sight(&b.Workloads[i], b)
 			}
 		default:
-			g.addHeartbeat(h)
+			g.addHeartbeat(said.heartbeat)
 		}
 		in.c.metrics.replayed.Inc()
 	}

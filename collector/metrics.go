@@ -6,6 +6,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type metrics struct {
 	received *prometheus.CounterVec // kind
 	refused  *prometheus.CounterVec // cause
+	left     *prometheus.CounterVec // cause
 	lost     *prometheus.CounterVec // cause
 	inserted *prometheus.CounterVec // table
 	retried  *prometheus.CounterVec // operation
@@ -25,6 +26,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{
 		received: counter("messages_total", "Messages taken from the stream.", "kind"),
 		refused:  counter("refused_total", "Messages that were refused, by cause.", "cause"),
+		left: counter("left_out_total",
+			"Observations, and sightings of workloads, that were not taken, or (identity-quota) not given to the detector, by cause.", "cause"),
 		lost:     counter("lost_messages_total", "Messages that were never read, by cause.", "cause"),
 		inserted: counter("rows_total", "Rows put into the store.", "table"),
 		retried:  counter("retries_total", "Operations that had to be repeated.", "operation"),

@@ -21,7 +21,9 @@ const pendingInterval = time.Minute
 // taken.
 func (c *Collector) sort(ctx context.Context, js jetstream.JetStream, messages <-chan message, groups chan<- *group) error {
 	defer close(groups)
-	s := &sorter{Collector: c, js: js, seen: map[sighted]time.Time{}, refusals: rate.Sometimes{First: 5, Interval: 10 * time.Second}}
+	s := &sorter{
+		Collector: c, js: js, seen: map[sighted]time.Time{}, quota: newQuota(), refusals: rate.Sometimes{First: 5, Interval: 10 * time.Second},
+	}
 	due := time.NewTimer(c.cfg.FlushInterval)
 	defer due.Stop()
 	again := time.NewTicker(pendingInterval)
@@ -77,13 +79,14 @@ type sorter struct {
 	*Collector
 	js       jetstream.JetStream
 	seen     map[sighted]time.Time // when a sighting was last written down
+	quota    *quota
 	refusals rate.Sometimes
 	findings []event.Finding
 }
 
 // take judges one message and adds it to the group. A message that is refused never comes back.
 func (s *sorter) take(ctx context.Context, g *group, m message) error {
-	b, h, refused := decode(m.Subject(), m.Data(), m.stored)
+	in, refused := decode(m.Subject(), m.Data(), m.stored, s.cfg.MaxBehind)
 	g.take(m.sequence)
 	s.findings = s.findings[:0]
 	switch {
@@ -96,12 +99,16 @@ func (s *sorter) take(ctx context.Context, g *group, m message) error {
 			s.log.Debug("refuse a message for good", "sequence", m.sequence, "error", err)
 		}
 		return nil
-	case b != nil:
+	case in.batch != nil:
 		s.metrics.received.WithLabelValues("batch").Inc()
-		s.judge(b)
-		g.addBatch(b, m.sequence)
-		s.sight(g, b)
+		if n := s.judge(in.batch, m.stored); n > 0 {
+			in.leave(causeQuota, n)
+		}
+		g.addBatch(in.batch, m.sequence)
+		s.sight(g, in.batch)
+		s.leave(in.batch, in.left)
 	default:
+		h := in.heartbeat
 		s.metrics.received.WithLabelValues("heartbeat").Inc()
 		s.mu.Lock()
 		s.detector.Cover(h.Node, h.Boot, h.Started, h.Time)
@@ -112,15 +119,36 @@ func (s *sorter) take(ctx context.Context, g *group, m message) error {
 	return s.tell(ctx)
 }
 
-func (s *sorter) judge(b *event.Batch) {
+// judge has the detector take a batch, and gives how many sightings and observations it did not get, for the quota of their node.
+func (s *sorter) judge(b *event.Batch, stored time.Time) (unjudged int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.detector.Cover(b.Node, b.Boot, b.Started, b.Time)
+	strangers := s.quota.strangers(b, stored, s.detector.Knows)
 	for i := range b.Workloads {
+		if strangers[b.Workloads[i].Identity] {
+			unjudged++
+			continue
+		}
 		s.detector.Sight(&b.Workloads[i], b.Node, b.Time)
 	}
 	for o := range b.Observations() {
+		if strangers != nil && strangers[o.Workload.Identity] {
+			unjudged++
+			continue
+		}
 		s.findings = s.detector.Observe(o, s.findings)
+	}
+	return unjudged
+}
+
+// leave counts what of a batch was left out.
+func (s *sorter) leave(b *event.Batch, left map[string]uint64) {
+	for cause, n := range left {
+		s.metrics.left.WithLabelValues(cause).Add(float64(n))
+		s.refusals.Do(func() {
+			s.log.Warn("part of a message was left out", "node", b.Node, "cause", cause, "observations", n)
+		})
 	}
 }
 

@@ -146,6 +146,12 @@ func (d *Detector) identity(id event.Identity) (uint32, bool) {
 	return i, true
 }
 
+// Knows says whether an identity is in the table.
+func (d *Detector) Knows(id event.Identity) bool {
+	_, known := d.idIndex[id]
+	return known
+}
+
 // Counters gives what was refused since the start, by cause.
 func (d *Detector) Counters() map[string]uint64 { return maps.Clone(d.refused) }
 
