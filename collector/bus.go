@@ -75,6 +75,17 @@ type Bus struct {
 	server *embedded // nil when outside
 }
 
+// OutsideBus is the bus of an agent: servers outside, on which it makes nothing, since it need not be allowed more than to publish.
+func OutsideBus(cfg BusConfig) (*Bus, error) {
+	if len(cfg.URLs) == 0 {
+		return nil, errors.New("nats.urls is not set")
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Bus{cfg: cfg}, nil
+}
+
 // OpenBus starts or reaches the server, and makes the streams. The caller closes the bus after all of its connections.
 func OpenBus(ctx context.Context, cfg BusConfig) (*Bus, error) {
 	if err := cfg.Validate(); err != nil {
@@ -139,6 +150,30 @@ func (b *Bus) Connect(name string) (*nats.Conn, error) {
 		return nil, fmt.Errorf("connect to NATS at %s: %w; is it running, and is nats.urls right?", redact(b.cfg.URLs), err)
 	}
 	return nc, nil
+}
+
+// checkTimeout is how long CheckStream waits for an answer.
+const checkTimeout = 2 * time.Second
+
+// CheckStream says so if nothing keeps what is published to subject. It publishes there what no stream takes, which is all that an agent is
+// allowed for sure; without an answer it says nothing.
+func (b *Bus) CheckStream(ctx context.Context, subject string) error {
+	nc, err := b.Connect("ambit check")
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("use JetStream: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	_, err = js.Publish(ctx, subject, nil, jetstream.WithExpectStream("none"), jetstream.WithRetryAttempts(0))
+	if errors.Is(err, jetstream.ErrNoStreamResponse) {
+		return fmt.Errorf("%s has no stream for %s yet: start `ambit collector` there, with the same nats.urls", b.Where(), subject)
+	}
+	return nil // it refused, as was wanted, or gave no answer
 }
 
 func redact(urls []string) string {

@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +21,8 @@ func newAgentCommand() *cobra.Command {
 		Use:   "agent",
 		Short: "Watch this machine for a collector elsewhere",
 		Long: `Watch this machine, and send what is seen to the NATS servers that nats.urls in the configuration (AMBIT_NATS_URLS) names,
-where "ambit collector" takes it. It needs root.`,
+where "ambit collector" takes it. It makes no streams there, and needs no right but to publish to ambit.v1.obs.*.NODE and
+ambit.v1.agent.NODE and to subscribe to _INBOX.>; until a collector has made the streams, what is seen waits in memory. It needs root.`,
 		Args: noArgs,
 	}
 	addConfigFlags(cmd.Flags(), "node", "trust_domain", "interval")
@@ -32,6 +37,7 @@ where "ambit collector" takes it. It needs root.`,
 		if err := agent.Preflight(); err != nil {
 			return err
 		}
+		beFrugal()
 		ctx, out := cmd.Context(), cmd.OutOrStdout()
 		bus := collector.DefaultBusConfig()
 		bus.URLs, bus.Logger = c.NATS.URLs, c.logger(cmd.ErrOrStderr())
@@ -39,11 +45,13 @@ where "ambit collector" takes it. It needs root.`,
 			return usageError(err)
 		}
 		u := &up{config: c, log: bus.Logger, parts: newParts(out)}
-		if u.bus, err = collector.OpenBus(ctx, bus); err != nil {
+		if u.bus, err = collector.OutsideBus(bus); err != nil {
 			return err
 		}
-		err = u.startAgent(ctx)
 		check, _ := cmd.Flags().GetBool("check")
+		if err = u.findStream(ctx, check); err == nil {
+			err = u.startAgent(ctx)
+		}
 		switch {
 		case err != nil && ctx.Err() != nil:
 			err = nil
@@ -56,6 +64,53 @@ where "ambit collector" takes it. It needs root.`,
 		return errors.Join(err, u.stop())
 	}
 	return cmd
+}
+
+// beFrugal trades time for memory, since the agent is a guest on its node: it has little to do, and by default Go would let as much garbage gather as
+// there is live memory, and keep some more for each core. Go's own variables win.
+func beFrugal() {
+	const percent, cores, limit = 50, 2, 96 << 20
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(percent)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" { // of the heap, a soft limit: near it, garbage is collected more often
+		debug.SetMemoryLimit(limit)
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(min(cores, runtime.GOMAXPROCS(0)))
+	}
+}
+
+// streamAgain is how often the stream is looked for while it is not there.
+const streamAgain = 2 * time.Second
+
+// findStream looks for the stream to send to. While it is not there, it says so and goes on looking, with the agent at work: what it sees
+// waits in its queue. A check does not wait.
+func (u *up) findStream(ctx context.Context, check bool) error {
+	return u.parts.start(ctx, "stream", func(ctx context.Context, ready func(string)) error {
+		look := func() error { return u.bus.CheckStream(ctx, event.AgentSubject(u.config.Node)) }
+		missing := look()
+		if missing != nil && check {
+			return missing
+		}
+		ready(u.bus.Where())
+		if missing != nil {
+			u.log.Warn("observations wait in memory", "error", missing)
+			again := time.NewTicker(streamAgain)
+			defer again.Stop()
+			for missing != nil {
+				select {
+				case <-again.C:
+					missing = look()
+				case <-ctx.Done():
+					return nil
+				}
+			}
+			u.log.Warn("the stream is there now", "at", u.bus.Where())
+		}
+		<-ctx.Done()
+		return nil
+	})
 }
 
 // startAgent watches this machine.
