@@ -8,6 +8,7 @@ import (
 // group is what a run of messages puts into the store together.
 type group struct {
 	first, last uint64 // the messages, without a gap but for those that left the stream
+	bytes       int    // of the messages
 	rows        []store.ObservationRow
 	sightings   map[sighted]store.Sighting
 	coverage    map[coverageKey]store.Coverage
@@ -26,6 +27,18 @@ func newGroup() *group {
 }
 
 func (g *group) empty() bool { return g.last == 0 }
+
+// Two groups are under way at most: one is gathered while the other is inserted. Together they must stay below what the server hands out
+// without acknowledgement, or gathering would stand still until its time is up; and messages may be large.
+const (
+	groupMessages = maxAckPending / 2
+	groupBytes    = 16 << 20
+)
+
+// full says that the group should wait no longer.
+func (g *group) full(rows int) bool {
+	return len(g.rows) >= rows || len(g.messages) >= groupMessages || g.bytes >= groupBytes
+}
 
 // take notes that a message belongs to the group, whatever became of it.
 func (g *group) take(sequence uint64) {

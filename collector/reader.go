@@ -17,9 +17,9 @@ import (
 const consumerName = "collector"
 
 const (
-	maxAckPending = 512 // messages that are taken and not yet in the store
+	maxAckPending = 4096 // messages that are taken and not yet in the store
 	ackWait       = 2 * time.Minute
-	fetchAhead    = 128
+	fetchAhead    = 256
 )
 
 // message is one message of the stream, with its sequence there and when it came.

@@ -56,7 +56,7 @@ func (c *Collector) sort(ctx context.Context, js jetstream.JetStream, messages <
 			if err := s.take(ctx, g, m); err != nil {
 				return err
 			}
-			if len(g.rows) >= c.cfg.FlushRows {
+			if g.full(c.cfg.FlushRows) {
 				if err := pass(); err != nil {
 					return err
 				}
@@ -116,6 +116,7 @@ func (s *sorter) take(ctx context.Context, g *group, m message) error {
 		g.addHeartbeat(h)
 	}
 	g.messages = append(g.messages, m)
+	g.bytes += len(m.Data())
 	return s.tell(ctx)
 }
 
