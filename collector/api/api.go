@@ -52,6 +52,7 @@ type Config struct {
 	Triage  Triage
 	Live    Live
 	Metrics prometheus.Gatherer
+	Token   string // what a request that changes something must show; without one, there are none
 	Logger  *slog.Logger
 }
 

@@ -131,6 +131,8 @@ func fill(t testing.TB, s *store.Store, d *detector.Detector) {
 	}
 }
 
+const testToken = "0123456789abcdef"
+
 // newServer is an API on a real store.
 func newServer(t testing.TB) (*Server, *live) {
 	t.Helper()
@@ -151,7 +153,7 @@ func newServer(t testing.TB) (*Server, *live) {
 	fill(t, s, l.detector)
 	server := New(Config{
 		Reports: report.New(s, func(id event.Identity) string { p, _ := l.Progress(id); return string(p.State) }),
-		Triage:  s, Live: l, Metrics: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
+		Triage:  s, Live: l, Metrics: prometheus.NewRegistry(), Token: testToken, Logger: slog.New(slog.DiscardHandler),
 	})
 	server.now = func() time.Time { return noon.Add(time.Hour) }
 	return server, l
@@ -258,7 +260,7 @@ func TestAnswers(t *testing.T) {
 		target := "/api/v1/findings/" + page.Items[0].ID
 		patch := func(want int, target, body string, header ...string) string {
 			t.Helper()
-			w := ask(t, s, "PATCH", target, body, header...)
+			w := ask(t, s, "PATCH", target, body, append([]string{"Authorization", "Bearer " + testToken}, header...)...)
 			if w.Code != want {
 				t.Errorf("PATCH %s: %d, want %d: %s", body, w.Code, want, w.Body)
 			}
@@ -284,6 +286,41 @@ func TestAnswers(t *testing.T) {
 		var f event.Finding
 		if err := json.Unmarshal(ask(t, s, "GET", target, "").Body.Bytes(), &f); err != nil || f.Status != event.StatusAcknowledged {
 			t.Errorf("%v: status is %q", err, f.Status)
+		}
+	})
+
+	t.Run("token", func(t *testing.T) {
+		var page Page[event.Finding]
+		if err := json.Unmarshal(ask(t, s, "GET", "/api/v1/findings", "").Body.Bytes(), &page); err != nil || len(page.Items) != 1 {
+			t.Fatalf("%v, %d findings", err, len(page.Items))
+		}
+		target := "/api/v1/findings/" + page.Items[0].ID
+		f := func(s *Server, header ...string) {
+			t.Helper()
+			w := ask(t, s, "PATCH", target, `{"status":"resolved"}`, append(header, "Content-Type", "application/json")...)
+			var p Problem
+			if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != http.StatusUnauthorized || p.Status != w.Code ||
+				!strings.Contains(p.Detail, "token") || w.Header().Get("WWW-Authenticate") != "Bearer" {
+				t.Errorf("%q: %d %v: %s", header, w.Code, err, w.Body)
+			}
+		}
+		f(s)
+		f(s, "Authorization", testToken)
+		f(s, "Authorization", "Basic "+testToken)
+		f(s, "Authorization", "Bearer")
+		f(s, "Authorization", "Bearer ")
+		f(s, "Authorization", "Bearer "+testToken[1:])
+		f(s, "Authorization", "Bearer "+testToken+"0")
+		without := *s
+		without.Config.Token = ""
+		without.handler = without.guard(without.routes())
+		f(&without, "Authorization", "Bearer ")
+		if got := page.Items[0].Status; got == event.StatusResolved {
+			t.Errorf("the status is %s", got)
+		}
+		var after event.Finding
+		if err := json.Unmarshal(ask(t, s, "GET", target, "").Body.Bytes(), &after); err != nil || after.Status != page.Items[0].Status {
+			t.Errorf("the status is now %s (%v)", after.Status, err)
 		}
 	})
 

@@ -1,19 +1,21 @@
 package api
 
 import (
+	"crypto/subtle"
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 )
 
-// CheckListen refuses addresses that other machines could reach, since there is neither TLS nor authentication here.
+// CheckListen refuses addresses that other machines could reach, since there is no TLS here, and reading needs no token.
 func CheckListen(address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || port == "" {
 		return fmt.Errorf("listen address %q is not <host>:<port>, for example 127.0.0.1:8480", address)
 	}
 	if !loopback(host) {
-		return fmt.Errorf("listen address %s is not a loopback address: others could reach the API, which has no TLS and authentication yet; use 127.0.0.1:%s", address, port)
+		return fmt.Errorf("listen address %s is not a loopback address: others could read what the API tells, since it has neither TLS nor readers' authentication yet; use 127.0.0.1:%s", address, port)
 	}
 	return nil
 }
@@ -49,4 +51,10 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		next.ServeHTTP(w, r)
 	})
+}
+
+// authorized says whether a request may change something. Every process of this machine can reach the API, also those that are watched.
+func (s *Server) authorized(r *http.Request) bool {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	return s.Token != "" && strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare([]byte(token), []byte(s.Token)) == 1
 }

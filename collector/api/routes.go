@@ -53,6 +53,11 @@ func (s *Server) routes() http.Handler {
 				s.writeError(w, r, problem(http.StatusMethodNotAllowed, "method %s is not allowed here; allowed: %s", r.Method, allow))
 				return
 			}
+			if method != http.MethodGet && !s.authorized(r) {
+				w.Header().Set("WWW-Authenticate", "Bearer")
+				s.writeError(w, r, problem(http.StatusUnauthorized, "to change something, send Authorization: Bearer and the token, which is in the file `token` of Ambit's data folder"))
+				return
+			}
 			if err := handle(w, r); err != nil {
 				s.writeError(w, r, err)
 			}

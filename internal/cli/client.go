@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -74,6 +75,36 @@ func (c *client) open(ctx context.Context, path string, query url.Values, header
 	for name, values := range header {
 		r.Header[name] = values
 	}
+	return c.do(r)
+}
+
+// patch changes what is at path, with the token that allows it, and reads the answer into v.
+func (c *client) patch(ctx context.Context, path, token string, change, v any) error {
+	body, err := json.Marshal(change)
+	if err != nil {
+		return fmt.Errorf("encode a change: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPatch, c.base+path, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", c.base, err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Authorization", "Bearer "+token)
+	answer, err := c.do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Close()
+	if err := json.NewDecoder(io.LimitReader(answer, maxAnswer)).Decode(v); err != nil {
+		return fmt.Errorf("read the answer of %s: %w; is it Ambit, and of this version?", c.base, err)
+	}
+	return nil
+}
+
+// do sends a request and gives the body of a good answer.
+func (c *client) do(r *http.Request) (io.ReadCloser, error) {
 	answer, err := c.http.Do(r)
 	if err != nil {
 		return nil, c.explain(err)

@@ -290,7 +290,7 @@ func keyHint(key string, known []string) string {
 
 // unknownEnvironment are variables of ours that set nothing. They are no error: Kubernetes makes some for a service named ambit.
 func unknownEnvironment() []string {
-	known := []string{"AMBIT_CONFIG", "AMBIT_SERVER", "AMBIT_BTF"}
+	known := []string{"AMBIT_CONFIG", "AMBIT_SERVER", "AMBIT_TOKEN_FILE", "AMBIT_BTF"}
 	for key := range configKeys() {
 		known = append(known, envName(key))
 	}

@@ -74,6 +74,10 @@ func runUp(cmd *cobra.Command, c *config) error {
 		return err
 	}
 	defer lock.Close()
+	token, err := ensureToken(c.Data)
+	if err != nil {
+		return err
+	}
 	listener, err := api.Listen(c.Listen)
 	if err != nil {
 		return err
@@ -81,7 +85,7 @@ func runUp(cmd *cobra.Command, c *config) error {
 	defer listener.Close()
 
 	bus.Logger = log
-	u := &up{config: c, log: log, parts: newParts(out)}
+	u := &up{config: c, log: log, parts: newParts(out), token: token}
 	err = u.start(ctx, bus, listener)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -132,6 +136,7 @@ type up struct {
 	closed []func() error // what to close after the parts, the last one first
 	bus    *collector.Bus
 	store  *store.Store
+	token  string
 }
 
 // start starts the parts: each is ready before the next one starts.
@@ -174,7 +179,7 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 			p, _ := worker.Progress(id)
 			return string(p.State)
 		}),
-		Triage: u.store, Live: live{worker, u.bus}, Metrics: metrics, Logger: u.log,
+		Triage: u.store, Live: live{worker, u.bus}, Metrics: metrics, Token: u.token, Logger: u.log,
 	})
 	err = u.parts.start(ctx, "api", func(ctx context.Context, ready func(string)) error {
 		ready("on " + listener.Addr().String())

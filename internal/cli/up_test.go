@@ -30,6 +30,7 @@ type machine struct {
 	data    string
 	address string
 	nats    string
+	began   time.Time // when the node that publish speaks for began to watch: an hour ago
 }
 
 func newMachine(t *testing.T) *machine {
@@ -39,7 +40,8 @@ func newMachine(t *testing.T) *machine {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	m := &machine{t: t, data: filepath.Join(t.TempDir(), "data"), address: l.Addr().String(), nats: testenv.NATSServer(t).ClientURL()}
+	m := &machine{t: t, data: filepath.Join(t.TempDir(), "data"), address: l.Addr().String(), nats: testenv.NATSServer(t).ClientURL(),
+		began: time.Now().Add(-time.Hour).Truncate(time.Second)}
 	t.Setenv("AMBIT_NATS_URLS", m.nats)
 	t.Setenv("AMBIT_SERVER", "http://"+m.address)
 	return m
@@ -84,8 +86,8 @@ func (m *machine) up(args ...string) (stop func() (code int, stdout, stderr stri
 	return end
 }
 
-// publish sends one batch, with one connection to each port.
-func (m *machine) publish(sequence uint64, at time.Time, ports ...uint16) {
+// publish sends one batch that ends so long after the node began, with one connection to each port.
+func (m *machine) publish(sequence uint64, after time.Duration, ports ...uint16) {
 	m.t.Helper()
 	nc, err := nats.Connect(m.nats)
 	if err != nil {
@@ -96,7 +98,7 @@ func (m *machine) publish(sequence uint64, at time.Time, ports ...uint16) {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	b := event.NewBatchBuilder("n1", "boot", now)
+	b, at := event.NewBatchBuilder("n1", "boot", m.began), m.began.Add(after)
 	w := event.Workload{Identity: identity(m.t, "spiffe://shop.example/ns/shop/sa/checkout"), Evidence: event.EvidenceKubernetes, Executable: "/app"}
 	for _, port := range ports {
 		b.Add(&event.Observation{
@@ -133,8 +135,8 @@ func TestUp(t *testing.T) {
 	if code, out, errs := ambit(t, "identities"); code != exitGood || strings.Count(out, "\n") != 1 {
 		t.Errorf("identities of an empty store: %d %q %q", code, out, errs)
 	}
-	m.publish(1, now.Add(time.Second), 443, 5432)
-	m.publish(2, now.Add(2*time.Minute), 443)
+	m.publish(1, time.Second, 443, 5432)
+	m.publish(2, 2*time.Minute, 443)
 	count := func(id string) (n uint64) {
 		var page api.Page[api.Reach]
 		code, out, _ := ambit(t, "reach", id, "-o", "json")
@@ -173,7 +175,7 @@ func TestUp(t *testing.T) {
 			t.Errorf("followed %s (%v), want port %d", lines.Bytes(), err, port)
 		}
 	}
-	m.publish(3, now.Add(3*time.Minute), 22)
+	m.publish(3, 3*time.Minute, 22)
 	next(22)
 	if code, out, _ := ambit(t, "findings", "--fail-on-findings", "--severity", "critical"); code != exitGood {
 		t.Errorf("critical findings: %d %s", code, out)
@@ -182,14 +184,35 @@ func TestUp(t *testing.T) {
 		t.Errorf("findings: %d %s", code, out)
 	}
 
+	token, err := findToken(filepath.Join(m.data, "token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := newClient("http://" + m.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.http.CloseIdleConnections()
+	var page api.Page[event.Finding]
+	if err := c.get(t.Context(), "/api/v1/findings", nil, &page); err != nil || len(page.Items) != 1 {
+		t.Fatalf("%v, %d findings", err, len(page.Items))
+	}
+	finding, acknowledged := page.Items[0], api.FindingPatch{Status: event.StatusAcknowledged}
+	if err := c.patch(t.Context(), "/api/v1/findings/"+finding.ID, strings.Repeat("0", len(token)), acknowledged, &finding); err == nil || !strings.Contains(err.Error(), "token") {
+		t.Errorf("a change with a wrong token: %v", err)
+	}
+
 	code, out, errs := stop()
 	if code != exitGood || errs != "" || !regexp.MustCompile(`(?s)^stream .*engine .*store .*collector .*api .*http://`+m.address+"\nstopping\n$").MatchString(out) {
 		t.Errorf("ambit up ended with %d and said %q %q", code, out, errs)
 	}
-	m.publish(4, now.Add(4*time.Minute), 23) // while nobody is there
+	m.publish(4, 4*time.Minute, 23) // while nobody is there
 	stop = m.up()
 	await(t, "all connections", func() bool { return count("spiffe://shop.example/ns/shop/sa/checkout") == 5 })
 	next(23)
+	if err := c.patch(t.Context(), "/api/v1/findings/"+finding.ID, token, acknowledged, &finding); err != nil || finding.Status != event.StatusAcknowledged {
+		t.Errorf("the token of the former start: status %s, %v", finding.Status, err)
+	}
 	cancel()
 	if code := <-followed; code != exitGood {
 		t.Errorf("following ended with %d", code)
