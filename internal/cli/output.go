@@ -37,7 +37,7 @@ func (o *output) Set(s string) error {
 
 func outputFlag(cmd *cobra.Command) *output {
 	o := outputTable
-	cmd.Flags().VarP(&o, "output", "o", "form of the output")
+	cmd.Flags().VarP(&o, "output", "o", "form of the output; in CSV, a cell that a spreadsheet would take for a formula begins with '")
 	return &o
 }
 
@@ -88,7 +88,7 @@ func printCSV[T any](w io.Writer, items []T, columns []column[T]) error {
 		var cells []string
 		for _, c := range columns {
 			if c.Name != "" {
-				cells = append(cells, cell(c))
+				cells = append(cells, csvText(cell(c)))
 			}
 		}
 		return out.Write(cells)
@@ -113,6 +113,14 @@ func oneLineText(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// csvText keeps what workloads chose from steering what reads the CSV: a terminal, or a spreadsheet, which computes what begins like a formula.
+func csvText(s string) string {
+	if s != "" && strings.ContainsRune("=+-@\t", rune(s[0])) {
+		s = "'" + s
+	}
+	return oneLineText(s)
 }
 
 // oneLine makes one line of an error that may join several.

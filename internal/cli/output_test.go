@@ -88,6 +88,24 @@ func golden[T any](t *testing.T, name string, items []T, columns []column[T]) {
 	}
 }
 
+func TestCSVText(t *testing.T) {
+	f := func(text, want string) {
+		t.Helper()
+		if got := csvText(text); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
+	}
+	f("", "")
+	f("/usr/bin/curl", "/usr/bin/curl")
+	f("a=1+2-3@4", "a=1+2-3@4")
+	f(`=HYPERLINK("http://192.0.2.1")`, `'=HYPERLINK("http://192.0.2.1")`)
+	f("+1", "'+1")
+	f("-1", "'-1")
+	f("@SUM(A1)", "'@SUM(A1)")
+	f("\t=1", "'\uFFFD=1")
+	f("a\x1b[2J\r\nb", "a\uFFFD[2J\uFFFD\uFFFDb")
+}
+
 func TestSpanAndSize(t *testing.T) {
 	f := func(got, want string) {
 		t.Helper()
