@@ -42,19 +42,19 @@ func (c *BusConfig) Validate() error {
 	if len(c.URLs) == 0 && c.Dir == "" {
 		faults = append(faults, errors.New("neither nats.urls nor a folder for the embedded server is set"))
 	}
-	for _, u := range c.URLs {
+	for i, u := range c.URLs {
 		if err := checkURL(u); err != nil {
-			faults = append(faults, err)
+			faults = append(faults, fmt.Errorf("nats.urls: number %d %w", i+1, err))
 		}
 	}
 	return errors.Join(faults...)
 }
 
-// checkURL refuses connections that others could read or forge.
+// checkURL refuses connections that others could read or forge. Its errors do not show what it cannot read, where a password may be anywhere.
 func checkURL(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" {
-		return fmt.Errorf("nats.urls: %q is not a URL such as nats://127.0.0.1:4222", text)
+		return errors.New("is not a URL such as nats://127.0.0.1:4222")
 	}
 	switch u.Scheme {
 	case "tls":
@@ -64,9 +64,9 @@ func checkURL(text string) error {
 		if u.Hostname() == "localhost" || ip != nil && ip.IsLoopback() {
 			return nil
 		}
-		return fmt.Errorf("nats.urls: %s is a plain connection to another machine; use tls:// or a loopback address", u.Redacted())
+		return fmt.Errorf("is a plain connection to another machine, %s; use tls:// or a loopback address", u.Host)
 	}
-	return fmt.Errorf("nats.urls: scheme %q of %s is neither nats nor tls", u.Scheme, u.Redacted())
+	return fmt.Errorf("has the scheme %q, which is neither nats nor tls", u.Scheme)
 }
 
 // Bus is a NATS server with JetStream, embedded in this process or outside. It is safe for concurrent use.
@@ -180,6 +180,9 @@ func redact(urls []string) string {
 	var out []string
 	for _, text := range urls {
 		if u, err := url.Parse(text); err == nil {
+			if _, password := u.User.Password(); u.User != nil && !password {
+				u.User = url.User("xxxxx") // a token
+			}
 			out = append(out, u.Redacted())
 		}
 	}

@@ -163,8 +163,8 @@ func (c *config) validate() error {
 	if _, err := event.ParseTrustDomain(c.TrustDomain); err != nil {
 		faults = append(faults, fmt.Errorf("trust_domain: %w", err))
 	}
-	if c.Interval < 100*time.Millisecond || c.Interval > 10*time.Minute {
-		faults = append(faults, fmt.Errorf("interval %s is not from 100ms to 10m", c.Interval))
+	if c.Interval < 100*time.Millisecond || c.Interval > 5*time.Minute { // as the agent's
+		faults = append(faults, fmt.Errorf("interval %s is not from 100ms to 5m", c.Interval))
 	}
 	if c.Partitions < 1 || c.Partitions > 1024 {
 		faults = append(faults, fmt.Errorf("partitions %d are not from 1 to 1024", c.Partitions))
@@ -317,6 +317,7 @@ func decodeFault(err error) string {
 	var lines []string
 	for _, line := range strings.Split(err.Error(), "\n") {
 		line = strings.Trim(line, " \t*-")
+		line, _, _ = strings.Cut(line, ", value: ") // there may be a password in it
 		if line != "" && !strings.HasPrefix(line, "decoding failed") {
 			lines = append(lines, line)
 		}

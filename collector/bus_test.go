@@ -1,0 +1,26 @@
+package collector
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestBusSecrets checks that neither errors nor descriptions show what opens a server.
+func TestBusSecrets(t *testing.T) {
+	for _, secret := range []string{
+		"nats://user:geheim@nats.example:4222", "nats://geheim@nats.example:4222", "ws://user:geheim@127.0.0.1",
+		"user:geheim@127.0.0.1:4222", "nats://user:geheim@nats.example\x7f", "nats://user:ge/heim@127.0.0.1:4222", "nats://user:geheim%zz@127.0.0.1",
+		"//geheim@", "nats://user:geheim@",
+	} {
+		c := DefaultBusConfig()
+		c.URLs = []string{"nats://127.0.0.1", secret}
+		err := c.Validate()
+		if err == nil || strings.Contains(err.Error(), "heim") || !strings.Contains(err.Error(), "nats.urls: number 2 ") {
+			t.Errorf("a password shows, or no error: %v", err)
+		}
+	}
+	b := &Bus{cfg: BusConfig{URLs: []string{"tls://geheim@nats.example", "tls://user:geheim@nats.example"}}}
+	if got := b.Where(); strings.Contains(got, "geheim") || !strings.Contains(got, "nats.example") {
+		t.Errorf("messages travel by %s", got)
+	}
+}
