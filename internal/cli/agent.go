@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -34,17 +35,19 @@ ambit.v1.agent.NODE and to subscribe to _INBOX.>; until a collector has made the
 		if len(c.NATS.URLs) == 0 {
 			return usagef("nats.urls is not set, so there is nowhere to send to; `ambit up` needs none")
 		}
+		log := c.logger(cmd.ErrOrStderr())
+		slog.SetDefault(log) // the agent has no logger of its own
 		if err := agent.Preflight(); err != nil {
 			return err
 		}
 		beFrugal()
 		ctx, out := cmd.Context(), cmd.OutOrStdout()
 		bus := collector.DefaultBusConfig()
-		bus.URLs, bus.Logger = c.NATS.URLs, c.logger(cmd.ErrOrStderr())
+		bus.URLs, bus.Logger = c.NATS.URLs, log
 		if err := bus.Validate(); err != nil {
 			return usageError(err)
 		}
-		u := &up{config: c, log: bus.Logger, parts: newParts(out)}
+		u := &up{config: c, log: log, parts: newParts(out)}
 		if u.bus, err = collector.OutsideBus(bus); err != nil {
 			return err
 		}
@@ -66,10 +69,10 @@ ambit.v1.agent.NODE and to subscribe to _INBOX.>; until a collector has made the
 	return cmd
 }
 
-// beFrugal trades time for memory, since the agent is a guest on its node: it has little to do, and by default Go would let as much garbage gather as
-// there is live memory, and keep some more for each core. Go's own variables win.
+// beFrugal makes the agent a good guest on its node. It has little to do, but often: with more than one core, Go wakes a second one each time to look
+// for more work; and by default it lets as much garbage gather as there is live memory. Go's own variables win.
 func beFrugal() {
-	const percent, cores, limit = 50, 2, 96 << 20
+	const percent, cores, limit = 50, 1, 96 << 20
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(percent)
 	}
@@ -77,7 +80,7 @@ func beFrugal() {
 		debug.SetMemoryLimit(limit)
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(min(cores, runtime.GOMAXPROCS(0)))
+		runtime.GOMAXPROCS(cores)
 	}
 }
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"io"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -49,6 +50,8 @@ func strictServer(t *testing.T, node string) (agent, operator string) {
 // sees arrives once a collector has made the stream.
 func TestKernelAgentAlone(t *testing.T) {
 	testenv.RequireKernel(t)
+	before := slog.Default()
+	t.Cleanup(func() { slog.SetDefault(before) })
 	mine, operator := strictServer(t, "n1")
 	t.Setenv("AMBIT_NATS_URLS", mine)
 	nc, err := nats.Connect(operator)
@@ -93,6 +96,11 @@ func TestKernelAgentAlone(t *testing.T) {
 		return err == nil
 	})
 	await(t, "the agent to find the stream", func() bool { return strings.Contains(stderr.String(), "is there now") })
+	slog.Info("too much")
+	slog.Warn("what the agent says")
+	if got := stderr.String(); strings.Contains(got, "too much") || !strings.Contains(got, `level=WARN msg="what the agent says"`) {
+		t.Errorf("the log is %q", got)
+	}
 	first, err := stream.GetMsg(t.Context(), 1)
 	if err != nil || len(first.Data) == 0 {
 		t.Errorf("the first message of the stream is %v: %v", first, err)

@@ -103,7 +103,10 @@ func noArgs(cmd *cobra.Command, args []string) error {
 // oneArg wants exactly one argument.
 func oneArg(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != 1 || args[0] == "" {
+		if len(args) == 1 && args[0] == "" {
+			return usagef("%s takes one argument, %s, but it is empty; %s --help says more", cmd.CommandPath(), what, cmd.CommandPath())
+		}
+		if len(args) != 1 {
 			return usagef("%s takes one argument, %s, but got %d; %s --help says more", cmd.CommandPath(), what, len(args), cmd.CommandPath())
 		}
 		return nil

@@ -54,6 +54,7 @@ func runUp(cmd *cobra.Command, c *config) error {
 		return fmt.Errorf("read flags: %w", err)
 	}
 	log := c.logger(cmd.ErrOrStderr())
+	slog.SetDefault(log) // the agent has no logger of its own
 	if err := api.CheckListen(c.Listen); err != nil {
 		return err
 	}

@@ -3,6 +3,8 @@ package cli
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -51,9 +53,11 @@ func TestWrongUse(t *testing.T) {
 	f("up --learn", "--learn")
 	f("up --learn -1h", "-1h")
 	f("up --interval 1ms --no-agent", "interval")
+	f("up --interval 301s --no-agent", "interval", "5m")
 	f("up --trust-domain Not/One --no-agent", "trust_domain")
 	f("agent", "nats.urls", "ambit up")
-	f("reach", "one argument")
+	f("reach", "one argument", "got 0")
+	refused(t, exitUsage, []string{"reach", ""}, "one argument", "empty")
 	f("reach a b", "one argument", "got 2")
 	f("identities -o xml", "xml", "table, json or csv")
 	f("identities --limit -1", "-1")
@@ -109,6 +113,13 @@ func TestConfiguration(t *testing.T) {
 	g("nats: {max_bytes: 5}", "nats.max_bytes")
 	g("clickhouse: {retention: 1h}", "clickhouse.retention")
 	g("clickhouse: {addresses: ['192.0.2.1:1'], username: ''}", "clickhouse.username")
+	for _, urls := range []string{"['user:geheim@127.0.0.1']", "['nats://user:geheim@127.0.0.1:x']", "[[geheim]]", "[{a: geheim}]"} {
+		text := "nats: {urls: " + urls + "}"
+		g(text, "nats.urls")
+		if _, _, errs := ambit(t, "up", "--no-agent", "--config", file(text)); strings.Contains(errs, "geheim") {
+			t.Errorf("a password shows: %s", errs)
+		}
+	}
 	g("partitions: 0", "partitions")
 	g("log: {level: loud}", "log.level", "loud")
 	g("node: 'a b'", "node")
@@ -180,6 +191,26 @@ func TestRefusalsOfUp(t *testing.T) {
 	taken.Close()
 	refused(t, exitFailed, []string{"identities", "--server", "http://" + free}, free, "ambit up", "--server")
 	refused(t, exitFailed, []string{"findings", "--follow", "--server", "http://" + free}, free, "ambit up")
+}
+
+// TestDefaultLogger checks that parts which log without a logger of their own follow the configuration.
+func TestDefaultLogger(t *testing.T) {
+	before := slog.Default()
+	t.Cleanup(func() { slog.SetDefault(before) })
+	t.Setenv("AMBIT_LOG_LEVEL", "error")
+	t.Setenv("AMBIT_CLICKHOUSE_LIBRARY", os.Args[0])
+	for _, args := range [][]string{{"up", "--no-agent", "--listen", "0.0.0.0:1"}, {"collector", "--listen", "0.0.0.0:1"}} {
+		var errs bytes.Buffer
+		if code := run(t.Context(), args, io.Discard, &errs); code != exitFailed {
+			t.Fatalf("%v: %d %s", args, code, &errs)
+		}
+		errs.Reset()
+		slog.Warn("a warning")
+		slog.Error("an error", "of", args[0])
+		if got := errs.String(); strings.Contains(got, "warning") || !strings.Contains(got, `level=ERROR msg="an error" of=`+args[0]) {
+			t.Errorf("%v: the log is %q", args, got)
+		}
+	}
 }
 
 // TestDistance holds the properties of a distance.
