@@ -41,12 +41,15 @@ type patience struct {
 var (
 	calm    = patience{5 * time.Minute, time.Minute}
 	pressed = patience{30 * time.Second, 10 * time.Second} // from half of the edges on
-	hurried = patience{5 * time.Second, time.Second}       // where little is left
+	hurried = patience{5 * time.Second, time.Second}       // where little is left, for cgroups that hold more than a few
 )
 
-func (l *ledger) patience() patience {
+// few is how many edges a cgroup holds that room is not made of in a hurry: it is not who fills the node.
+const few = bpf.Edges / 256
+
+func (l *ledger) patience(cgroup uint64) patience {
 	switch {
-	case l.crowded():
+	case l.crowded() && l.cgroups[cgroup] > few:
 		return hurried
 	case len(l.living) >= bpf.Edges/2:
 		return pressed
@@ -141,7 +144,7 @@ func (l *ledger) open(n bpf.Number, now moment) (bool, error) {
 
 // drain observes every edge that changed since the last drain, and lets go of those that are idle.
 func (l *ledger) drain(now moment) error {
-	kept, patience := l.living[:0], l.patience()
+	kept := l.living[:0]
 	for i, x := range l.living {
 		c, err := l.edges.Counters(x.edge.Number)
 		if err != nil {
@@ -156,7 +159,7 @@ func (l *ledger) drain(now moment) error {
 		case x.openNow() && now.monotonic-x.told >= confirmEvery:
 			l.tell(x, c, now, time.Time{})
 		}
-		gone, err := l.retire(x, now, patience)
+		gone, err := l.retire(x, now)
 		if err != nil {
 			l.living = append(kept, l.living[i:]...)
 			return err
@@ -197,7 +200,8 @@ func (l *ledger) tell(x *entry, c bpf.Counters, now moment, first time.Time) {
 }
 
 // retire unlinks an idle edge, and later gives its number back. gone says that the ledger has forgotten it.
-func (l *ledger) retire(x *entry, now moment, p patience) (gone bool, err error) {
+func (l *ledger) retire(x *entry, now moment) (gone bool, err error) {
+	p := l.patience(x.edge.Cgroup)
 	switch {
 	case now.monotonic-x.changed < p.retire || x.openNow():
 		return false, nil // a change after the unlinking, by a program that had the number already, also makes it wait again

@@ -212,36 +212,51 @@ func TestLedgerCensusCorrectsDrift(t *testing.T) {
 	}
 }
 
+// Cgroup 42 holds many edges, of which one is in use, and cgroup 43 a few, which are idle.
 func TestLedgerMakesRoom(t *testing.T) {
-	f := func(edges int, want patience) {
+	f := func(edges int, many, others patience, kept int) {
 		t.Helper()
 		m := &memoryEdges{edges: map[bpf.Number]bpf.Edge{}, counters: map[bpf.Number]bpf.Counters{}, quota: map[uint64]uint32{}}
 		l := newLedger(m, plain{}, "n1", func(*event.Observation) {})
 		for i := range bpf.Number(edges) {
 			n := 1<<16 | i
 			m.edges[n] = bpf.Edge{Number: n, Cgroup: 42, Protocol: unix.IPPROTO_TCP}
+			if int(i) >= edges-few {
+				m.edges[n] = bpf.Edge{Number: n, Cgroup: 43, Protocol: unix.IPPROTO_TCP}
+			}
 			m.counters[n] = bpf.Counters{Opened: 1, Closed: 1}
 		}
 		used := bpf.Number(1 << 16)
 		m.counters[used] = bpf.Counters{Opened: 1} // its connection stays open
+		unlinked := func(cgroup uint64) (n int) {
+			for _, x := range m.unlinked {
+				if m.edges[x].Cgroup == cgroup {
+					n++
+				}
+			}
+			return n
+		}
 		_, err := l.scan(start)
 		check(t, err)
-		check(t, l.drain(after(want.retire-1)))
+		check(t, l.drain(after(many.retire-1)))
 		if len(m.unlinked) != 0 {
-			t.Fatalf("%d of %d edges went before %s", len(m.unlinked), edges, want.retire)
+			t.Fatalf("%d of %d edges went before %s", len(m.unlinked), edges, many.retire)
 		}
-		check(t, l.drain(after(want.retire)))
-		if len(m.unlinked) != edges-1 || slices.Contains(m.unlinked, used) || len(m.released) != 0 {
-			t.Fatalf("after %s, %d of %d idle edges are unlinked and %d released", want.retire, len(m.unlinked), edges-1, len(m.released))
+		check(t, l.drain(after(many.retire)))
+		if n := unlinked(42); n != edges-few-1 || slices.Contains(m.unlinked, used) || len(m.released) != 0 {
+			t.Fatalf("after %s, %d of %d idle edges are unlinked and %d released", many.retire, n, edges-few-1, len(m.released))
 		}
-		check(t, l.drain(after(want.retire+want.release)))
-		if len(m.released) != edges-1 || len(l.living) != 1 || m.quota[42] != 1 {
-			t.Fatalf("%d of %d numbers are released; %d edges live, quota %d", len(m.released), edges-1, len(l.living), m.quota[42])
+		if n := unlinked(43); n != 0 && many != others {
+			t.Fatalf("after %s, %d edges of the cgroup that holds few are unlinked", many.retire, n)
+		}
+		check(t, l.drain(after(many.retire+many.release)))
+		if got := int(m.quota[42]); got != kept {
+			t.Fatalf("%d of %d edges are kept, want %d", got, edges, kept)
 		}
 	}
-	f(100, calm)
-	f(bpf.Edges/2-1, calm)
-	f(bpf.Edges/2, pressed)
-	f(bpf.Edges/4*3, hurried)
-	f(bpf.Edges, hurried)
+	f(few+100, calm, calm, 1)
+	f(bpf.Edges/2-1, calm, calm, 1)
+	f(bpf.Edges/2, pressed, pressed, 1)
+	f(bpf.Edges/4*3, hurried, pressed, few)
+	f(bpf.Edges, hurried, pressed, few)
 }
