@@ -35,8 +35,8 @@ func Default() Config {
 // Validate says what is wrong.
 func (c *Config) Validate() error {
 	faults := []error{c.Detector.Validate()}
-	if c.FlushRows < 1 || c.FlushRows > 500_000 {
-		faults = append(faults, fmt.Errorf("flush rows %d are not from 1 to 500000: an insert of more than one block is not whole after a crash", c.FlushRows))
+	if c.FlushRows < 1 || c.FlushRows > 100_000 {
+		faults = append(faults, fmt.Errorf("flush rows %d are not from 1 to 100000: an insert of more than one block is not whole after a crash", c.FlushRows))
 	}
 	if c.FlushInterval <= 0 || c.Grace <= 0 {
 		faults = append(faults, errors.New("flush interval and grace must be positive"))
@@ -81,15 +81,18 @@ type Collector struct {
 	detector *detector.Detector
 
 	js      atomic.Pointer[jetstream.JetStream] // set while running
-	trouble sync.Map                            // operation -> trouble, of those that do not succeed now
-	settled atomic.Uint64                       // messages up to here are in the store or refused
+	trouble sync.Map                            // operation -> trouble, of those that are under way
+	aside   aside
+	settled atomic.Uint64 // messages up to here are in the store or refused
 }
 
-// trouble is an operation that does not succeed.
+// trouble is an operation that has not succeeded yet.
 type trouble struct {
 	since time.Time
 	err   error
 }
+
+var errNoAnswer = errors.New("no answer yet")
 
 // New makes a collector. Its counters are registered with metrics.
 func New(cfg Config, bus *Bus, s Store, metrics prometheus.Registerer, log *slog.Logger) (*Collector, error) {
@@ -234,7 +237,7 @@ func (c *Collector) detectorGauges() map[string]uint64 {
 	return c.detector.Gauges()
 }
 
-// patience is how long an operation may fail before the collector calls itself not ready.
+// patience is how long an operation may take, with all its tries, before the collector calls itself not ready.
 const patience = 10 * time.Second
 
 // Ready says why observations do not flow, nil if they do.
@@ -242,9 +245,12 @@ func (c *Collector) Ready(context.Context) error {
 	if c.js.Load() == nil {
 		return errors.New("the collector is starting or stopping")
 	}
-	var err error
+	return c.troubled(time.Now())
+}
+
+func (c *Collector) troubled(now time.Time) (err error) {
 	c.trouble.Range(func(operation, value any) bool {
-		if t := value.(trouble); time.Since(t.since) > patience {
+		if t := value.(trouble); now.Sub(t.since) > patience {
 			err = fmt.Errorf("observations wait in the stream since %s: %s: %w", t.since.UTC().Format(time.RFC3339), operation, t.err)
 		}
 		return err == nil

@@ -133,9 +133,11 @@ func TestBackPressure(t *testing.T) {
 		_, failing := r.trouble.Load("insert observations")
 		return failing
 	})
-	r.trouble.Store("insert observations", trouble{since: time.Now().Add(-2 * patience), err: errAway})
-	if err := r.Ready(t.Context()); !errors.Is(err, errAway) {
+	if err := r.Ready(t.Context()); err != nil {
 		t.Errorf("ready: %v", err)
+	}
+	if err := r.troubled(time.Now().Add(2 * patience)); !errors.Is(err, errAway) {
+		t.Errorf("not ready: %v", err)
 	}
 	c, err := n.js.Consumer(t.Context(), event.StreamObservations, consumerName)
 	if err != nil {
@@ -274,6 +276,7 @@ func TestFindings(t *testing.T) {
 	if got := first.finding.Resource.String(); got != "net:192.0.2.1/32:443/tcp" {
 		t.Errorf("the finding is of %s", got)
 	}
+	n.settled(r) // it is told before it is stored
 	page, _, err := s.Findings(t.Context(), store.FindingFilter{})
 	if err != nil || len(page) != 1 || page[0].ID != first.finding.ID {
 		t.Fatalf("the store holds %d findings: %v", len(page), err)

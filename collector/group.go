@@ -1,6 +1,8 @@
 package collector
 
 import (
+	"slices"
+
 	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/event"
 )
@@ -12,7 +14,9 @@ type group struct {
 	rows        []store.ObservationRow
 	sightings   map[sighted]store.Sighting
 	coverage    map[coverageKey]store.Coverage
-	messages    []message // to acknowledge
+	messages    []message              // to acknowledge
+	origins     map[uint64]coverageKey // of the messages that have rows
+	skipped     []uint64               // messages that have rows, which are not to be inserted
 }
 
 type sighted struct {
@@ -23,7 +27,7 @@ type sighted struct {
 type coverageKey struct{ node, boot string }
 
 func newGroup() *group {
-	return &group{sightings: map[sighted]store.Sighting{}, coverage: map[coverageKey]store.Coverage{}}
+	return &group{sightings: map[sighted]store.Sighting{}, coverage: map[coverageKey]store.Coverage{}, origins: map[uint64]coverageKey{}}
 }
 
 func (g *group) empty() bool { return g.last == 0 }
@@ -53,7 +57,15 @@ func (g *group) addBatch(b *event.Batch, sequence uint64) {
 	for o := range b.Observations() {
 		g.rows = append(g.rows, store.RowOf(o, b.Time, sequence))
 	}
+	g.origins[sequence] = coverageKey{b.Node, b.Boot}
 	g.cover(store.Coverage{Node: b.Node, Boot: b.Boot, From: b.Started, Until: b.Time})
+}
+
+// skip leaves out the rows of messages.
+func (g *group) skip(sequences []uint64) {
+	if len(sequences) > 0 {
+		g.rows = slices.DeleteFunc(g.rows, func(r store.ObservationRow) bool { return slices.Contains(sequences, r.Sequence) })
+	}
 }
 
 // sight notes that a workload was running at the end of the batch.

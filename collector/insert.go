@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/event"
 )
 
@@ -19,13 +20,17 @@ type inserter struct {
 	c       *Collector
 	journal *journal
 	stream  jetstream.Stream
+	proof   *proof // nil until an insert succeeded
 }
+
+const writeJournal = "write the journal"
 
 func (in *inserter) run(ctx context.Context, groups <-chan *group) error {
 	for g := range groups {
 		p := newPlan(g.first, g.last)
+		p.Skip = g.skipped
 		if len(g.rows) > 0 {
-			if err := in.c.try(ctx, "write the journal", func() error { return in.journal.begin(ctx, p) }); err != nil {
+			if err := in.c.try(ctx, writeJournal, func() error { return in.journal.begin(ctx, p) }); err != nil {
 				return err
 			}
 		}
@@ -46,26 +51,27 @@ func (in *inserter) insert(ctx context.Context, p plan, g *group) error {
 	c, start := in.c, time.Now()
 	if len(g.coverage) > 0 {
 		rows := slices.Collect(maps.Values(g.coverage))
-		if err := c.try(ctx, "insert coverage", func() error { return c.store.InsertCoverage(ctx, rows) }); err != nil {
+		refused, err := insertSome(ctx, c, "insert coverage", rows, func(rows []store.Coverage) error { return c.store.InsertCoverage(ctx, rows) })
+		if err != nil {
 			return err
 		}
-		c.metrics.inserted.WithLabelValues("coverage").Add(float64(len(rows)))
+		c.metrics.inserted.WithLabelValues("coverage").Add(float64(len(rows) - len(refused)))
 	}
 	if len(g.sightings) > 0 {
 		rows := slices.Collect(maps.Values(g.sightings))
-		if err := c.try(ctx, "insert sightings", func() error { return c.store.InsertSightings(ctx, rows) }); err != nil {
+		refused, err := insertSome(ctx, c, "insert sightings", rows, func(rows []store.Sighting) error { return c.store.InsertSightings(ctx, rows) })
+		if err != nil {
 			return err
 		}
-		c.metrics.inserted.WithLabelValues("sightings").Add(float64(len(rows)))
+		c.metrics.inserted.WithLabelValues("sightings").Add(float64(len(rows) - len(refused)))
 	}
 	if len(g.rows) > 0 {
-		if err := c.try(ctx, "insert observations", func() error { return c.store.InsertObservations(ctx, p.Token, g.rows) }); err != nil {
+		if err := in.observations(ctx, &p, g); err != nil {
 			return err
 		}
-		c.metrics.inserted.WithLabelValues("observations").Add(float64(len(g.rows)))
 		c.metrics.seconds.Observe(time.Since(start).Seconds())
 	}
-	if err := c.try(ctx, "write the journal", func() error { return in.journal.done(ctx, g.last) }); err != nil {
+	if err := c.try(ctx, writeJournal, func() error { return in.journal.done(ctx, g.last) }); err != nil {
 		return err
 	}
 	c.settled.Store(g.last)
@@ -104,6 +110,7 @@ func (in *inserter) recover(ctx context.Context) error {
 		}
 		in.c.metrics.replayed.Inc()
 	}
+	g.skip(p.Skip)
 	if err := in.insert(ctx, *p, g); err != nil {
 		return fmt.Errorf("repeat the insert of messages %d to %d of %s: %w", p.First, p.Last, event.StreamObservations, err)
 	}
@@ -126,23 +133,32 @@ func (in *inserter) message(ctx context.Context, sequence uint64) (*jetstream.Ra
 
 // try repeats an operation until it succeeds; an error is only that ctx ended, or that repeating is of no use.
 func (c *Collector) try(ctx context.Context, operation string, do func() error) error {
+	return c.repeat(ctx, operation, do, func(err error) bool { return errors.Is(err, ErrTaken) })
+}
+
+// attempt is try, but gives back what the store refuses. The operation counts as one that does not succeed until it does, or until the caller
+// gives up on it.
+func (c *Collector) attempt(ctx context.Context, operation string, do func() error) error {
+	return c.repeat(ctx, operation, do, func(err error) bool { return errors.Is(err, store.ErrRefused) })
+}
+
+func (c *Collector) repeat(ctx context.Context, operation string, do func() error, hopeless func(error) bool) error {
 	var wait retry
 	var said time.Time
+	began, _ := c.trouble.LoadOrStore(operation, trouble{since: time.Now(), err: errNoAnswer})
 	for {
 		err := do()
 		if err == nil {
+			c.trouble.Delete(operation)
 			if wait.n > 0 {
-				c.trouble.Delete(operation)
 				c.log.Info("it works again", "operation", operation, "after", wait.n)
 			}
 			return nil
 		}
-		if errors.Is(err, ErrTaken) {
-			return err
-		}
+		c.trouble.Store(operation, trouble{since: began.(trouble).since, err: err})
 		c.metrics.retried.WithLabelValues(operation).Inc()
-		if wait.n == 0 {
-			c.trouble.Store(operation, trouble{since: time.Now(), err: err})
+		if hopeless(err) {
+			return err
 		}
 		if time.Since(said) > 30*time.Second {
 			said = time.Now()

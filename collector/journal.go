@@ -16,6 +16,10 @@ type plan struct {
 	First uint64 `json:"first"`
 	Last  uint64 `json:"last"`
 	Token string `json:"token"` // the same token with the same rows counts once
+	// Messages that are left out: they came before, or the store refuses them.
+	Skip []uint64 `json:"skip,omitempty"`
+	// What is inserted instead of the whole, because the store refused that; nil is the whole.
+	Parts []part `json:"parts,omitempty"`
 }
 
 // entry is what the journal holds.

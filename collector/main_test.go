@@ -127,6 +127,7 @@ type node struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	sequence uint64
+	started  time.Time // of its agent
 	now      time.Time
 	sent     map[event.Resource]event.Counts // all that was published and acknowledged
 	last     uint64                          // sequence of the last message in the stream
@@ -146,7 +147,7 @@ func newNode(t testing.TB, bus *Bus, name string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &node{t: t, name: name, nc: nc, js: js, now: epoch, sent: map[event.Resource]event.Counts{}}
+	return &node{t: t, name: name, nc: nc, js: js, started: epoch, now: epoch, sent: map[event.Resource]event.Counts{}}
 }
 
 var worker = func() event.Workload {
@@ -169,7 +170,7 @@ func observation(at time.Time, port uint16) event.Observation {
 func (n *node) publish(after time.Duration, ports ...uint16) {
 	n.t.Helper()
 	n.now = n.now.Add(after)
-	b := event.NewBatchBuilder(n.name, "boot", epoch)
+	b := event.NewBatchBuilder(n.name, "boot", n.started)
 	b.Sight(&worker)
 	n.sequence++
 	for _, port := range ports {

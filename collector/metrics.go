@@ -4,17 +4,18 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // metrics count what passes. All label values are from small fixed sets.
 type metrics struct {
-	received *prometheus.CounterVec // kind
-	refused  *prometheus.CounterVec // cause
-	left     *prometheus.CounterVec // cause
-	lost     *prometheus.CounterVec // cause
-	inserted *prometheus.CounterVec // table
-	retried  *prometheus.CounterVec // operation
-	findings *prometheus.CounterVec // severity
-	replayed prometheus.Counter
-	resumed  prometheus.Counter
-	seconds  prometheus.Histogram
-	settled  prometheus.Gauge
+	received    *prometheus.CounterVec // kind
+	refused     *prometheus.CounterVec // cause
+	left        *prometheus.CounterVec // cause
+	lost        *prometheus.CounterVec // cause
+	refusedRows *prometheus.CounterVec // operation
+	inserted    *prometheus.CounterVec // table
+	retried     *prometheus.CounterVec // operation
+	findings    *prometheus.CounterVec // severity
+	replayed    prometheus.Counter
+	resumed     prometheus.Counter
+	seconds     prometheus.Histogram
+	settled     prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -28,6 +29,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		refused:  counter("refused_total", "Messages that were refused, by cause.", "cause"),
 		left: counter("left_out_total",
 			"Observations, and sightings of workloads, that were not taken, or (identity-quota) not given to the detector, by cause.", "cause"),
+		refusedRows: counter("refused_rows_total",
+			"Rows other than observations that the store refused, by operation; of observations the message counts.", "operation"),
 		lost:     counter("lost_messages_total", "Messages that were never read, by cause.", "cause"),
 		inserted: counter("rows_total", "Rows put into the store.", "table"),
 		retried:  counter("retries_total", "Operations that had to be repeated.", "operation"),

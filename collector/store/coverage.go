@@ -43,7 +43,7 @@ func (s *Store) InsertCoverage(ctx context.Context, coverage []Coverage) error {
 	for i := range coverage {
 		c := &coverage[i]
 		if c.Node == "" || c.Boot == "" || c.Until.Before(c.From) || c.From.Before(never) || c.Until.After(latestHour) {
-			return fmt.Errorf("insert coverage: row %d: node, boot or times are missing or not plausible", i)
+			return fmt.Errorf("insert coverage: row %d: %w: node, boot or times are missing or not plausible", i, ErrRefused)
 		}
 		rows[i] = coverageRow{c.Node, c.Boot, c.Until.UTC().Truncate(time.Hour), c.From, c.Until, c.Lost, c.Missing, c.Version, c.Kernel}
 	}

@@ -15,6 +15,9 @@ var (
 	ErrNotFound    = errors.New("not found")
 	ErrCursor      = errors.New("cursor is not one that was given out")
 	ErrUnreachable = errors.New("not reachable") // worth trying again
+
+	// ErrRefused means that these rows were not taken and will not be: trying again is of no use, but other rows may be taken.
+	ErrRefused = errors.New("refused")
 )
 
 // place is what to call the database in an error, and what to tell its owner.
@@ -72,6 +75,15 @@ func (s *Store) explain(doing string, err error) error {
 		return fmt.Errorf("%s: %s is %w: %w: %s", doing, s.where.name, ErrUnreachable, cause, s.where.remedy)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// explainInsert tells what is the fault of the rows from what is not.
+func (s *Store) explainInsert(doing string, err error) error {
+	var exception *clickhouse.Exception
+	if errors.As(err, &exception) && !passing[exception.Code] {
+		return fmt.Errorf("%s: %w: clickhouse code %d: %s", doing, ErrRefused, exception.Code, firstLine(exception.Message))
+	}
+	return s.explain(doing, err)
 }
 
 func firstLine(s string) string {

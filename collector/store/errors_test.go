@@ -11,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"go.uber.org/goleak"
 
+	"github.com/ambit-nhi/ambit/event"
 	"github.com/ambit-nhi/ambit/internal/testenv"
 )
 
@@ -183,4 +185,43 @@ func FuzzCursor(f *testing.F) {
 			t.Errorf("%q %q: %q %v", a, b, key, err)
 		}
 	})
+}
+
+// TestRefused tells what is the rows' fault from what is not.
+func TestRefused(t *testing.T) {
+	s := open(t)
+	if err := s.conn.Exec(t.Context(), "ALTER TABLE observations ADD CONSTRAINT strict CHECK peer_port != 666"); err != nil {
+		t.Fatal(err)
+	}
+	f := func(want bool, err error) {
+		t.Helper()
+		oneLine(t, err)
+		if errors.Is(err, ErrRefused) != want {
+			t.Errorf("%v: refused is not %t", err, want)
+		}
+	}
+	rows := rowsOf(full(t))
+	rows[0].PeerPort = 666
+	f(true, s.InsertObservations(t.Context(), "a", rows))
+	rows[0].PeerPort = 1
+	insertRows(t, s, "a", rows) // the refused insert left nothing, not even its token
+	if n := number(t, s, "(SELECT sum(connections) FROM reach)"); n != 12 {
+		t.Errorf("%d connections, want 12", n)
+	}
+	rows[0].Identity = ""
+	f(true, s.InsertObservations(t.Context(), "b", rows))
+	f(true, s.InsertSightings(t.Context(), []Sighting{{}}))
+	f(true, s.InsertCoverage(t.Context(), []Coverage{{}}))
+	f(true, s.InsertFindings(t.Context(), []event.Finding{{}}))
+	for code, want := range map[int32]bool{469: true, 53: true, 307: true, 60: false, 241: false, 159: false, 252: false, 243: false, 210: false, 516: false} {
+		f(want, s.explainInsert("insert", &clickhouse.Exception{Code: code, Message: "words"}))
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	rows[0].Identity = "spiffe://test.example/a"
+	f(false, s.InsertObservations(ended, "c", rows))
+	if err := s.conn.Exec(t.Context(), "DROP TABLE observations"); err != nil {
+		t.Fatal(err)
+	}
+	f(false, s.InsertObservations(t.Context(), "d", rows))
 }

@@ -63,7 +63,7 @@ func (s *Store) InsertFindings(ctx context.Context, findings []event.Finding) er
 	for i := range findings {
 		f := &findings[i]
 		if f.ID == "" || f.Identity.IsZero() || f.LastTime.Before(f.FirstTime) || f.FirstTime.Before(earliestTime) {
-			return fmt.Errorf("insert findings: row %d: id, identity or times are missing", i)
+			return fmt.Errorf("insert findings: row %d: %w: id, identity or times are missing", i, ErrRefused)
 		}
 		rows[i] = findingRowOf(f)
 	}

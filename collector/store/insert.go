@@ -25,7 +25,7 @@ func (s *Store) InsertObservations(ctx context.Context, token string, rows []Obs
 	}
 	for i := range rows {
 		if err := rows[i].check(); err != nil {
-			return fmt.Errorf("insert observations: row %d: %w", i, err)
+			return fmt.Errorf("insert observations: row %d: %w: %w", i, ErrRefused, err)
 		}
 	}
 	for _, b := range blocks(rows) {
@@ -104,7 +104,7 @@ func (s *Store) InsertSightings(ctx context.Context, sightings []Sighting) error
 	for i := range sightings {
 		x := &sightings[i]
 		if x.Workload.Identity.IsZero() {
-			return fmt.Errorf("insert sightings: row %d: identity is missing", i)
+			return fmt.Errorf("insert sightings: row %d: %w: identity is missing", i, ErrRefused)
 		}
 		rows[i] = sightingRow{x.Time, x.Node, workloadRowOf(&x.Workload)}
 	}
@@ -125,16 +125,16 @@ func insert[T any](ctx context.Context, s *Store, table string, settings clickho
 	query := "INSERT INTO " + table + " (" + strings.Join(columns(reflect.TypeFor[T]()), ", ") + ")"
 	batch, err := s.conn.PrepareBatch(clickhouse.Context(ctx, clickhouse.WithSettings(settings)), query)
 	if err != nil {
-		return s.explain(what, err)
+		return s.explainInsert(what, err)
 	}
 	defer batch.Close()
 	for i := range rows {
 		if err := batch.AppendStruct(&rows[i]); err != nil {
-			return s.explain(fmt.Sprintf("%s: row %d", what, i), err)
+			return fmt.Errorf("%s: row %d: %w: %w", what, i, ErrRefused, err) // it does not fit its columns
 		}
 	}
 	if err := batch.Send(); err != nil {
-		return s.explain(what, err)
+		return s.explainInsert(what, err)
 	}
 	return nil
 }
