@@ -161,16 +161,13 @@ func (s *sorter) pending(ctx context.Context) error {
 	return s.tell(ctx)
 }
 
-// tell stores and publishes findings at once: the observations that caused them come into the store later, because a detector that is
-// rebuilt from it would take them as known.
+// tell publishes and stores findings at once, in this order: what is in the store is not told again after a crash, so it must have been told.
+// A repeated one has the same Msg-Id. The observations that caused them come into the store later, because a detector that is rebuilt from
+// it would take them as known.
 func (s *sorter) tell(ctx context.Context) error {
 	if len(s.findings) == 0 {
 		return nil
 	}
-	if err := s.try(ctx, "insert findings", func() error { return s.store.InsertFindings(ctx, s.findings) }); err != nil {
-		return err
-	}
-	s.metrics.inserted.WithLabelValues("findings").Add(float64(len(s.findings)))
 	for i := range s.findings {
 		f := &s.findings[i]
 		data, err := json.Marshal(f)
@@ -186,6 +183,11 @@ func (s *sorter) tell(ctx context.Context) error {
 		}
 		s.metrics.findings.WithLabelValues(string(f.Severity)).Inc()
 	}
+	refused, err := insertSome(ctx, s.Collector, "insert findings", s.findings, func(f []event.Finding) error { return s.store.InsertFindings(ctx, f) })
+	if err != nil {
+		return err
+	}
+	s.metrics.inserted.WithLabelValues("findings").Add(float64(len(s.findings) - len(refused)))
 	return nil
 }
 
