@@ -33,7 +33,8 @@ type Agent struct {
 	ledger  *ledger
 	numbers []bpf.Number
 	lost    map[string]uint64 // in the kernel, as of the last look
-	drained time.Duration     // monotonic
+	drained time.Duration     // monotonic, as below
+	newest  time.Duration     // when something new was seen
 	running chan []event.Workload
 
 	clock  clock
@@ -43,8 +44,10 @@ type Agent struct {
 // How often the agent looks.
 const (
 	pollEvery   = 20 * time.Millisecond // the rings, and the kernel side's clock
-	hurryEvery  = time.Second           // a drain where room for edges is scarce
-	sightEvery  = time.Minute           // which workloads run, whether or not they connect
+	restEvery   = 60 * time.Millisecond // the same, after nothing was new for restAfter
+	restAfter   = time.Second
+	hurryEvery  = time.Second // a drain where room for edges is scarce
+	sightEvery  = time.Minute // which workloads run, whether or not they connect
 	censusEvery = 10 * time.Minute
 )
 
@@ -146,7 +149,9 @@ func (a *Agent) watch(ctx context.Context, ready func()) error {
 		case <-ctx.Done():
 			return a.drain()
 		case <-poll.C:
-			err = a.poll()
+			var next time.Duration
+			next, err = a.poll()
+			poll.Reset(next)
 		case <-drain.C:
 			err = a.drain()
 		case <-census.C:
@@ -190,14 +195,14 @@ func (a *Agent) begin(now moment) {
 	a.losses.restart()
 }
 
-// poll sends what is new.
-func (a *Agent) poll() error {
+// poll sends what is new, and says when to look again.
+func (a *Agent) poll() (next time.Duration, err error) {
 	if err := a.kernel.Tick(); err != nil {
-		return fmt.Errorf("tell the kernel side the time: %w", err)
+		return pollEvery, fmt.Errorf("tell the kernel side the time: %w", err)
 	}
 	now, err := a.now()
 	if err != nil {
-		return err
+		return pollEvery, err
 	}
 	opened, err := a.open(now)
 	if opened > 0 {
@@ -206,7 +211,10 @@ func (a *Agent) poll() error {
 	if err == nil && a.ledger.crowded() && now.monotonic-a.drained >= hurryEvery {
 		err = a.drain()
 	}
-	return err
+	if now.monotonic-a.newest > restAfter {
+		return restEvery, err
+	}
+	return pollEvery, err
 }
 
 // open takes new edges, then answers, and only then names the edges: an answer that came before an edge is in its ring before the edge is.
@@ -223,6 +231,10 @@ func (a *Agent) open(now moment) (int, error) {
 			return 0, fmt.Errorf("read DNS answers: %w", err)
 		}
 		a.names.Answer(answer.Cgroup, answer.Payload, now.wall) // what it refuses, it counts
+		a.newest = now.monotonic                                // who asked is about to connect
+	}
+	if len(a.numbers) > 0 {
+		a.newest = now.monotonic
 	}
 	return a.ledger.announced(now, a.numbers)
 }

@@ -37,24 +37,30 @@ type patience struct {
 	release time.Duration // after that, its number may be used again: a program that had looked it up is long done
 }
 
-// Where room becomes scarce, so does patience. An edge that goes was told, and is told anew if it is used again, but a new one that finds no room is lost.
+// Where room becomes scarce, so does patience. An edge that goes was told, and is told anew if it is used again, but a new one that finds no room is
+// lost. Cgroups that hold few edges are not who fills the node.
 var (
 	calm    = patience{5 * time.Minute, time.Minute}
-	pressed = patience{30 * time.Second, 10 * time.Second} // from half of the edges on
-	hurried = patience{5 * time.Second, time.Second}       // where little is left, for cgroups that hold more than a few
+	short   = patience{2 * time.Minute, 10 * time.Second}  // for those who hold few, where little room is left
+	pressed = patience{30 * time.Second, 10 * time.Second} // for the others, from half of the edges on
+	hurried = patience{5 * time.Second, time.Second}       // for the others, where little room is left
 )
 
-// few is how many edges a cgroup holds that room is not made of in a hurry: it is not who fills the node.
+// few edges are what each of 256 cgroups could hold.
 const few = bpf.Edges / 256
 
 func (l *ledger) patience(cgroup uint64) patience {
+	some, many := calm, calm
 	switch {
-	case l.crowded() && l.cgroups[cgroup] > few:
-		return hurried
+	case l.crowded():
+		some, many = short, hurried
 	case len(l.living) >= bpf.Edges/2:
-		return pressed
+		many = pressed
 	}
-	return calm
+	if l.cgroups[cgroup] <= few {
+		return some
+	}
+	return many
 }
 
 // crowded says that little room is left.
@@ -145,6 +151,7 @@ func (l *ledger) open(n bpf.Number, now moment) (bool, error) {
 // drain observes every edge that changed since the last drain, and lets go of those that are idle.
 func (l *ledger) drain(now moment) error {
 	kept := l.living[:0]
+	smaller := map[uint64]bool{} // cgroups that hold fewer edges now
 	for i, x := range l.living {
 		c, err := l.edges.Counters(x.edge.Number)
 		if err != nil {
@@ -164,12 +171,19 @@ func (l *ledger) drain(now moment) error {
 			l.living = append(kept, l.living[i:]...)
 			return err
 		}
-		if !gone {
+		if gone {
+			smaller[x.edge.Cgroup] = true
+		} else {
 			kept = append(kept, x)
 		}
 	}
 	clear(l.living[len(kept):])
 	l.living = kept
+	for cgroup := range smaller {
+		if err := l.edges.SetQuotaUsed(cgroup, l.cgroups[cgroup]); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -218,9 +232,6 @@ func (l *ledger) retire(x *entry, now moment) (gone bool, err error) {
 		delete(l.cgroups, x.edge.Cgroup)
 	} else {
 		l.cgroups[x.edge.Cgroup] = left
-	}
-	if err := l.edges.SetQuotaUsed(x.edge.Cgroup, left); err != nil {
-		return true, err
 	}
 	return true, l.edges.Release(x.edge.Number)
 }

@@ -256,7 +256,7 @@ func TestLedgerMakesRoom(t *testing.T) {
 	}
 	f(few+100, calm, calm, 1)
 	f(bpf.Edges/2-1, calm, calm, 1)
-	f(bpf.Edges/2, pressed, pressed, 1)
-	f(bpf.Edges/4*3, hurried, pressed, few)
-	f(bpf.Edges, hurried, pressed, few)
+	f(bpf.Edges/2, pressed, calm, few)
+	f(bpf.Edges/4*3, hurried, short, few)
+	f(bpf.Edges, hurried, short, few)
 }
