@@ -35,7 +35,7 @@ func (n *node) flood(messages, observations int) {
 		if err != nil {
 			n.t.Fatal(err)
 		}
-		if last, err = js.PublishAsync(event.ObservationSubject(0, n.name), data); err != nil {
+		if last, err = js.PublishAsync(event.ObservationSubject(0, n.name), data, jetstream.WithStallWait(20*time.Second)); err != nil {
 			n.t.Fatal(err)
 		}
 	}

@@ -20,6 +20,7 @@ const (
 	maxAckPending = 4096 // messages that are taken and not yet in the store
 	ackWait       = 2 * time.Minute
 	fetchAhead    = 256
+	heartbeat     = 2 * time.Second // of the server, while there are no messages: two that are missing mean that the consumer is another one now
 )
 
 // message is one message of the stream, with its sequence there and when it came.
@@ -87,7 +88,7 @@ func (r *reader) follow(ctx context.Context, out chan<- message) error {
 	if err != nil {
 		return err
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(fetchAhead))
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(fetchAhead), jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", event.StreamObservations, err)
 	}
