@@ -24,3 +24,11 @@ func TestBusSecrets(t *testing.T) {
 		t.Errorf("messages travel by %s", got)
 	}
 }
+
+// TestBusSyncs checks that what the embedded server acknowledges is on the disk; a power cut itself cannot be tested here.
+func TestBusSyncs(t *testing.T) {
+	bus := openBus(t, t.TempDir())
+	if c := bus.server.server.JetStreamConfig(); !c.SyncAlways {
+		t.Errorf("the server syncs every %s only", c.SyncInterval)
+	}
+}

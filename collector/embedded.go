@@ -27,15 +27,16 @@ const startWait = 30 * time.Second
 
 // start starts the server.
 //
-// A message is acknowledged after it was written to its file, so it outlives this process however that ends. The file is synced to the
-// disk every few seconds: a power cut may take these seconds.
+// A message is acknowledged after it is on the disk, so it outlives a power cut too. Above all that goes for the insert journal: were a plan
+// lost whose rows are in the store, they would be inserted again under another token. A sync for each message leaves some 1,000 messages a
+// second on a virtual disk (50,000 without), far more than one machine's agent sends, and takes a quarter of a millisecond at best.
 func (e *embedded) start(ctx context.Context) error {
 	s, err := server.NewServer(&server.Options{
 		ServerName:         "ambit",
 		DontListen:         true,
 		JetStream:          true,
 		StoreDir:           e.cfg.Dir,
-		SyncInterval:       5 * time.Second,
+		SyncAlways:         true,
 		JetStreamMaxMemory: 64 << 20,
 		JetStreamMaxStore:  e.cfg.MaxBytes + findingsBytes + insertsBytes + 64<<20,
 		NoSigs:             true,
