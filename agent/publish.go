@@ -29,7 +29,8 @@ type publisher struct {
 	cfg      publisherConfig
 	js       jetstream.JetStream
 	open     []openBatch // by partition
-	sequence uint64
+	sequence uint64      // of the last batch
+	beats    uint64      // heartbeats
 	outbox   *outbox
 
 	acknowledged, duplicates, retries atomic.Uint64 // messages
@@ -70,7 +71,7 @@ func newPublisher(cfg publisherConfig, js jetstream.JetStream) *publisher {
 // begin makes the batches of a boot. Its start loses the monotonic reading: it would win over the wall clock, which is what travels, when times
 // are compared after that was set.
 func (p *publisher) begin(boot string, started time.Time) {
-	p.cfg.Boot, p.cfg.Started, p.sequence = boot, started.Round(0), 0
+	p.cfg.Boot, p.cfg.Started, p.sequence, p.beats = boot, started.Round(0), 0, 0
 	p.open = make([]openBatch, p.cfg.Partitions)
 	for i := range p.open {
 		p.open[i].BatchBuilder = event.NewBatchBuilder(p.cfg.Node, boot, p.cfg.Started)
@@ -139,9 +140,10 @@ func (p *publisher) finish(i int, end time.Time) {
 }
 
 // Heartbeat hands over a heartbeat, behind the batches that were flushed before it: it must not prove a time whose batches have not arrived. It
-// fills in who sends it.
+// fills in who sends it. A heartbeat has no number of its own, since one may go for the next: it tells that of the last batch, so that a
+// receiver knows which batches there are.
 func (p *publisher) Heartbeat(h *event.Heartbeat) {
-	p.sequence++
+	p.beats++
 	h.Node, h.Boot, h.Started, h.Sequence = p.cfg.Node, p.cfg.Boot, p.cfg.Started, p.sequence
 	if h.Time.Before(h.Started) {
 		h.Time = h.Started
@@ -151,7 +153,7 @@ func (p *publisher) Heartbeat(h *event.Heartbeat) {
 		slog.Error("a heartbeat is lost", "error", err)
 		return
 	}
-	p.outbox.push(&message{subject: event.AgentSubject(p.cfg.Node), id: event.MessageID(p.cfg.Node, p.cfg.Boot, p.sequence), data: data, heartbeat: p.cfg.Boot})
+	p.outbox.push(&message{subject: event.AgentSubject(p.cfg.Node), id: event.HeartbeatID(p.cfg.Node, p.cfg.Boot, p.beats), data: data, heartbeat: p.cfg.Boot})
 }
 
 // Counters says what was lost on the way since the start, in observations by cause.

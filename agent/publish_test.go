@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -138,31 +139,40 @@ func (p *publishing) received() (connections uint64, sequences []uint64, heartbe
 	if err != nil {
 		t.Fatal(err)
 	}
+	var highest uint64
+	ids := map[string]bool{}
 	for n := info.State.FirstSeq; n > 0 && n <= info.State.LastSeq; n++ {
 		m, err := stream.GetMsg(t.Context(), n)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var sequence uint64
 		if m.Subject == event.AgentSubject("n1") {
 			h, err := event.DecodeHeartbeat(m.Data)
 			if err != nil {
 				t.Fatal(err)
 			}
-			heartbeats, sequence = append(heartbeats, h), h.Sequence
-		} else {
-			b, err := event.DecodeBatch(m.Data)
-			if err != nil {
-				t.Fatal(err)
+			if h.Sequence < highest {
+				t.Errorf("a heartbeat says that %d batches were sent, and stands behind number %d", h.Sequence, highest)
 			}
-			for o := range b.Observations() {
-				connections += o.Counts.Connections
-				if want := event.ObservationSubject(event.Partition(o.Workload.Identity, 4), "n1"); m.Subject != want {
-					t.Errorf("subject %s, want %s", m.Subject, want)
-				}
+			if id := m.Header.Get(jetstream.MsgIDHeader); !strings.HasPrefix(id, "n1/b1/heartbeat/") || ids[id] {
+				t.Errorf("a heartbeat has id %q", id)
 			}
-			sequence = b.Sequence
+			ids[m.Header.Get(jetstream.MsgIDHeader)] = true
+			heartbeats = append(heartbeats, h)
+			continue
 		}
+		b, err := event.DecodeBatch(m.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for o := range b.Observations() {
+			connections += o.Counts.Connections
+			if want := event.ObservationSubject(event.Partition(o.Workload.Identity, 4), "n1"); m.Subject != want {
+				t.Errorf("subject %s, want %s", m.Subject, want)
+			}
+		}
+		sequence := b.Sequence
+		highest = sequence
 		if id := m.Header.Get(jetstream.MsgIDHeader); id != event.MessageID("n1", "b1", sequence) {
 			t.Errorf("message %d has id %q", sequence, id)
 		}
@@ -204,10 +214,15 @@ func TestPublish(t *testing.T) {
 		t.Fatal(err)
 	}
 	sequences, heartbeats := p.check(0)
+	for i := range sequences { // heartbeats take none of the numbers
+		if sequences[i] != uint64(i+1) {
+			t.Errorf("batch %d has number %d", i+1, sequences[i])
+		}
+	}
 	if len(heartbeats) != 1 || heartbeats[0].Sequence != sequences[len(sequences)-1] || heartbeats[0].Boot != "b1" {
 		t.Errorf("heartbeats %+v, want one, behind %d messages", heartbeats, len(sequences))
 	}
-	if g := p.Gauges(); g["publish-acknowledged"] != uint64(len(sequences)) || g["publish-waiting"] != 0 {
+	if g := p.Gauges(); g["publish-acknowledged"] != uint64(len(sequences)+1) || g["publish-waiting"] != 0 {
 		t.Errorf("gauges %v, want %d acknowledged", g, len(sequences))
 	}
 }

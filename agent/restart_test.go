@@ -57,10 +57,10 @@ func TestPublisherRestarts(t *testing.T) {
 		got = append(got, sent{event.MessageID(b.Node, b.Boot, b.Sequence), b.Started, b.Time})
 	}
 	want := []sent{
-		{"n1/b1/1", first, first.Add(time.Second)},
-		{"n1/b1/2", first, first.Add(2 * time.Second)},
-		{"n1/b2/2", second, second.Add(3 * time.Second)},
-		{"n1/b2/3", second, second.Add(4 * time.Second)},
+		{"n1/b1/0", first, first.Add(time.Second)},
+		{"n1/b1/1", first, first.Add(2 * time.Second)},
+		{"n1/b2/1", second, second.Add(3 * time.Second)},
+		{"n1/b2/1", second, second.Add(4 * time.Second)},
 	}
 	if len(got) != len(want) {
 		t.Fatalf("%d messages: %+v", len(got), got)

@@ -136,11 +136,19 @@ func (c *Collector) Run(ctx context.Context, ready func()) error {
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(c.cfg.Grace, cancel) })()
 
-	in := &inserter{c: c, journal: journal, stream: stream}
+	windows, err := openWindows(ctx, js)
+	if err != nil {
+		return err
+	}
+	in := &inserter{c: c, journal: journal, stream: stream, windows: windows}
 	if err := in.recover(ctx); err != nil {
 		return unlessDone(ctx, err)
 	}
 	if err := c.restore(ctx); err != nil {
+		return unlessDone(ctx, err)
+	}
+	tracker, err := c.loadTracker(ctx, windows, stream, journal.entry.Done)
+	if err != nil {
 		return unlessDone(ctx, err)
 	}
 	c.settled.Store(journal.entry.Done)
@@ -153,7 +161,7 @@ func (c *Collector) Run(ctx context.Context, ready func()) error {
 	r := &reader{js: js, stream: stream, metrics: c.metrics, log: c.log, settled: &c.settled}
 	r.taken.Store(journal.entry.Done)
 	g.Go(func() error { return r.run(ctx, work, messages) })
-	g.Go(func() error { return c.sort(work, js, messages, groups) })
+	g.Go(func() error { return c.sort(work, js, tracker, stream.CachedInfo().Created, messages, groups) })
 	g.Go(func() error { return in.run(work, groups) })
 	err = g.Wait()
 	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {

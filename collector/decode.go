@@ -81,6 +81,13 @@ func decode(subject string, data []byte, stored time.Time, behind time.Duration)
 	return content{}, &refusal{causeSubject, fmt.Errorf("subject %s is neither of observations nor of an agent", subject)}
 }
 
+func (c *content) node() string {
+	if c.batch != nil {
+		return c.batch.Node
+	}
+	return c.heartbeat.Node
+}
+
 func (c *content) leave(cause string, n int) {
 	if n == 0 {
 		return

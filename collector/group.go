@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/ambit-nhi/ambit/collector/store"
@@ -17,6 +18,8 @@ type group struct {
 	messages    []message              // to acknowledge
 	origins     map[uint64]coverageKey // of the messages that have rows
 	skipped     []uint64               // messages that have rows, which are not to be inserted
+	losing      map[coverageKey]*window
+	checkpoint  *checkpoint // to write when the group is settled
 }
 
 type sighted struct {
@@ -27,10 +30,11 @@ type sighted struct {
 type coverageKey struct{ node, boot string }
 
 func newGroup() *group {
-	return &group{sightings: map[sighted]store.Sighting{}, coverage: map[coverageKey]store.Coverage{}, origins: map[uint64]coverageKey{}}
+	return &group{sightings: map[sighted]store.Sighting{}, coverage: map[coverageKey]store.Coverage{}, origins: map[uint64]coverageKey{}, losing: map[coverageKey]*window{}}
 }
 
-func (g *group) empty() bool { return g.last == 0 }
+// empty says that there is nothing to do for the group.
+func (g *group) empty() bool { return g.last == 0 && len(g.coverage) == 0 && g.checkpoint == nil }
 
 // Two groups are under way at most: one is gathered while the other is inserted. Together they must stay below what the server hands out
 // without acknowledgement, or gathering would stand still until its time is up; and messages may be large.
@@ -76,7 +80,41 @@ func (g *group) sight(w *event.Workload, b *event.Batch) {
 	}
 }
 
-func (g *group) addHeartbeat(h *event.Heartbeat) { g.cover(store.CoverageOf(h)) }
+func (g *group) addHeartbeat(h *event.Heartbeat) {
+	c := store.CoverageOf(h)
+	if slices.ContainsFunc(ownCauses, func(cause string) bool { _, told := h.Lost[cause]; return told }) {
+		c.Lost = maps.Clone(c.Lost)
+		for _, cause := range ownCauses {
+			delete(c.Lost, cause)
+		}
+	}
+	g.cover(c)
+}
+
+// ownCauses are those of losses that only the collector knows of.
+var ownCauses = []string{causeGap, causeStore, causeQuota, causeForeign, causeClock}
+
+// lose notes what the window of an agent's start has lost, if anything, to be told with its coverage.
+func (g *group) lose(k coverageKey, w *window) {
+	if len(w.lost) > 0 {
+		g.losing[k] = w
+		g.cover(store.Coverage{Node: k.node, Boot: k.boot, From: w.started, Until: w.until})
+	}
+}
+
+// close makes the group independent of the windows.
+func (g *group) close() {
+	for k, w := range g.losing {
+		c := g.coverage[k]
+		c.Lost = maps.Clone(c.Lost)
+		if c.Lost == nil {
+			c.Lost = map[string]uint64{}
+		}
+		maps.Copy(c.Lost, w.lost)
+		g.coverage[k] = c
+	}
+	clear(g.losing)
+}
 
 // cover joins rows of the same start of an agent; what only heartbeats know is kept.
 func (g *group) cover(c store.Coverage) {

@@ -20,6 +20,7 @@ type inserter struct {
 	c       *Collector
 	journal *journal
 	stream  jetstream.Stream
+	windows jetstream.KeyValue
 	proof   *proof // nil until an insert succeeded
 }
 
@@ -71,11 +72,18 @@ func (in *inserter) insert(ctx context.Context, p plan, g *group) error {
 		}
 		c.metrics.seconds.Observe(time.Since(start).Seconds())
 	}
-	if err := c.try(ctx, writeJournal, func() error { return in.journal.done(ctx, g.last) }); err != nil {
-		return err
+	if g.last > 0 {
+		if err := c.try(ctx, writeJournal, func() error { return in.journal.done(ctx, g.last) }); err != nil {
+			return err
+		}
+		c.settled.Store(g.last)
+		c.metrics.settled.Set(float64(g.last))
 	}
-	c.settled.Store(g.last)
-	c.metrics.settled.Set(float64(g.last))
+	if g.checkpoint != nil {
+		if err := g.checkpoint.save(ctx, in.windows); err != nil { // the one before is as good, only more has to be read again
+			c.log.Warn("the next start reads more of the stream", "error", err)
+		}
+	}
 	return nil
 }
 

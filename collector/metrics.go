@@ -12,6 +12,7 @@ type metrics struct {
 	inserted    *prometheus.CounterVec // table
 	retried     *prometheus.CounterVec // operation
 	findings    *prometheus.CounterVec // severity
+	duplicate   prometheus.Counter
 	replayed    prometheus.Counter
 	resumed     prometheus.Counter
 	seconds     prometheus.Histogram
@@ -35,6 +36,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		inserted: counter("rows_total", "Rows put into the store.", "table"),
 		retried:  counter("retries_total", "Operations that had to be repeated.", "operation"),
 		findings: counter("findings_total", "Findings told, updates included.", "severity"),
+		duplicate: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "ambit", Subsystem: "collector", Name: "duplicate_messages_total", Help: "Messages that were skipped because they came before.",
+		}),
 		replayed: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: "ambit", Subsystem: "collector", Name: "replayed_messages_total", Help: "Messages inserted again from the journal after a crash.",
 		}),
@@ -49,7 +53,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Namespace: "ambit", Subsystem: "collector", Name: "settled_sequence", Help: "Messages of the stream up to here are in the store.",
 		}),
 	}
-	r.MustRegister(m.replayed, m.resumed, m.seconds, m.settled)
+	r.MustRegister(m.duplicate, m.replayed, m.resumed, m.seconds, m.settled)
 	return m
 }
 

@@ -19,17 +19,20 @@ const pendingInterval = time.Minute
 // sort reads messages, has the detector judge them and tells findings at once, and gathers rows into groups. A group is passed on when it
 // is large or old enough, and when messages end, after which groups is closed. While the store does not take a group, no more messages are
 // taken.
-func (c *Collector) sort(ctx context.Context, js jetstream.JetStream, messages <-chan message, groups chan<- *group) error {
+func (c *Collector) sort(ctx context.Context, js jetstream.JetStream, t *tracker, stream time.Time, messages <-chan message, groups chan<- *group) error {
 	defer close(groups)
 	s := &sorter{
-		Collector: c, js: js, seen: map[sighted]time.Time{}, quota: newQuota(), refusals: rate.Sometimes{First: 5, Interval: 10 * time.Second},
+		Collector: c, js: js, tracker: t, seen: map[sighted]time.Time{}, quota: newQuota(), refusals: rate.Sometimes{First: 5, Interval: 10 * time.Second},
 	}
 	due := time.NewTimer(c.cfg.FlushInterval)
 	defer due.Stop()
 	again := time.NewTicker(pendingInterval)
 	defer again.Stop()
 	g := newGroup()
+	var taken uint64 // last message
+	written := time.Now()
 	pass := func() error {
+		g.close()
 		select {
 		case groups <- g:
 			g = newGroup()
@@ -45,16 +48,27 @@ func (c *Collector) sort(ctx context.Context, js jetstream.JetStream, messages <
 				if err := s.pending(ctx); err != nil {
 					return err
 				}
+				s.missing(g)
+				if err := s.checkpoint(g, stream, taken); err != nil {
+					return err
+				}
 				if g.empty() {
 					return nil
 				}
 				return pass()
 			}
+			taken = m.sequence
 			if g.empty() {
 				due.Reset(c.cfg.FlushInterval)
 			}
 			if err := s.take(ctx, g, m); err != nil {
 				return err
+			}
+			if time.Since(written) >= checkpointInterval {
+				written = time.Now()
+				if err := s.checkpoint(g, stream, taken); err != nil {
+					return err
+				}
 			}
 			if g.full(c.cfg.FlushRows) {
 				if err := pass(); err != nil {
@@ -71,6 +85,10 @@ func (c *Collector) sort(ctx context.Context, js jetstream.JetStream, messages <
 			if err := s.pending(ctx); err != nil {
 				return err
 			}
+			if g.empty() {
+				due.Reset(c.cfg.FlushInterval)
+			}
+			s.missing(g)
 		}
 	}
 }
@@ -80,6 +98,9 @@ type sorter struct {
 	js       jetstream.JetStream
 	seen     map[sighted]time.Time // when a sighting was last written down
 	quota    *quota
+	tracker  *tracker
+	stored   time.Time // of the latest message: behind this clock's, while there is more to read
+	read     time.Time // when it was
 	refusals rate.Sometimes
 	findings []event.Finding
 }
@@ -89,8 +110,7 @@ func (s *sorter) take(ctx context.Context, g *group, m message) error {
 	in, refused := decode(m.Subject(), m.Data(), m.stored, s.cfg.MaxBehind)
 	g.take(m.sequence)
 	s.findings = s.findings[:0]
-	switch {
-	case refused != nil:
+	if refused != nil {
 		s.metrics.refused.WithLabelValues(refused.cause).Inc()
 		s.refusals.Do(func() {
 			s.log.Warn("a message was refused", "subject", m.Subject(), "sequence", m.sequence, "error", refused)
@@ -99,14 +119,23 @@ func (s *sorter) take(ctx context.Context, g *group, m message) error {
 			s.log.Debug("refuse a message for good", "sequence", m.sequence, "error", err)
 		}
 		return nil
+	}
+	s.stored, s.read = m.stored, time.Now()
+	w, fresh := s.tracker.note(&in, m.stored)
+	switch {
+	case !fresh:
+		s.metrics.duplicate.Inc()
+		g.skipped = append(g.skipped, m.sequence)
 	case in.batch != nil:
 		s.metrics.received.WithLabelValues("batch").Inc()
 		if n := s.judge(in.batch, m.stored); n > 0 {
 			in.leave(causeQuota, n)
+			w.lose(causeQuota, int64(n))
 		}
 		g.addBatch(in.batch, m.sequence)
 		s.sight(g, in.batch)
 		s.leave(in.batch, in.left)
+		g.lose(coverageKey{in.batch.Node, in.batch.Boot}, w)
 	default:
 		h := in.heartbeat
 		s.metrics.received.WithLabelValues("heartbeat").Inc()
@@ -114,10 +143,35 @@ func (s *sorter) take(ctx context.Context, g *group, m message) error {
 		s.detector.Cover(h.Node, h.Boot, h.Started, h.Time)
 		s.mu.Unlock()
 		g.addHeartbeat(h)
+		g.lose(coverageKey{h.Node, h.Boot}, w)
 	}
 	g.messages = append(g.messages, m)
 	g.bytes += len(m.Data())
 	return s.tell(ctx)
+}
+
+// missing adds to a group what turned out to be lost without a message of its sender.
+func (s *sorter) missing(g *group) {
+	for k, n := range s.aside.take() {
+		if w := s.tracker.find(k); w != nil {
+			w.lose(causeStore, int64(n))
+			g.lose(k, w)
+		}
+	}
+	if s.stored.IsZero() {
+		return
+	}
+	for k, w := range s.tracker.age(s.stored.Add(time.Since(s.read))) {
+		g.lose(k, w)
+	}
+}
+
+// checkpoint has the group write down the tracker as it is after the last message of the group.
+func (s *sorter) checkpoint(g *group, stream time.Time, taken uint64) (err error) {
+	if taken > 0 {
+		g.checkpoint, err = s.tracker.write(stream, taken)
+	}
+	return err
 }
 
 // judge has the detector take a batch, and gives how many sightings and observations it did not get, for the quota of their node.

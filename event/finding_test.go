@@ -55,8 +55,9 @@ func TestSubjects(t *testing.T) {
 		ObservationSubject(3, "n1"): "ambit.v1.obs.3.n1",
 		AgentSubject("n1"):          "ambit.v1.agent.n1",
 		FindingSubject(&Finding{Severity: High, Rule: "new-reach"}): "ambit.v1.finding.high.new-reach",
-		MessageID("n1", "b", 7):                               "n1/b/7",
-		strings.SplitN(AgentSubject("n1.example"), "-", 3)[0]: "ambit.v1.agent.n1",
+		HeartbeatID("n1", "b", 7):                                   "n1/b/heartbeat/7",
+		MessageID("n1", "b", 7):                                     "n1/b/7",
+		strings.SplitN(AgentSubject("n1.example"), "-", 3)[0]:       "ambit.v1.agent.n1",
 	} {
 		if got != want {
 			t.Errorf("got %s, want %s", got, want)

@@ -10,7 +10,7 @@ import (
 type Heartbeat struct {
 	Node     string
 	Boot     string
-	Sequence uint64
+	Sequence uint64 // of the last batch before it, since Started
 	Started  time.Time
 	Time     time.Time
 	Version  string            // of the agent

@@ -51,6 +51,11 @@ func NodeToken(node string) string {
 	return strings.ReplaceAll(token, ".", "-") + "-" + shortHash(node)
 }
 
+// HeartbeatID is the Nats-Msg-Id of a heartbeat, which has a number of its own there.
+func HeartbeatID(node, boot string, number uint64) string {
+	return node + "/" + boot + "/heartbeat/" + strconv.FormatUint(number, 10)
+}
+
 // MessageID is the Nats-Msg-Id of a batch: node, one start of its agent, and the number of the message since then.
 func MessageID(node, boot string, sequence uint64) string {
 	return node + "/" + boot + "/" + strconv.FormatUint(sequence, 10)

@@ -1,6 +1,8 @@
 // Package lru holds a bounded map that forgets what was not used for longest.
 package lru
 
+import "iter"
+
 // Cache is a map of at most a given number of entries. It is not safe for concurrent use. Get and Put of a known key do not allocate.
 type Cache[K comparable, V any] struct {
 	max     int
@@ -62,6 +64,17 @@ func (c *Cache[K, V]) Oldest() (key K, value *V) {
 		return e.key, &e.value
 	}
 	return key, nil
+}
+
+// All gives all keys and values, newest first, without making them newer. The values may be changed in place; the cache must not change meanwhile.
+func (c *Cache[K, V]) All() iter.Seq2[K, *V] {
+	return func(yield func(K, *V) bool) {
+		for e := c.root.next; e != &c.root; e = e.next {
+			if !yield(e.key, &e.value) {
+				return
+			}
+		}
+	}
 }
 
 // RemoveOldest removes what was not used for longest, if there is anything.

@@ -61,6 +61,14 @@ func TestCacheAgainstModel(t *testing.T) {
 				if cache.Len() != len(model) {
 					t.Fatalf("length %d, want %d", cache.Len(), len(model))
 				}
+				var all []pair
+				for key, value := range cache.All() {
+					all = append(all, pair{key, *value})
+				}
+				slices.Reverse(all)
+				if !slices.Equal(all, model) {
+					t.Fatalf("all are %v, want %v", all, model)
+				}
 				key, value := cache.Oldest()
 				if (value == nil) != (len(model) == 0) || value != nil && (key != model[0].key || *value != model[0].value) {
 					t.Fatalf("oldest %d %v, want first of %v", key, value, model)

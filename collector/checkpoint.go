@@ -1,0 +1,250 @@
+package collector
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// The tracker is written down every minute, as of a message that is in the store, and made again at a start from that and from the messages
+// between that one and the last that is in the store. So what it knows is neither behind the store, which would count messages twice that
+// were, nor ahead of it, which would drop good ones. Where nothing is written down, it knows nothing and believes every message.
+
+const (
+	windowsBucket      = "ambit_windows"
+	windowsBytes       = 32 << 20
+	checkpointInterval = time.Minute
+	shards             = 64 // nodes are spread over as many entries, since one has a bound of size
+)
+
+// checkpoint is a tracker, encoded as of a message.
+type checkpoint struct {
+	asOf   uint64
+	shards map[int][]byte
+	head   []byte
+}
+
+// writtenHead says which shards count: those that are older are left from nodes that were forgotten.
+type writtenHead struct {
+	Stream  time.Time `json:"stream"` // as in entry
+	AsOf    uint64    `json:"as_of"`
+	Unknown time.Time `json:"unknown"`
+}
+
+type writtenShard struct {
+	Stream time.Time     `json:"stream"`
+	AsOf   uint64        `json:"as_of"`
+	Nodes  []writtenNode `json:"nodes"`
+}
+
+type writtenNode struct {
+	Node    string          `json:"node"`
+	Unknown time.Time       `json:"unknown,omitzero"`
+	Boots   []writtenWindow `json:"boots"`
+}
+
+type writtenWindow struct {
+	Boot    string            `json:"boot"`
+	Started time.Time         `json:"started"`
+	Until   time.Time         `json:"until"`
+	Unknown uint64            `json:"unknown,omitempty"`
+	High    uint64            `json:"high"`
+	Missing []uint64          `json:"missing,omitempty"`
+	Told    []uint64          `json:"told,omitempty"`
+	Mark    uint64            `json:"mark,omitempty"`
+	Since   time.Time         `json:"since,omitzero"`
+	Lost    map[string]uint64 `json:"lost,omitempty"`
+}
+
+func writeWindow(w *window) writtenWindow {
+	out := writtenWindow{
+		Boot: w.boot, Started: w.started, Until: w.until, Unknown: w.unknown, High: w.high, Mark: w.mark, Since: w.since, Lost: w.lost,
+	}
+	for n := w.low() + 1; n <= w.high; n++ {
+		if !w.seen.get(n) {
+			out.Missing = append(out.Missing, n)
+		}
+		if w.told.get(n) {
+			out.Told = append(out.Told, n)
+		}
+	}
+	return out
+}
+
+func readWindow(r *writtenWindow) *window {
+	w := &window{
+		boot: r.Boot, started: r.Started, until: r.Until, unknown: r.Unknown, high: r.High, mark: r.Mark, since: r.Since, lost: r.Lost,
+	}
+	for n := w.low() + 1; n <= w.high; n++ {
+		w.seen.set(n)
+	}
+	for _, n := range r.Missing {
+		w.seen.clear(n)
+	}
+	for _, n := range r.Told {
+		w.told.set(n)
+	}
+	return w
+}
+
+func shardOf(node string) int {
+	h := fnv.New32a()
+	h.Write([]byte(node))
+	return int(h.Sum32() % shards)
+}
+
+// write encodes the tracker as of a message of a stream.
+func (t *tracker) write(stream time.Time, asOf uint64) (*checkpoint, error) {
+	nodes := map[int][]writtenNode{}
+	for name, n := range t.nodes.All() {
+		x := writtenNode{Node: name, Unknown: n.unknown}
+		for _, w := range n.boots {
+			x.Boots = append(x.Boots, writeWindow(w))
+		}
+		nodes[shardOf(name)] = append(nodes[shardOf(name)], x)
+	}
+	c := &checkpoint{asOf: asOf, shards: map[int][]byte{}}
+	var err error
+	for i, list := range nodes {
+		if c.shards[i], err = json.Marshal(writtenShard{stream, asOf, list}); err != nil {
+			return nil, fmt.Errorf("encode what came of agents: %w", err)
+		}
+	}
+	if c.head, err = json.Marshal(writtenHead{stream, asOf, t.unknown}); err != nil {
+		return nil, fmt.Errorf("encode what came of agents: %w", err)
+	}
+	return c, nil
+}
+
+// save writes a checkpoint, its head last.
+func (c *checkpoint) save(ctx context.Context, kv jetstream.KeyValue) error {
+	for i, data := range c.shards {
+		if _, err := kv.Put(ctx, strconv.Itoa(i), data); err != nil {
+			return fmt.Errorf("write what came of agents: %w", err)
+		}
+	}
+	if _, err := kv.Put(ctx, "head", c.head); err != nil {
+		return fmt.Errorf("write what came of agents: %w", err)
+	}
+	return nil
+}
+
+func openWindows(ctx context.Context, js jetstream.JetStream) (jetstream.KeyValue, error) {
+	kv, err := js.KeyValue(ctx, windowsBucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		kv, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket: windowsBucket, Description: "which messages came of each agent", History: 1, Storage: jetstream.FileStorage, MaxBytes: windowsBytes,
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the bucket %s: %w", windowsBucket, err)
+	}
+	return kv, nil
+}
+
+// loadTracker makes the tracker as it was when the message done was settled.
+func (c *Collector) loadTracker(ctx context.Context, kv jetstream.KeyValue, stream jetstream.Stream, done uint64) (*tracker, error) {
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the state of %s: %w", event.StreamObservations, err)
+	}
+	t := newTracker()
+	var head writtenHead
+	found, err := c.readJSON(ctx, kv, "head", &head)
+	if err != nil {
+		return nil, err
+	}
+	if !found || !head.Stream.Equal(info.Created) || head.AsOf > done {
+		if done > 0 {
+			t.unknown = time.Now().Add(maxAhead) // by the agents' clocks
+		}
+		return t, nil
+	}
+	t.unknown = head.Unknown
+	var asOf [shards]uint64
+	for i := range shards {
+		asOf[i] = head.AsOf
+		var s writtenShard
+		switch found, err := c.readJSON(ctx, kv, strconv.Itoa(i), &s); {
+		case err != nil:
+			return nil, err
+		case !found || !s.Stream.Equal(info.Created) || s.AsOf < head.AsOf:
+			continue
+		case s.AsOf > done: // the stream went back: better too many messages than too few
+			t.unknown = time.Now().Add(maxAhead)
+			continue
+		}
+		asOf[i] = s.AsOf
+		for j := range s.Nodes {
+			n := &s.Nodes[j]
+			x := trackedNode{unknown: n.Unknown}
+			for k := range n.Boots {
+				x.boots = append(x.boots, readWindow(&n.Boots[k]))
+			}
+			t.nodes.Put(n.Node, x)
+		}
+	}
+	if head.AsOf >= done || info.State.LastSeq <= head.AsOf || info.State.FirstSeq > done {
+		return t, nil
+	}
+	return t, c.catchUp(ctx, t, stream, head.AsOf, done, &asOf)
+}
+
+// catchUp has the tracker take the messages behind one until another one again.
+func (c *Collector) catchUp(ctx context.Context, t *tracker, stream jetstream.Stream, after, done uint64, asOf *[shards]uint64) error {
+	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1,
+	})
+	if err != nil {
+		return fmt.Errorf("read %s again: %w", event.StreamObservations, err)
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(fetchAhead))
+	if err != nil {
+		return fmt.Errorf("read %s again: %w", event.StreamObservations, err)
+	}
+	defer messages.Stop()
+	for {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return fmt.Errorf("read %s again: %w", event.StreamObservations, err)
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return fmt.Errorf("read %s again: %w", event.StreamObservations, err)
+		}
+		if meta.Sequence.Stream > done {
+			return nil
+		}
+		said, refused := decode(m.Subject(), m.Data(), meta.Timestamp, c.cfg.MaxBehind)
+		if refused == nil && meta.Sequence.Stream > asOf[shardOf(said.node())] {
+			t.note(&said, meta.Timestamp)
+		}
+		if meta.Sequence.Stream == done || meta.NumPending == 0 {
+			return nil
+		}
+	}
+}
+
+// readJSON reads an entry. One that is damaged is as good as none: what is missing then is only that of the past.
+func (c *Collector) readJSON(ctx context.Context, kv jetstream.KeyValue, key string, v any) (found bool, err error) {
+	stored, err := kv.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read what came of agents: %w", err)
+	}
+	if err := json.Unmarshal(stored.Value(), v); err != nil {
+		c.log.Warn("cannot read which messages came of some agents; all are believed", "entry", key, "error", err)
+		return false, nil
+	}
+	return true, nil
+}
