@@ -30,6 +30,9 @@ func (n *node) flood(messages, observations int) {
 			o.Workload.Executable = fmt.Sprintf("/worker-%d", i%30)
 			o.Peer.Address = netip.AddrFrom4([4]byte{192, 0, 2, byte(1 + i/20)})
 			b.Add(&o)
+			sum := n.sent[event.ResourceOf(&o)]
+			sum.Add(o.Counts)
+			n.sent[event.ResourceOf(&o)] = sum
 		}
 		data, err := b.Encode(n.sequence, n.now)
 		if err != nil {
