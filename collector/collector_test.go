@@ -126,9 +126,7 @@ func TestBackPressure(t *testing.T) {
 	n := newNode(t, bus, "n1")
 	s := &failingStore{Store: real, away: func(int) (before, after bool) { return true, false }}
 	r := start(t, bus, s, func(c *Config) { c.FlushRows, c.Grace = 2, 50*time.Millisecond })
-	for range maxAckPending + 100 {
-		n.publish(time.Second, 1, 2)
-	}
+	n.flood(maxAckPending+100, 2)
 	await(t, "a failed insert", func() bool {
 		_, failing := r.trouble.Load("insert observations")
 		return failing
