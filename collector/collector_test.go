@@ -128,8 +128,7 @@ func TestBackPressure(t *testing.T) {
 	r := start(t, bus, s, func(c *Config) { c.FlushRows, c.Grace = 2, 50*time.Millisecond })
 	n.flood(maxAckPending+100, 2)
 	await(t, "a failed insert", func() bool {
-		_, failing := r.trouble.Load("insert observations")
-		return failing
+		return errors.Is(r.troubled(time.Now().Add(2*patience)), errAway)
 	})
 	if err := r.Ready(t.Context()); err != nil {
 		t.Errorf("ready: %v", err)
