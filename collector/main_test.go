@@ -45,6 +45,11 @@ func openStore(t testing.TB) *store.Store {
 	t.Helper()
 	c := store.Default()
 	c.Socket = testenv.Engine(t)
+	return openStoreWith(t, c)
+}
+
+func openStoreWith(t testing.TB, c store.Config) *store.Store {
+	t.Helper()
 	s, err := store.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)

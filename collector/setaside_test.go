@@ -20,18 +20,7 @@ func openStrictStore(t *testing.T, refuse map[string]string) (s *store.Store, al
 	t.Helper()
 	c := store.Default()
 	c.Socket = testenv.Engine(t)
-	s, err := store.Open(t.Context(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := s.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	s = openStoreWith(t, c)
 	alter := func(what string) {
 		t.Helper()
 		conn, err := clickhouse.Open(&clickhouse.Options{

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -21,6 +22,10 @@ type sizes struct {
 }
 
 func main() {
+	if runtime.GOARCH != "amd64" { // its executables are made of machine code
+		fmt.Fprintln(os.Stderr, "agentbench: this machine is "+runtime.GOARCH+"; only amd64 can be measured")
+		os.Exit(1)
+	}
 	if len(os.Args) > 1 && os.Args[1] == roleFlag {
 		if err := play(os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, "agentbench:", err)

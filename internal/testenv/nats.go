@@ -5,10 +5,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/ambit-nhi/ambit/event"
 )
 
 // NATSServer is a server with JetStream in a folder of its own, on a loopback port. It ends with the test. Its URL is s.ClientURL().
@@ -30,24 +26,4 @@ func NATSServer(t testing.TB) *server.Server {
 		t.Fatal("the NATS server is not ready after 10s")
 	}
 	return s
-}
-
-// NATS is a connection to a server of its own that has the stream of observations.
-func NATS(t testing.TB) *nats.Conn {
-	t.Helper()
-	nc, err := nats.Connect(NATSServer(t).ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
-		Name: event.StreamObservations, Subjects: []string{event.SubjectObservations, event.SubjectAgents}, Storage: jetstream.FileStorage,
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return nc
 }
