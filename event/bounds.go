@@ -36,7 +36,7 @@ func textBytes(texts ...string) (int, error) {
 
 func (w *Workload) textBytes() (int, error) {
 	return textBytes(w.Identity.uri, string(w.Evidence), w.Namespace, w.Pod, w.Container, w.Image, w.ServiceAccount, w.Owner, w.Unit,
-		w.Executable, w.Cgroup)
+		w.Executable, w.Cgroup, string(w.Unattributed))
 }
 
 func (p *Peer) textBytes() (int, error) {

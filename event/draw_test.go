@@ -23,7 +23,7 @@ func drawIdentity(t *rapid.T, label string) Identity {
 	if err != nil {
 		t.Fatal(err)
 	}
-	switch rapid.IntRange(0, 4).Draw(t, label+" kind") {
+	switch rapid.IntRange(0, 5).Draw(t, label+" kind") {
 	case 0:
 		return UnitIdentity(domain, drawName(t, label+" node"), drawName(t, label+" unit"))
 	case 1:
@@ -31,6 +31,8 @@ func drawIdentity(t *rapid.T, label string) Identity {
 	case 2:
 		return ProcessIdentity(domain, drawName(t, label+" node"), rapid.Uint32().Draw(t, label+" uid"), drawName(t, label+" exe"))
 	case 3:
+		return ContainerIdentity(domain, drawName(t, label+" node"), drawName(t, label+" container"))
+	case 4:
 		id, err := ParseIdentity("x509://0123abcd/CN=" + rapid.StringMatching(`[A-Za-z0-9]{1,8}`).Draw(t, label+" subject"))
 		if err != nil {
 			t.Fatal(err)
@@ -61,6 +63,7 @@ func drawWorkload(t *rapid.T) Workload {
 		w.Image, w.ServiceAccount, w.Owner = drawName(t, "image"), drawName(t, "account"), drawName(t, "owner")
 		w.Unit, w.Executable, w.Cgroup = drawName(t, "unit"), drawName(t, "executable"), drawName(t, "cgroup")
 		w.Interactive, w.UID = rapid.Bool().Draw(t, "interactive"), rapid.Uint32().Draw(t, "uid")
+		w.Unattributed = rapid.SampledFrom(append(UnattributedReasons, "")).Draw(t, "unattributed")
 	}
 	return w
 }
@@ -91,10 +94,13 @@ func drawObservation(t *rapid.T, node string, end time.Time) Observation {
 	}
 	if rapid.Bool().Draw(t, "named") {
 		o.Peer.Name = drawName(t, "peer")
-		o.Peer.NameSource = rapid.SampledFrom([]NameSource{NameDNS, NameService, NameSNI}).Draw(t, "source")
+		o.Peer.NameSource = rapid.SampledFrom([]NameSource{NameDNS, NameService, NameSNI, NameNode}).Draw(t, "source")
 	}
 	if rapid.Bool().Draw(t, "identified") {
 		o.Peer.Identity, o.Peer.Evidence = drawIdentity(t, "peer"), EvidenceSVID
+	}
+	if a := o.Peer.Address.Unmap().WithZone(""); rapid.Bool().Draw(t, "one of many") {
+		o.Peer.Range = netip.PrefixFrom(a, rapid.IntRange(0, a.BitLen()).Draw(t, "range")).Masked()
 	}
 	if rapid.Bool().Draw(t, "translated") {
 		o.Peer.Dialled = netip.AddrPortFrom(drawAddress(t, "dialled"), rapid.Uint16().Draw(t, "dialled port"))

@@ -73,6 +73,11 @@ func UnitIdentity(td TrustDomain, node, unit string) Identity {
 	return derive(td, "node", node, "unit", unit)
 }
 
+// ContainerIdentity is the identity of a container that no orchestrator runs, by its name.
+func ContainerIdentity(td TrustDomain, node, name string) Identity {
+	return derive(td, "node", node, "container", name)
+}
+
 // CgroupIdentity is the identity of a cgroup that nothing else names; path is its path below the cgroup root.
 func CgroupIdentity(td TrustDomain, node, path string) Identity {
 	segments := []string{"node", node, "cgroup"}

@@ -28,10 +28,11 @@ const (
 	NameDNS     NameSource = "dns"     // an answer that this very workload received
 	NameService NameSource = "service" // the Kubernetes API
 	NameSNI     NameSource = "sni"     // the server name in the TLS hello
+	NameNode    NameSource = "node"    // a node's own address; its name
 )
 
 func (s NameSource) valid() bool {
-	return s == "" || s == NameDNS || s == NameService || s == NameSNI
+	return s == "" || s == NameDNS || s == NameService || s == NameSNI || s == NameNode
 }
 
 // Observation is what one workload did toward one peer, or received from it, in one interval. Its JSON form is a promise to other
@@ -64,6 +65,9 @@ type Workload struct {
 	Interactive    bool     `json:"interactive,omitempty" cbor:"11,keyasint,omitempty"` // a terminal was attached
 	Cgroup         string   `json:"cgroup,omitempty" cbor:"12,keyasint,omitempty"`      // path below the cgroup root
 	UID            uint32   `json:"uid,omitempty" cbor:"13,keyasint,omitempty"`
+
+	// Unattributed says why no better identity could be found, in one of a few words; empty where it could.
+	Unattributed Unattributed `json:"unattributed,omitempty" cbor:"14,keyasint,omitempty"`
 }
 
 // Peer is the other end. Port is the service's port: the peer's own for outbound, the workload's for inbound.
@@ -75,6 +79,12 @@ type Peer struct {
 	NameSource NameSource     `json:"name_source,omitempty" cbor:"5,keyasint,omitempty"`
 	Identity   Identity       `json:"identity,omitzero" cbor:"6,keyasint,omitzero"`
 	Evidence   Evidence       `json:"evidence,omitempty" cbor:"7,keyasint,omitempty"`
+	Range      netip.Prefix   `json:"range,omitzero" cbor:"8,keyasint,omitzero"` // stands for the address in reach, where many nameless ones in it were reached
+}
+
+// rangeValid says whether the range, if there is one, holds the address.
+func (p *Peer) rangeValid() bool {
+	return p.Range == netip.Prefix{} || p.Range.Contains(p.Address.Unmap().WithZone(""))
 }
 
 // TLS is what is known of the handshake.
@@ -157,9 +167,11 @@ func (o *Observation) Validate() error {
 	check(o.FirstTime.IsZero() || o.FirstTime.After(earliest) && !o.FirstTime.After(o.Time), "first_time is after time or not plausible")
 	check(!o.Workload.Identity.IsZero(), "workload.identity is missing")
 	check(o.Workload.Evidence == "" || o.Workload.Evidence.Strength() > 0, "workload.evidence %q is unknown", o.Workload.Evidence)
+	check(o.Workload.Unattributed.valid(), "workload.unattributed %q is unknown", o.Workload.Unattributed)
+	check(o.Peer.rangeValid(), "peer.range %s does not hold peer.address", o.Peer.Range)
 	check(o.Direction == Outbound || o.Direction == Inbound, "direction %q is neither outbound nor inbound", o.Direction)
 	check(o.Protocol.valid(), "protocol %q is neither tcp nor udp", o.Protocol)
-	check(o.Peer.NameSource.valid(), "peer.name_source %q is not dns, service or sni", o.Peer.NameSource)
+	check(o.Peer.NameSource.valid(), "peer.name_source %q is not dns, service, sni or node", o.Peer.NameSource)
 	check(o.Peer.Evidence == "" || o.Peer.Evidence.Strength() > 0, "peer.evidence %q is unknown", o.Peer.Evidence)
 	check(o.Peer.Address.IsValid() || o.Peer.Name != "" || !o.Peer.Identity.IsZero(), "peer has neither address nor name nor identity")
 	for _, size := range []func() (int, error){o.Workload.textBytes, o.Peer.textBytes, o.TLS.textBytes} {

@@ -13,9 +13,9 @@ import (
 // The example of the promise to other programs, with every field.
 const fullObservation = `{"time":"2026-11-21T22:00:10Z","first_time":"2026-11-21T22:00:00.5Z","node":"n1",` +
 	`"workload":{"identity":"spiffe://shop.example/ns/shop/sa/checkout","evidence":"kubernetes","namespace":"shop","pod":"checkout-7c9f","container":"server",` +
-	`"image":"registry.example/checkout@sha256:00ff","service_account":"checkout","owner":"Deployment/checkout","unit":"a.service","executable":"/app/checkout","interactive":true,"cgroup":"a/b","uid":1000},` +
+	`"image":"registry.example/checkout@sha256:00ff","service_account":"checkout","owner":"Deployment/checkout","unit":"a.service","executable":"/app/checkout","interactive":true,"cgroup":"a/b","uid":1000,"unattributed":"too-many-edges"},` +
 	`"direction":"outbound","protocol":"tcp",` +
-	`"peer":{"address":"10.1.2.3","port":5432,"dialled":"10.96.0.12:5432","name":"db.shop.svc","name_source":"service","identity":"spiffe://shop.example/ns/shop/sa/db","evidence":"svid"},` +
+	`"peer":{"address":"10.1.2.3","port":5432,"dialled":"10.96.0.12:5432","name":"db.shop.svc","name_source":"service","identity":"spiffe://shop.example/ns/shop/sa/db","evidence":"svid","range":"10.1.2.0/24"},` +
 	`"tls":{"version":"1.3","sni":"db.shop.svc","alpn":"h2","mutual":true,"verified":true,"provenance":"full",` +
 	`"peer_certificate":{"sha256":"00","serial":"1","issuer":"CA","not_before":"2026-11-21T00:00:00Z","not_after":"2026-11-22T00:00:00Z"},"own_certificate":{"sha256":"01"}},` +
 	`"counts":{"connections":12,"failed":2,"denied":1,"bytes_sent":48211,"bytes_received":90322},"last_error":"refused"}`
@@ -85,7 +85,9 @@ func TestParseObservationRefuses(t *testing.T) {
 		replace(`"evidence":"svid"`, `"evidence":"hearsay"`):              `peer.evidence "hearsay" is unknown`,
 		replace(`"outbound"`, `"sideways"`):                               `direction "sideways" is neither outbound nor inbound`,
 		replace(`"tcp"`, `"sctp"`):                                        `protocol "sctp" is neither tcp nor udp`,
-		replace(`"name_source":"service"`, `"name_source":"guess"`):       `peer.name_source "guess" is not dns, service or sni`,
+		replace(`"name_source":"service"`, `"name_source":"guess"`):       `peer.name_source "guess" is not dns, service, sni or node`,
+		replace(`"too-many-edges"`, `"laziness"`):                         `workload.unattributed "laziness" is unknown`,
+		replace(`"10.1.2.0/24"`, `"10.9.0.0/24"`):                         "peer.range 10.9.0.0/24 does not hold peer.address",
 		replace(`"/app/checkout"`, `"/`+strings.Repeat("a", maxText)+`"`): "longer than 4096 bytes",
 		replace(`"connections":12`, `"connections":-12`):                  "cannot unmarshal number -12",
 		replace(`"port":5432`, `"port":65536`):                            "cannot unmarshal number 65536",

@@ -28,6 +28,7 @@ const (
 	ResourceX509     ResourceKind = "x509"    // the peer's certificate subject
 	ResourceDNS      ResourceKind = "dns"     // a verified SNI, or the name that this workload resolved
 	ResourceService  ResourceKind = "service" // a Kubernetes service
+	ResourceNode     ResourceKind = "node"    // a node of the cluster, by one of its own addresses
 	ResourceNet      ResourceKind = "net"     // an address range
 )
 
@@ -46,17 +47,18 @@ const (
 	kindX509
 	kindDNS
 	kindService
+	kindNode
 	kindNet
 )
 
 var (
-	resourceKinds = [...]ResourceKind{"", ResourceIdentity, ResourceX509, ResourceDNS, ResourceService, ResourceNet}
+	resourceKinds = [...]ResourceKind{"", ResourceIdentity, ResourceX509, ResourceDNS, ResourceService, ResourceNode, ResourceNet}
 	protocols     = [...]Protocol{"", TCP, UDP}
 )
 
 func (p Protocol) index() uint8 { return uint8(max(slices.Index(protocols[:], p), 0)) }
 
-// ResourceOf names what an observation reached: peer identity, else verified SNI, else DNS name, else service, else the address.
+// ResourceOf names what an observation reached: peer identity, else verified SNI, else the peer's name by its source, else its range or address.
 func ResourceOf(o *Observation) Resource {
 	r := Resource{port: o.Peer.Port, protocol: o.Protocol.index()}
 	switch {
@@ -69,8 +71,12 @@ func ResourceOf(o *Observation) Resource {
 		r.kind, r.name = kindDNS, o.TLS.SNI
 	case o.Peer.Name != "" && o.Peer.NameSource == NameService:
 		r.kind, r.name = kindService, o.Peer.Name
+	case o.Peer.Name != "" && o.Peer.NameSource == NameNode:
+		r.kind, r.name = kindNode, o.Peer.Name
 	case o.Peer.Name != "":
 		r.kind, r.name = kindDNS, o.Peer.Name
+	case o.Peer.Range != netip.Prefix{} && o.Peer.rangeValid():
+		r.kind, r.prefix = kindNet, o.Peer.Range.Masked()
 	default:
 		a := o.Peer.Address.Unmap().WithZone("")
 		r.kind, r.prefix = kindNet, netip.PrefixFrom(a, a.BitLen())
@@ -105,7 +111,7 @@ func ParseResource(s string) (Resource, error) {
 			return bad("no valid identity")
 		}
 		r.name = name
-	case kindDNS, kindService:
+	case kindDNS, kindService, kindNode:
 		if rest == "" {
 			return bad("no name")
 		}
@@ -120,7 +126,7 @@ func ParseResource(s string) (Resource, error) {
 		}
 		r.prefix = prefix.Masked()
 	default:
-		return bad("kind is not spiffe, x509, dns, service or net")
+		return bad("kind is not spiffe, x509, dns, service, node or net")
 	}
 	return r, nil
 }

@@ -29,6 +29,10 @@ func TestResourceOf(t *testing.T) {
 		"service":       {Peer{Address: address, Name: "db.shop.svc", NameSource: NameService}, nil, "service:db.shop.svc:443/tcp", ResourceService},
 		"address":       {Peer{Address: address}, nil, "net:10.1.2.3/32:443/tcp", ResourceNet},
 		"mapped":        {Peer{Address: netip.MustParseAddr("::ffff:10.1.2.3")}, nil, "net:10.1.2.3/32:443/tcp", ResourceNet},
+		"node":          {Peer{Address: address, Name: "n1", NameSource: NameNode}, nil, "node:n1:443/tcp", ResourceNode},
+		"range":         {Peer{Address: address, Range: netip.MustParsePrefix("10.1.2.0/24")}, nil, "net:10.1.2.0/24:443/tcp", ResourceNet},
+		"other range":   {Peer{Address: address, Range: netip.MustParsePrefix("10.9.0.0/16")}, nil, "net:10.1.2.3/32:443/tcp", ResourceNet},
+		"named range":   {Peer{Address: address, Name: "db", NameSource: NameDNS, Range: netip.MustParsePrefix("10.1.2.0/24")}, nil, "dns:db:443/tcp", ResourceDNS},
 		"zone":          {Peer{Address: netip.MustParseAddr("fe80::1%eth0")}, nil, "net:fe80::1/128:443/tcp", ResourceNet},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -49,6 +53,7 @@ func TestParseResource(t *testing.T) {
 	for text, want := range map[string]string{
 		"dns:api.example.com:443/tcp":               "dns:api.example.com:443/tcp",
 		"net:10.1.2.9/24:22/tcp":                    "net:10.1.2.0/24:22/tcp",
+		"node:n1:10250/tcp":                         "node:n1:10250/tcp",
 		"net:2001:db8::/32:53/udp":                  "net:2001:db8::/32:53/udp",
 		"net:::ffff:10.1.2.3/128:1/tcp":             "net:10.1.2.3/32:1/tcp",
 		"spiffe://shop.example/ns/shop/sa/db:1/tcp": "spiffe://shop.example/ns/shop/sa/db:1/tcp",
@@ -59,8 +64,8 @@ func TestParseResource(t *testing.T) {
 		"dns:a:1/sctp":                     "! protocol is neither tcp nor udp",
 		"dns:a:1/":                         "! protocol is neither tcp nor udp",
 		"dns::1/tcp":                       "! no name",
-		"host:a:1/tcp":                     "! kind is not spiffe, x509, dns, service or net",
-		":a:1/tcp":                         "! kind is not spiffe, x509, dns, service or net",
+		"host:a:1/tcp":                     "! kind is not spiffe, x509, dns, service, node or net",
+		":a:1/tcp":                         "! kind is not spiffe, x509, dns, service, node or net",
 		"net:10.1.2.3:1/tcp":               "! no valid address range",
 		"net:::ffff:10.1.2.3/64:1/tcp":     "! no valid address range",
 		"spiffe://shop.example/../a:1/tcp": "! no valid identity",
