@@ -59,8 +59,13 @@ var (
 func (p Protocol) index() uint8 { return uint8(max(slices.Index(protocols[:], p), 0)) }
 
 // ResourceOf names what an observation reached: peer identity, else verified SNI, else the peer's name by its source, else its range or address.
+// Where a connection was translated, port and address are those that were asked for: what a service is turned to changes, and is not always known.
 func ResourceOf(o *Observation) Resource {
 	r := Resource{port: o.Peer.Port, protocol: o.Protocol.index()}
+	a := o.Peer.Address
+	if o.Peer.Dialled.IsValid() {
+		a, r.port = o.Peer.Dialled.Addr(), o.Peer.Dialled.Port()
+	}
 	switch {
 	case !o.Peer.Identity.IsZero():
 		r.kind, r.name = kindIdentity, o.Peer.Identity.uri
@@ -78,7 +83,7 @@ func ResourceOf(o *Observation) Resource {
 	case o.Peer.Range != netip.Prefix{} && o.Peer.rangeValid():
 		r.kind, r.prefix = kindNet, o.Peer.Range.Masked()
 	default:
-		a := o.Peer.Address.Unmap().WithZone("")
+		a = a.Unmap().WithZone("")
 		r.kind, r.prefix = kindNet, netip.PrefixFrom(a, a.BitLen())
 	}
 	return r

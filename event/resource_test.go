@@ -31,14 +31,17 @@ func TestResourceOf(t *testing.T) {
 		"mapped":        {Peer{Address: netip.MustParseAddr("::ffff:10.1.2.3")}, nil, "net:10.1.2.3/32:443/tcp", ResourceNet},
 		"node":          {Peer{Address: address, Name: "n1", NameSource: NameNode}, nil, "node:n1:443/tcp", ResourceNode},
 		"range":         {Peer{Address: address, Range: netip.MustParsePrefix("10.1.2.0/24")}, nil, "net:10.1.2.0/24:443/tcp", ResourceNet},
-		"other range":   {Peer{Address: address, Range: netip.MustParsePrefix("10.9.0.0/16")}, nil, "net:10.1.2.3/32:443/tcp", ResourceNet},
-		"named range":   {Peer{Address: address, Name: "db", NameSource: NameDNS, Range: netip.MustParsePrefix("10.1.2.0/24")}, nil, "dns:db:443/tcp", ResourceDNS},
-		"zone":          {Peer{Address: netip.MustParseAddr("fe80::1%eth0")}, nil, "net:fe80::1/128:443/tcp", ResourceNet},
+		"translated":    {Peer{Address: address, Dialled: netip.MustParseAddrPort("10.96.0.12:80")}, nil, "net:10.96.0.12/32:80/tcp", ResourceNet},
+		"translated service": {Peer{Address: address, Dialled: netip.MustParseAddrPort("10.96.0.12:80"), Name: "db.shop.svc", NameSource: NameService}, nil,
+			"service:db.shop.svc:80/tcp", ResourceService},
+		"other range": {Peer{Address: address, Range: netip.MustParsePrefix("10.9.0.0/16")}, nil, "net:10.1.2.3/32:443/tcp", ResourceNet},
+		"named range": {Peer{Address: address, Name: "db", NameSource: NameDNS, Range: netip.MustParsePrefix("10.1.2.0/24")}, nil, "dns:db:443/tcp", ResourceDNS},
+		"zone":        {Peer{Address: netip.MustParseAddr("fe80::1%eth0")}, nil, "net:fe80::1/128:443/tcp", ResourceNet},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.peer.Port = 443
 			r := ResourceOf(&Observation{Protocol: TCP, Peer: tc.peer, TLS: tc.tls})
-			if r.String() != tc.want || r.Kind() != tc.kind || r.Port() != 443 || r.Protocol() != TCP || r.IsZero() {
+			if r.String() != tc.want || r.Kind() != tc.kind || r.Protocol() != TCP || r.IsZero() {
 				t.Errorf("got %s", r)
 			}
 		})
