@@ -41,6 +41,16 @@ type config struct {
 		store.Config `mapstructure:",squash"`
 		Library      string `mapstructure:"library"`
 	} `mapstructure:"clickhouse"`
+	Kubernetes struct {
+		Mode          string `mapstructure:"mode"`           // auto, on, off
+		Kubeconfig    string `mapstructure:"kubeconfig"`     // empty: the service account of the pod that this runs in
+		Node          string `mapstructure:"node"`           // name of this node in the API; empty: node
+		Identity      string `mapstructure:"identity"`       // template of the identities of pods
+		ClusterDomain string `mapstructure:"cluster_domain"` // of the cluster's DNS
+	} `mapstructure:"kubernetes"`
+	Containers struct {
+		Sockets []string `mapstructure:"sockets"` // of container engines; those that do not exist are left out
+	} `mapstructure:"containers"`
 	Log struct {
 		Level string `mapstructure:"level"`
 	} `mapstructure:"log"`
@@ -53,6 +63,8 @@ func defaultConfig() config {
 	bus := collector.DefaultBusConfig()
 	c.NATS.MaxBytes, c.NATS.MaxAge = bus.MaxBytes, bus.MaxAge
 	c.ClickHouse.Config = store.Default()
+	c.Kubernetes.Mode, c.Kubernetes.Identity, c.Kubernetes.ClusterDomain = "auto", event.DefaultIdentityTemplate, "cluster.local"
+	c.Containers.Sockets = []string{"/run/docker.sock", "/run/podman/podman.sock"}
 	c.Log.Level = "warn"
 	return c
 }
@@ -168,6 +180,12 @@ func (c *config) validate() error {
 	}
 	if c.Partitions < 1 || c.Partitions > 1024 {
 		faults = append(faults, fmt.Errorf("partitions %d are not from 1 to 1024", c.Partitions))
+	}
+	if _, err := event.ParseIdentityTemplate(c.Kubernetes.Identity); err != nil {
+		faults = append(faults, fmt.Errorf("kubernetes.identity: %w", err))
+	}
+	if m := c.Kubernetes.Mode; m != "auto" && m != "on" && m != "off" {
+		faults = append(faults, fmt.Errorf("kubernetes.mode %q is not auto, on or off", m))
 	}
 	if _, err := c.level(); err != nil {
 		faults = append(faults, err)

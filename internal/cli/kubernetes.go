@@ -1,0 +1,40 @@
+package cli
+
+import (
+	"os"
+
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// inCluster is where Kubernetes gives a pod its service account's token.
+const inCluster = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+
+// kubernetesWanted says whether the Kubernetes API is to be asked: always or never if the configuration says so, else where a kubeconfig is named or this
+// runs in a pod.
+func (c *config) kubernetesWanted() bool {
+	switch c.Kubernetes.Mode {
+	case "on":
+		return true
+	case "off":
+		return false
+	}
+	if c.Kubernetes.Kubeconfig != "" {
+		return true
+	}
+	_, err := os.Stat(inCluster)
+	return err == nil && os.Getenv("KUBERNETES_SERVICE_HOST") != ""
+}
+
+// kubernetesNode is this node's name in the API.
+func (c *config) kubernetesNode() string {
+	if c.Kubernetes.Node != "" {
+		return c.Kubernetes.Node
+	}
+	return c.Node
+}
+
+// identityTemplate is validated.
+func (c *config) identityTemplate() event.IdentityTemplate {
+	t, _ := event.ParseIdentityTemplate(c.Kubernetes.Identity)
+	return t
+}
