@@ -9,10 +9,10 @@ ARGS    ?=
 # Packages whose tests gain nothing from the race detector: no goroutines of ours, or other programs do the work.
 UNRACED := /(bpf|event|detector|collector/store|internal/e2e)$$
 
-.PHONY: help build engine up demo test test-kernels lint generate bench bench-node bench-agent clean
+.PHONY: help build engine kube-apiserver up demo test test-kernels lint generate bench bench-node bench-agent clean
 
 help: ## this menu
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/ambit, static; needs Go only
 	@mkdir -p bin
@@ -21,13 +21,16 @@ build: ## bin/ambit, static; needs Go only
 engine: ## fetch the embedded ClickHouse once into .cache/ (178 MB) and check its sha512
 	@collector/engine/fetch.sh
 
+kube-apiserver: ## build the Kubernetes API server and etcd for tests once into .cache/ (4 minutes)
+	@internal/testenv/kubernetes/build.sh
+
 up: build engine ## watch this machine (as root); ARGS='--learn 1h' passes flags on
 	bin/ambit up $(ARGS)
 
 demo: build engine ## a story in 90 seconds: learn, leave the normal reach, fall silent (as root)
 	go run ./internal/demo -ambit bin/ambit
 
-test: engine ## all tests, also those against the live kernel (as root)
+test: engine kube-apiserver ## all tests, also those against the live kernel (as root)
 	go test -race -timeout 9m $$(go list ./... | grep -vE '$(UNRACED)')
 	go test -timeout 9m $$(go list ./... | grep -E '$(UNRACED)')
 
@@ -52,5 +55,5 @@ bench-node: ## what watching costs a node, beside tcplife and tcpstates of libbp
 bench-agent: build ## what the agent takes of a node that churns: memory, CPU, losses; ARGS='-load 1m' (as root)
 	go run ./internal/agentbench -ambit bin/ambit $(ARGS)
 
-clean: ## remove what was built; the engine in .cache/ stays
+clean: ## remove what was built; what is in .cache/ stays
 	rm -rf bin
