@@ -147,7 +147,7 @@ func (a *Agent) watch(ctx context.Context, ready func()) error {
 		var err error
 		select {
 		case <-ctx.Done():
-			return a.drain()
+			return a.finish()
 		case <-poll.C:
 			var next time.Duration
 			next, err = a.poll()
@@ -205,7 +205,14 @@ func (a *Agent) poll() (next time.Duration, err error) {
 		return pollEvery, err
 	}
 	opened, err := a.open(now)
-	if opened > 0 {
+	told := a.ledger.told.connections
+	if err == nil {
+		err = a.ledger.retry(now)
+	}
+	if err == nil {
+		err = a.ledger.look(now)
+	}
+	if opened > 0 || a.ledger.told.connections != told {
 		a.publish.Flush(now.wall)
 	}
 	if err == nil && a.ledger.crowded() && now.monotonic-a.drained >= hurryEvery {
@@ -269,9 +276,23 @@ func (a *Agent) drain() error {
 	return nil
 }
 
+// finish drains for the last time: what waits for names is told without.
+func (a *Agent) finish() error {
+	now, err := a.now()
+	if err != nil {
+		return err
+	}
+	if err := a.ledger.finish(now); err != nil {
+		return err
+	}
+	return a.drain()
+}
+
 func (a *Agent) heartbeat(now time.Time) *event.Heartbeat {
 	h := &event.Heartbeat{Time: now, Version: a.cfg.Version, Kernel: kernelRelease(), Gauges: a.publish.Gauges()}
 	h.Gauges["edges"], h.Gauges["edges-max"], h.Gauges["cgroups"] = uint64(len(a.ledger.living)), bpf.Edges, uint64(len(a.ledger.cgroups))
+	h.Gauges["connections"], h.Gauges["connections-unattributed"] = a.ledger.told.connections, a.ledger.told.unattributed
+	h.Gauges["edges-waiting"] = uint64(len(a.ledger.held))
 	memoryGauges(h.Gauges)
 	for _, m := range a.kernel.Missing() {
 		h.Missing = append(h.Missing, m.Purpose+" ("+m.Name+")")
@@ -308,26 +329,4 @@ func (a *Agent) sight(ctx context.Context) error {
 			return nil
 		}
 	}
-}
-
-// Workload says who an edge belongs to.
-func (a *Agent) Workload(e *bpf.Edge) *event.Workload {
-	p := workload.Process{TGID: e.Process.TGID, UID: e.Process.UID, Interactive: e.Process.Interactive}
-	if e.Process.File != 0 {
-		path, _ := a.kernel.ExecutablePath(e.Process.File)
-		p.Executable = workload.ResolveExecutable(e.Process.TGID, path, e.Process.Inode, e.Process.Device)
-	}
-	return a.resolve.Resolve(e.Cgroup, p)
-}
-
-// Peer says what the other end of an edge is called at a time.
-func (a *Agent) Peer(e *bpf.Edge, at time.Time) event.Peer {
-	p := event.Peer{Address: e.Address, Port: e.Port}
-	if e.Inbound || e.Overflow {
-		return p
-	}
-	if name, ok := a.names.Name(e.Cgroup, e.Address, at); ok {
-		p.Name, p.NameSource = name, event.NameDNS
-	}
-	return p
 }

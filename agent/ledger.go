@@ -22,10 +22,11 @@ type edgeSource interface {
 	SetQuotaUsed(cgroup uint64, used uint32) error
 }
 
-// describer says who an edge belongs to and what its peer is called at a time.
+// describer says who an edge belongs to and what its peer is called at a time. Where it says soon, it may know better in a moment: see hold.go.
 type describer interface {
-	Workload(*bpf.Edge) *event.Workload // shared; not to be changed
-	Peer(e *bpf.Edge, at time.Time) event.Peer
+	Workload(*bpf.Edge) (w *event.Workload, soon bool) // shared; not to be changed
+	Peer(e *bpf.Edge, at time.Time) (p event.Peer, soon bool)
+	Generation() uint64 // grows when answers may have changed
 }
 
 // confirmEvery is how often an edge with open connections is told again: it is in use.
@@ -78,11 +79,20 @@ type ledger struct {
 	living  []*entry
 	cgroups map[uint64]uint32 // edges by cgroup, for the kernel's quota
 	missed  uint64            // ends of connections that the kernel's programs did not see, with their bytes
+	told    attributed
+
+	waiting
 }
+
+// attributed counts connections by whether their workload has a proper identity.
+type attributed struct{ connections, unattributed uint64 }
 
 type entry struct {
 	edge     bpf.Edge
 	workload *event.Workload
+	asked    uint64 // generation of the answer
+	unsure   bool   // a better one may come soon
+	wait
 	last     bpf.Counters  // what was told
 	drift    uint64        // connections that only look open, by the last census
 	suspect  uint64        // the same in the census before: one census may meet a connection between two states
@@ -136,7 +146,7 @@ func (l *ledger) open(n bpf.Number, now moment) (bool, error) {
 	if err != nil || !ok {
 		return false, err
 	}
-	x := &entry{edge: e, workload: l.describe.Workload(&e), changed: now.monotonic}
+	x := &entry{edge: e, changed: now.monotonic}
 	l.entries[n.Index()] = x
 	l.living = append(l.living, x)
 	l.cgroups[e.Cgroup]++
@@ -159,8 +169,7 @@ func (l *ledger) drain(now moment) error {
 			return err
 		}
 		switch {
-		case c.Opened != x.last.Opened || c.Inherited != x.last.Inherited || c.Failed != x.last.Failed || c.Closed != x.last.Closed ||
-			c.Sent != x.last.Sent || c.Received != x.last.Received:
+		case !x.sameAs(c):
 			x.changed = now.monotonic
 			l.tell(x, c, now, time.Time{})
 		case x.openNow() && now.monotonic-x.told >= confirmEvery:
@@ -187,18 +196,62 @@ func (l *ledger) drain(now moment) error {
 	return nil
 }
 
+// sameAs says whether nothing happened since the edge was told.
+func (x *entry) sameAs(c bpf.Counters) bool {
+	l := &x.last
+	return c.Opened == l.Opened && c.Inherited == l.Inherited && c.Failed == l.Failed && c.Closed == l.Closed && c.Sent == l.Sent && c.Received == l.Received
+}
+
 func (x *entry) openNow() bool {
 	return x.edge.Protocol == unix.IPPROTO_TCP && x.last.Open() > x.drift
 }
 
+// tell observes what happened on an edge since it was told last, or lets it wait until it is known whose it is.
 func (l *ledger) tell(x *entry, c bpf.Counters, now moment, first time.Time) {
+	l.attribute(x)
+	peer, soon := l.describe.Peer(&x.edge, now.wall)
+	if l.waits(x, now, first, x.unsure || soon) {
+		if soon && !x.unsure {
+			l.tellFailed(x, c, now, peer)
+		}
+		return
+	}
+	if x.blurred {
+		peer = event.Peer{Address: peer.Address, Port: peer.Port, Dialled: peer.Dialled}
+	}
+	if !x.first.IsZero() {
+		first = x.first
+	}
+	o := l.observation(x, now, peer)
+	o.FirstTime = first
+	o.Counts = event.Counts{
+		Connections: c.Opened - x.last.Opened, Failed: c.Failed - x.last.Failed,
+		BytesSent: c.Sent - x.last.Sent, BytesReceived: c.Received - x.last.Received,
+	}
+	if o.Counts.Failed > 0 {
+		o.Error = errorClass(c.Error)
+	}
+	x.last, x.told, x.first, x.blurred = c, now.monotonic, time.Time{}, false
+	l.emit(&o)
+}
+
+// attribute asks whose an edge is, if the answer may have changed since. What was known stays known when its source forgets it.
+func (l *ledger) attribute(x *entry) {
+	generation := l.describe.Generation()
+	if x.workload != nil && x.asked == generation {
+		return
+	}
+	w, soon := l.describe.Workload(&x.edge)
+	x.asked = generation
+	if x.workload != nil && x.workload.Evidence.Strength() > w.Evidence.Strength() {
+		return
+	}
+	x.workload, x.unsure = w, soon
+}
+
+func (l *ledger) observation(x *entry, now moment, peer event.Peer) event.Observation {
 	o := event.Observation{
-		Time: now.wall, FirstTime: first, Node: l.node, Workload: *x.workload, Direction: event.Outbound, Protocol: event.TCP,
-		Peer: l.describe.Peer(&x.edge, now.wall),
-		Counts: event.Counts{
-			Connections: c.Opened - x.last.Opened, Failed: c.Failed - x.last.Failed,
-			BytesSent: c.Sent - x.last.Sent, BytesReceived: c.Received - x.last.Received,
-		},
+		Time: now.wall, Node: l.node, Workload: *x.workload, Direction: event.Outbound, Protocol: event.TCP, Peer: peer,
 	}
 	if x.edge.Inbound {
 		o.Direction = event.Inbound
@@ -206,17 +259,23 @@ func (l *ledger) tell(x *entry, c bpf.Counters, now moment, first time.Time) {
 	if x.edge.Protocol == unix.IPPROTO_UDP {
 		o.Protocol = event.UDP
 	}
-	if o.Counts.Failed > 0 {
-		o.Error = errorClass(c.Error)
+	return o
+}
+
+func (l *ledger) emit(o *event.Observation) {
+	l.told.connections += o.Counts.Connections
+	if o.Workload.Unattributed != "" {
+		l.told.unattributed += o.Counts.Connections
 	}
-	x.last, x.told = c, now.monotonic
-	l.observe(&o)
+	l.observe(o)
 }
 
 // retire unlinks an idle edge, and later gives its number back. gone says that the ledger has forgotten it.
 func (l *ledger) retire(x *entry, now moment) (gone bool, err error) {
 	p := l.patience(x.edge.Cgroup)
 	switch {
+	case x.since != 0: // it was not told yet
+		return false, nil
 	case now.monotonic-x.changed < p.retire || x.openNow():
 		return false, nil // a change after the unlinking, by a program that had the number already, also makes it wait again
 	case x.unlinked == 0:
@@ -259,7 +318,9 @@ func (l *ledger) census() error {
 }
 
 // lost says what the ledger knows to be lost, by cause.
-func (l *ledger) lost() map[string]uint64 { return map[string]uint64{"end-missed": l.missed} }
+func (l *ledger) lost() map[string]uint64 {
+	return map[string]uint64{"end-missed": l.missed, "peer-blurred": l.blurred}
+}
 
 // errorClass puts the errno of a failed connect into one of a few classes that mean the same on every kernel.
 func errorClass(e unix.Errno) string {

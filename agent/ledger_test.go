@@ -62,11 +62,15 @@ func (m *memoryEdges) SetQuotaUsed(cgroup uint64, used uint32) error {
 
 type plain struct{}
 
-func (plain) Workload(*bpf.Edge) *event.Workload { return &event.Workload{Unit: "a.service"} }
-
-func (plain) Peer(e *bpf.Edge, _ time.Time) event.Peer {
-	return event.Peer{Address: e.Address, Port: e.Port}
+func (plain) Workload(*bpf.Edge) (*event.Workload, bool) {
+	return &event.Workload{Unit: "a.service"}, false
 }
+
+func (plain) Peer(e *bpf.Edge, _ time.Time) (event.Peer, bool) {
+	return event.Peer{Address: e.Address, Port: e.Port}, false
+}
+
+func (plain) Generation() uint64 { return 0 }
 
 const edge = bpf.Number(1<<16 | 7)
 
