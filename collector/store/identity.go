@@ -31,6 +31,8 @@ type Identity struct {
 	LastSuccess    time.Time      `json:"last_success,omitzero"` // not later than the end of the interval in which a connection succeeded
 	Resources      uint64         `json:"resources"`             // that it reaches
 	Counts         event.Counts   `json:"counts"`                // toward them
+
+	Unattributed []Unattributed `json:"unattributed,omitempty"` // by reason, where IdentityFilter asks for it
 }
 
 type identityRow struct {
@@ -75,6 +77,8 @@ type IdentityFilter struct {
 	Limit  int    // 0 is 100, at most 1000
 	Cursor string // where the page before ended
 
+	Unattributed time.Time // only those that connections were not attributed to properly since then, by the hour; zero: all
+
 	Keep func(event.Identity) bool // what the store cannot know; nil keeps all
 }
 
@@ -95,7 +99,7 @@ func (s *Store) Identities(ctx context.Context, f IdentityFilter) ([]Identity, s
 	}
 	out := make([]Identity, 0, limit)
 	for range maxReads {
-		rows, err := s.identityRows(ctx, named("cursor", after[0], "identity", "", "q", f.Query, "limit", uint32(read)))
+		rows, err := s.identityRows(ctx, named("cursor", after[0], "identity", "", "q", f.Query, "limit", uint32(read), "unattributed", since(f.Unattributed)))
 		if err != nil {
 			return nil, "", err
 		}
@@ -109,21 +113,21 @@ func (s *Store) Identities(ctx context.Context, f IdentityFilter) ([]Identity, s
 				continue
 			}
 			if len(out) == limit {
-				return out, cursor(out[limit-1].Identity.String()), nil
+				return out, cursor(out[limit-1].Identity.String()), s.explainUnattributed(ctx, f, out)
 			}
 			out = append(out, id)
 		}
 		if len(rows) < read {
-			return out, "", nil
+			return out, "", s.explainUnattributed(ctx, f, out)
 		}
 		after[0] = rows[read-1].Identity
 	}
-	return out, cursor(after[0]), nil
+	return out, cursor(after[0]), s.explainUnattributed(ctx, f, out)
 }
 
 // Identity gives one identity, or [ErrNotFound].
 func (s *Store) Identity(ctx context.Context, id event.Identity) (Identity, error) {
-	rows, err := s.identityRows(ctx, named("cursor", "", "identity", id.String(), "q", "", "limit", uint32(1)))
+	rows, err := s.identityRows(ctx, named("cursor", "", "identity", id.String(), "q", "", "limit", uint32(1), "unattributed", int64(-1)))
 	if err != nil {
 		return Identity{}, err
 	}

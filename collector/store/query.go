@@ -24,6 +24,10 @@ var (
 	restoreNodesSQL string
 	//go:embed query/restore_identities.sql
 	restoreIdentitiesSQL string
+	//go:embed query/attribution.sql
+	attributionSQL string
+	//go:embed query/unattributed.sql
+	unattributedSQL string
 	//go:embed query/restore_reach.sql
 	restoreReachSQL string
 )

@@ -222,7 +222,7 @@ func TestKeysAreUsed(t *testing.T) {
 	}
 	f("reach", reachSQL, named("identity", one, "direction", "", "after_direction", "", "after_resource", "", "limit", uint32(10)), 2)
 	f("outbound reach", reachSQL, named("identity", one, "direction", "outbound", "after_direction", "", "after_resource", "", "limit", uint32(10)), 2)
-	f("identity", identitiesSQL, named("cursor", "", "identity", one, "q", "", "limit", uint32(1)), 2)
+	f("identity", identitiesSQL, named("cursor", "", "identity", one, "q", "", "limit", uint32(1), "unattributed", int64(-1)), 2)
 }
 
 func TestIdentities(t *testing.T) {

@@ -24,6 +24,7 @@ type ObservationRow struct {
 
 	PeerAddress    netip.Addr `ch:"peer_address"`
 	PeerPort       uint16     `ch:"peer_port"`
+	PeerRange      string     `ch:"peer_range"`
 	DialledAddress netip.Addr `ch:"dialled_address"`
 	DialledPort    uint16     `ch:"dialled_port"`
 	PeerName       string     `ch:"peer_name"`
@@ -71,13 +72,14 @@ type workloadRow struct {
 	Interactive    bool   `ch:"interactive"`
 	Cgroup         string `ch:"cgroup"`
 	UID            uint32 `ch:"uid"`
+	Unattributed   string `ch:"unattributed"`
 }
 
 func workloadRowOf(w *event.Workload) workloadRow {
 	return workloadRow{
 		Identity: w.Identity.String(), Evidence: string(w.Evidence), Namespace: w.Namespace, Pod: w.Pod, Container: w.Container,
 		Image: w.Image, ServiceAccount: w.ServiceAccount, Owner: w.Owner, Unit: w.Unit, Executable: w.Executable,
-		Interactive: w.Interactive, Cgroup: w.Cgroup, UID: w.UID,
+		Interactive: w.Interactive, Cgroup: w.Cgroup, UID: w.UID, Unattributed: string(w.Unattributed),
 	}
 }
 
@@ -86,7 +88,7 @@ func (r *workloadRow) workload() (event.Workload, error) {
 	return event.Workload{
 		Identity: id, Evidence: event.Evidence(r.Evidence), Namespace: r.Namespace, Pod: r.Pod, Container: r.Container,
 		Image: r.Image, ServiceAccount: r.ServiceAccount, Owner: r.Owner, Unit: r.Unit, Executable: r.Executable,
-		Interactive: r.Interactive, Cgroup: r.Cgroup, UID: r.UID,
+		Interactive: r.Interactive, Cgroup: r.Cgroup, UID: r.UID, Unattributed: event.Unattributed(r.Unattributed),
 	}, err
 }
 
@@ -97,7 +99,7 @@ func RowOf(o *event.Observation, batchTime time.Time, sequence uint64) Observati
 		BatchTime: batchTime, Sequence: sequence, Node: o.Node, Time: o.Time, FirstTime: o.First(),
 		workloadRow: workloadRowOf(&o.Workload),
 		Direction:   string(o.Direction), Protocol: string(o.Protocol), Resource: event.ResourceOf(o).String(),
-		PeerAddress: address(o.Peer.Address), PeerPort: o.Peer.Port,
+		PeerAddress: address(o.Peer.Address), PeerPort: o.Peer.Port, PeerRange: prefix(o.Peer.Range),
 		DialledAddress: address(o.Peer.Dialled.Addr()), DialledPort: o.Peer.Dialled.Port(),
 		PeerName: o.Peer.Name, PeerNameSource: string(o.Peer.NameSource),
 		PeerIdentity: o.Peer.Identity.String(), PeerEvidence: string(o.Peer.Evidence),
@@ -122,6 +124,13 @@ func RowOf(o *event.Observation, batchTime time.Time, sequence uint64) Observati
 // address writes IPv4 as the column keeps it; the zero address becomes ::.
 func address(a netip.Addr) netip.Addr {
 	return netip.AddrFrom16(a.WithZone("").As16())
+}
+
+func prefix(p netip.Prefix) string {
+	if !p.IsValid() {
+		return ""
+	}
+	return p.String()
 }
 
 // The database has no time without a value: 1970 stands for never.

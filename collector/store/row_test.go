@@ -20,10 +20,11 @@ func full(t testing.TB) *event.Observation {
 			Identity: identity(t, checkout), Evidence: event.EvidenceSVID, Namespace: "shop", Pod: "checkout-7c9f", Container: "server",
 			Image: "registry.example/checkout@sha256:ab", ServiceAccount: "checkout", Owner: "Deployment/checkout", Unit: "checkout.service",
 			Executable: "/app/checkout", Interactive: true, Cgroup: "/kubepods/pod1", UID: 1000,
+			Unattributed: event.UnattributedQuota,
 		},
 		Direction: event.Outbound, Protocol: event.TCP,
 		Peer: event.Peer{
-			Address: netip.MustParseAddr("10.1.2.3"), Port: 5432, Dialled: netip.MustParseAddrPort("10.96.0.12:15432"), Name: "db.shop.svc",
+			Address: netip.MustParseAddr("10.1.2.3"), Port: 5432, Range: netip.MustParsePrefix("10.1.2.0/24"), Dialled: netip.MustParseAddrPort("10.96.0.12:15432"), Name: "db.shop.svc",
 			NameSource: event.NameService, Identity: identity(t, "spiffe://shop.example/ns/shop/sa/db"), Evidence: event.EvidenceSVID,
 		},
 		TLS: &event.TLS{Version: "1.3", SNI: "db.shop.svc", ALPN: "h2", Mutual: true, Verified: true, Provenance: "full",
@@ -37,11 +38,11 @@ func full(t testing.TB) *event.Observation {
 func TestRowOf(t *testing.T) {
 	r := RowOf(full(t), noon, 7)
 	empty(t, reflect.ValueOf(r))
-	if got, want := r.Resource, "spiffe://shop.example/ns/shop/sa/db:5432/tcp"; got != want {
+	if got, want := r.Resource, "spiffe://shop.example/ns/shop/sa/db:15432/tcp"; got != want {
 		t.Errorf("resource %q, want %q", got, want)
 	}
 	if n, want := reflect.TypeFor[event.Observation]().NumField()+reflect.TypeFor[event.Workload]().NumField()+reflect.TypeFor[event.Peer]().NumField()+
-		reflect.TypeFor[event.TLS]().NumField()+reflect.TypeFor[event.Certificate]().NumField()+reflect.TypeFor[event.Counts]().NumField(), 10+13+7+8+5+5; n != want {
+		reflect.TypeFor[event.TLS]().NumField()+reflect.TypeFor[event.Certificate]().NumField()+reflect.TypeFor[event.Counts]().NumField(), 10+14+8+8+5+5; n != want {
 		t.Errorf("the vocabulary has %d fields, the row was made for %d: give the new one a column", n, want)
 	}
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -81,9 +82,9 @@ func TestMigrateRefuses(t *testing.T) {
 	changed := slices.Clone(known)
 	changed[1].checksum = "0"
 	f("changed file", changed, "0002_identities.sql was changed after it was applied")
-	f("newer schema", known[:3], "schema 5, made by a newer ambit; this one knows 3")
-	broken := append(slices.Clone(known), migration{6, "0006_broken.sql", "", "CREATE TABLE t (a Strange) ENGINE = Memory;\n"})
-	f("broken file", broken, "apply migration 0006_broken.sql: clickhouse code 50: Unknown data type family: Strange")
+	f("newer schema", known[:3], fmt.Sprintf("schema %d, made by a newer ambit; this one knows 3", len(known)))
+	broken := append(slices.Clone(known), migration{uint32(len(known) + 1), "9999_broken.sql", "", "CREATE TABLE t (a Strange) ENGINE = Memory;\n"})
+	f("broken file", broken, "apply migration 9999_broken.sql: clickhouse code 50: Unknown data type family: Strange")
 }
 
 func TestMigrations(t *testing.T) {
@@ -120,15 +121,15 @@ func TestStatements(t *testing.T) {
 func TestWindows(t *testing.T) {
 	s := open(t)
 	without := number(t, s, `(SELECT count() FROM system.tables WHERE database = currentDatabase()
-		AND name IN ('observations', 'identities', 'reach') AND engine_full NOT LIKE '%non_replicated_deduplication_window = 10000%')`)
+		AND name IN ('observations', 'identities', 'reach', 'attribution') AND engine_full NOT LIKE '%non_replicated_deduplication_window = 10000%')`)
 	if without != 0 {
 		t.Errorf("%d tables without deduplication window", without)
 	}
 	// Whoever adds a view must add its target above.
 	targets := number(t, s, `(SELECT uniqExact(extract(create_table_query, ' TO [^ .]+\\.([^ ]+)'))
 		FROM system.tables WHERE database = currentDatabase() AND engine = 'MaterializedView')`)
-	if targets != 2 {
-		t.Errorf("views have %d targets, want 2: identities and reach", targets)
+	if targets != 3 {
+		t.Errorf("views have %d targets, want 3: identities, reach and attribution", targets)
 	}
 }
 

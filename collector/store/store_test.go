@@ -23,6 +23,15 @@ func open(t testing.TB) *Store {
 
 func openConfig(t testing.TB, c Config) *Store {
 	t.Helper()
+	s := openUnmigrated(t, c)
+	if err := s.Migrate(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func openUnmigrated(t testing.TB, c Config) *Store {
+	t.Helper()
 	s, err := Open(context.Background(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -32,9 +41,6 @@ func openConfig(t testing.TB, c Config) *Store {
 			t.Error(err)
 		}
 	})
-	if err := s.Migrate(context.Background()); err != nil {
-		t.Fatal(err)
-	}
 	return s
 }
 

@@ -29,7 +29,8 @@ SELECT
     f.executable                                         AS executable,
     f.interactive                                        AS interactive,
     f.cgroup                                             AS cgroup,
-    f.uid                                                AS uid
+    f.uid                                                AS uid,
+    f.unattributed                                       AS unattributed
 FROM (SELECT * FROM findings FINAL) AS f
 LEFT JOIN (SELECT * FROM finding_status FINAL) AS s ON s.id = f.id
 WHERE ({id:String} = '' OR f.id = {id:String})

@@ -14,6 +14,10 @@ WITH page AS
     FROM identities AS i
     WHERE i.identity > {cursor:String}
       AND ({identity:String} = '' OR i.identity = {identity:String})
+      AND ({unattributed:Int64} < 0 OR i.identity IN (
+          SELECT a.identity FROM attribution AS a
+          WHERE a.identity > {cursor:String} AND a.reason != '' AND a.connections > 0
+            AND a.hour >= toStartOfHour(fromUnixTimestamp64Micro(greatest({unattributed:Int64}, toInt64(0)), 'UTC'))))
       AND ({q:String} = '' OR positionCaseInsensitiveUTF8(i.identity, {q:String}) > 0)
     GROUP BY identity
     ORDER BY identity
