@@ -34,8 +34,11 @@ type wireHeartbeat struct {
 	Gauges   map[string]uint64 `cbor:"11,keyasint,omitempty"`
 }
 
-// maxCauses bounds what a heartbeat may name, in number and in bytes each, since the names become rows and labels.
-const maxCauses = 64
+// Bounds of what a heartbeat may name, in number and in bytes each, since the names become rows and labels.
+const (
+	maxCauses    = 128
+	maxCauseName = 64
+)
 
 // maxWords bounds version, kernel, and each sentence on what is missing, in bytes.
 const maxWords = 512
@@ -82,8 +85,8 @@ func (w *wireHeartbeat) check() error {
 	}
 	for _, names := range []map[string]uint64{w.Lost, w.Gauges} {
 		for name, n := range names {
-			if name == "" || len(name) > maxCauses {
-				return fmt.Errorf("a name is empty or longer than %d bytes", maxCauses)
+			if name == "" || len(name) > maxCauseName {
+				return fmt.Errorf("a name is empty or longer than %d bytes", maxCauseName)
 			}
 			if n > maxCount {
 				return fmt.Errorf("%q is more than %d", name, uint64(maxCount))
