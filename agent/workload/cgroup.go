@@ -17,23 +17,37 @@ import (
 
 // cgroup names workloads by their cgroup, where that is not the root.
 type cgroup struct {
+	constant
 	domain event.TrustDomain
 	node   string
 }
 
 func (s *cgroup) Workload(c Cgroup, p Process) (event.Workload, bool) {
-	path := c.Path
+	path, why := c.Path, event.Unattributed("")
 	switch path {
 	case "/":
 		return event.Workload{}, false
 	case "":
-		path = "unknown/" + strconv.FormatUint(c.ID, 10)
+		path, why = "unknown/"+strconv.FormatUint(c.ID, 10), event.UnattributedCgroup
 	}
 	return event.Workload{
-		Identity:   event.CgroupIdentity(s.domain, s.node, path),
-		Evidence:   event.EvidenceCgroup,
-		Executable: p.Executable, Interactive: p.Interactive, UID: p.UID,
+		Identity:     event.CgroupIdentity(s.domain, s.node, path),
+		Evidence:     event.EvidenceCgroup,
+		Unattributed: why,
+		Executable:   p.Executable, Interactive: p.Interactive, UID: p.UID,
 	}, true
+}
+
+// podless names the cgroups of pods where nobody tells of pods. It comes before systemd, whose services such cgroups can stand below.
+type podless struct{ cgroup }
+
+func (s *podless) Workload(c Cgroup, p Process) (event.Workload, bool) {
+	if _, ok := parsePodPath(c.Path); !ok {
+		return event.Workload{}, false
+	}
+	w, ok := s.cgroup.Workload(c, p)
+	w.Unattributed = event.UnattributedAPI
+	return w, ok
 }
 
 // askAgain is the shortest time between two scans of the hierarchy, and between two questions for the same unknown cgroup.

@@ -22,9 +22,16 @@ func (p Process) known() bool { return p.TGID != 0 || p.Executable != "" }
 // Source names workloads. Sources are asked in order of the strength of their evidence, and the first that knows a workload names it.
 type Source interface {
 	// Workload answers from what is already known on the node: it neither blocks nor asks others. What it answers for a cgroup, user,
-	// executable and terminal may be kept; TGID is a hint that may be gone. Equal things must get equal values.
+	// executable and terminal may be kept while Generation stays; TGID is a hint that may be gone. Equal things must get equal values.
 	Workload(c Cgroup, p Process) (event.Workload, bool)
+	// Generation grows when answers may have changed: what was kept is asked for again. Sources that never change their mind always say the same.
+	Generation() uint64
 }
+
+// constant is the part of a source that never changes its mind.
+type constant struct{}
+
+func (constant) Generation() uint64 { return 0 }
 
 // Names gives the paths of cgroups by id, also of those that are gone. The kernel side fills it when cgroups are made.
 type Names interface {

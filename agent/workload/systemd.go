@@ -10,6 +10,7 @@ import (
 // systemd names workloads by the unit that their cgroup belongs to. Scopes of logins and transient units belong to people: there, user and
 // executable say more than a unit that has a new name each time.
 type systemd struct {
+	constant
 	domain event.TrustDomain
 	node   string
 	people process

@@ -51,8 +51,9 @@ type question struct {
 }
 
 type answer struct {
-	workload *event.Workload // shared with who asked
-	path     string          // that it was given for
+	workload   *event.Workload // shared with who asked
+	path       string          // that it was given for
+	generation uint64          // of the sources
 }
 
 // New makes a resolver. It reads the mount table if CgroupRoot is empty, and nothing else.
@@ -70,12 +71,12 @@ func New(cfg Config) (*Resolver, error) {
 	if cfg.Proc == "" {
 		cfg.Proc = "/proc"
 	}
-	people := process{cfg.TrustDomain, cfg.Node}
+	groups, people := cgroup{domain: cfg.TrustDomain, node: cfg.Node}, process{domain: cfg.TrustDomain, node: cfg.Node}
 	return &Resolver{
 		proc:       cfg.Proc,
 		maxRunning: orDefault(cfg.MaxRunning, 16384),
 		sources: slices.Concat(cfg.Sources, []Source{
-			&systemd{cfg.TrustDomain, cfg.Node, people}, &cgroup{cfg.TrustDomain, cfg.Node}, &people,
+			&podless{groups}, &systemd{domain: cfg.TrustDomain, node: cfg.Node, people: people}, &groups, &people,
 		}),
 		paths:     paths{names: cfg.Names, mount: mount, known: lru.New[uint64, knownPath](orDefault(cfg.MaxCgroups, 16384))},
 		workloads: lru.New[question, answer](orDefault(cfg.MaxWorkloads, 8192)),
@@ -102,13 +103,28 @@ func (r *Resolver) Resolve(cgroupID uint64, p Process) *event.Workload {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	path := r.paths.path(cgroupID)
+	generation := r.Generation() // before the sources are asked: what changes meanwhile is asked for again
 	q := question{cgroupID, p.UID, p.Interactive, p.known(), p.Executable}
-	if a := r.workloads.Get(q); a != nil && a.path == path {
+	a := r.workloads.Get(q)
+	if a != nil && a.path == path && a.generation == generation {
 		return a.workload
 	}
 	w := r.name(Cgroup{ID: cgroupID, Path: path}, p)
-	r.workloads.Put(q, answer{&w, path})
+	if a != nil && (*a.workload == w || a.workload.Unattributed == "" && w.Unattributed != "") {
+		a.generation = generation // a cgroup is never another's: who knew it and has forgotten it was right
+		return a.workload
+	}
+	r.workloads.Put(q, answer{&w, path, generation})
 	return &w
+}
+
+// Generation grows when Resolve may give better answers than before.
+func (r *Resolver) Generation() uint64 {
+	sum := uint64(0)
+	for _, s := range r.sources {
+		sum += s.Generation()
+	}
+	return sum
 }
 
 func (r *Resolver) name(c Cgroup, p Process) event.Workload {

@@ -62,17 +62,18 @@ func TestResolve(t *testing.T) {
 	}
 	f(1, Process{TGID: 7, UID: 1000, Executable: "/usr/bin/curl", Interactive: true}, event.Workload{
 		Identity: id("uid/1000/exe/curl"), Evidence: event.EvidenceProcess, Executable: "/usr/bin/curl", UID: 1000, Interactive: true, Cgroup: "/"})
-	f(1, Process{}, event.Workload{Identity: id("cgroup"), Evidence: event.EvidenceCgroup, Cgroup: "/"})
+	f(1, Process{}, event.Workload{Identity: id("cgroup"), Evidence: event.EvidenceCgroup, Cgroup: "/", Unattributed: event.UnattributedProcess})
 	f(1, Process{TGID: 2}, event.Workload{Identity: id("uid/0/exe/unknown"), Evidence: event.EvidenceProcess, Cgroup: "/"})
 	f(4, Process{}, event.Workload{
-		Identity: id("cgroup/user.slice/user-1000.slice/session-3.scope"), Evidence: event.EvidenceCgroup, Cgroup: "/user.slice/user-1000.slice/session-3.scope"})
+		Identity: id("cgroup/user.slice/user-1000.slice/session-3.scope"), Evidence: event.EvidenceCgroup, Cgroup: "/user.slice/user-1000.slice/session-3.scope",
+		Unattributed: event.UnattributedProcess})
 	f(2, Process{UID: 33, Executable: "/usr/sbin/nginx"}, event.Workload{
 		Identity: id("unit/nginx.service"), Evidence: event.EvidenceSystemd, Unit: "nginx.service", Executable: "/usr/sbin/nginx", UID: 33, Cgroup: "/system.slice/nginx.service"})
 	f(3, Process{Executable: "/app"}, event.Workload{
 		Identity: id("cgroup/box/0a1b"), Evidence: event.EvidenceCgroup, Executable: "/app", Cgroup: "/box/0a1b"})
 	f(4, Process{UID: 1000, Executable: "/usr/bin/psql"}, event.Workload{
 		Identity: id("uid/1000/exe/psql"), Evidence: event.EvidenceProcess, Executable: "/usr/bin/psql", UID: 1000, Cgroup: "/user.slice/user-1000.slice/session-3.scope"})
-	f(99, Process{Executable: "/app"}, event.Workload{Identity: id("cgroup/unknown/99"), Evidence: event.EvidenceCgroup, Executable: "/app"})
+	f(99, Process{Executable: "/app"}, event.Workload{Identity: id("cgroup/unknown/99"), Evidence: event.EvidenceCgroup, Executable: "/app", Unattributed: event.UnattributedCgroup})
 
 	if got := r.Resolve(5, Process{}); got.Identity == id("unit/nginx.service") || got.Unit != "user@1000.service/nginx.service" || got.Evidence != event.EvidenceSystemd {
 		t.Errorf("user's unit: %+v", got)
@@ -93,6 +94,7 @@ func TestResolve(t *testing.T) {
 type sourceFunc func(c Cgroup, p Process) (event.Workload, bool)
 
 func (f sourceFunc) Workload(c Cgroup, p Process) (event.Workload, bool) { return f(c, p) }
+func (f sourceFunc) Generation() uint64                                  { return 0 }
 
 func TestSourcesAreAskedFirst(t *testing.T) {
 	r := testResolver(t, Config{
