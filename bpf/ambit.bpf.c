@@ -24,6 +24,10 @@ __u64 anchor; /* a kernel address that does not move */
 #include "maps.h"      /* the maps and the counters of losses */
 #include "process.h"   /* executables, users, cgroup names */
 #include "edge.h"      /* edges: key -> number -> counters */
+#include "tag.h"       /* TCP sockets -> edges */
+#include "dialled.h"   /* what was asked for, where another program or the network turns it elsewhere */
 #include "tcp.h"       /* TCP connections */
-#include "udp.h"       /* UDP flows, DNS answers */
+#include "udp.h"       /* UDP flows */
+#include "packet.h"    /* UDP bytes, DNS answers */
+#include "connect.h"   /* connect, of both */
 #include "inventory.h" /* sockets that are older than we are */

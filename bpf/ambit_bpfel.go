@@ -14,11 +14,20 @@ import (
 )
 
 type ambitAnswer struct {
+	_        structs.HostLayout
+	Cgroup   uint64
+	Flow     uint64
+	Sequence uint32
+	Length   uint16
+	Tcp      uint16
+	Payload  [1232]uint8
+}
+
+type ambitAsked struct {
 	_       structs.HostLayout
-	Cgroup  uint64
-	Length  uint32
-	Unused  uint32
-	Payload [1232]uint8
+	Check   uint64
+	Address [2]uint64
+	Port    uint64
 }
 
 type ambitCgroupName struct {
@@ -98,12 +107,15 @@ type ambitOpenSocket struct {
 }
 
 type ambitOrigin struct {
-	_       structs.HostLayout
-	Key     ambitEdgeKey
-	Process ambitProcess
-	First   uint64
-	Number  uint32
-	Unused  uint32
+	_           structs.HostLayout
+	Key         ambitEdgeKey
+	Process     ambitProcess
+	First       uint64
+	Number      uint32
+	DialledPort uint16
+	LocalPort   uint16
+	Dialled     [2]uint64
+	Local       [2]uint64
 }
 
 type ambitProcess struct {
@@ -114,6 +126,12 @@ type ambitProcess struct {
 	Uid         uint32
 	Tgid        uint32
 	Interactive uint32
+}
+
+type ambitRange struct {
+	_       structs.HostLayout
+	Address [2]uint64
+	Mask    [2]uint64
 }
 
 type ambitRunning struct {
@@ -135,6 +153,7 @@ type ambitTag struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	ambitMapAnswers           = "answers"
+	ambitMapAsking            = "asking"
 	ambitMapCgroupScratch     = "cgroup_scratch"
 	ambitMapCgroups           = "cgroups"
 	ambitMapCounters          = "counters"
@@ -152,16 +171,16 @@ const (
 	ambitMapUdpListeners      = "udp_listeners"
 	ambitMapUnused            = "unused"
 	ambitProgCgroupMkdirName  = "cgroup_mkdir_name"
+	ambitProgConnect4         = "connect4"
+	ambitProgConnect6         = "connect6"
 	ambitProgExecName         = "exec_name"
 	ambitProgOpenSockets      = "open_sockets"
+	ambitProgPacketIn         = "packet_in"
+	ambitProgPacketOut        = "packet_out"
 	ambitProgRunningTasks     = "running_tasks"
 	ambitProgTcpState         = "tcp_state"
 	ambitProgUdpBind4         = "udp_bind4"
 	ambitProgUdpBind6         = "udp_bind6"
-	ambitProgUdpConnect4      = "udp_connect4"
-	ambitProgUdpConnect6      = "udp_connect6"
-	ambitProgUdpEgress        = "udp_egress"
-	ambitProgUdpIngress       = "udp_ingress"
 	ambitProgUdpSendmsg4      = "udp_sendmsg4"
 	ambitProgUdpSendmsg6      = "udp_sendmsg6"
 	ambitVarCounter           = "_counter"
@@ -170,6 +189,8 @@ const (
 	ambitVarAnchor            = "anchor"
 	ambitVarEdgesPerCgroup    = "edges_per_cgroup"
 	ambitVarEphemeralPort     = "ephemeral_port"
+	ambitVarServiceRangeCount = "service_range_count"
+	ambitVarServiceRanges     = "service_ranges"
 	ambitVarTick              = "tick"
 )
 
@@ -216,16 +237,16 @@ type ambitSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type ambitProgramSpecs struct {
 	CgroupMkdirName *ebpf.ProgramSpec `ebpf:"cgroup_mkdir_name"`
+	Connect4        *ebpf.ProgramSpec `ebpf:"connect4"`
+	Connect6        *ebpf.ProgramSpec `ebpf:"connect6"`
 	ExecName        *ebpf.ProgramSpec `ebpf:"exec_name"`
 	OpenSockets     *ebpf.ProgramSpec `ebpf:"open_sockets"`
+	PacketIn        *ebpf.ProgramSpec `ebpf:"packet_in"`
+	PacketOut       *ebpf.ProgramSpec `ebpf:"packet_out"`
 	RunningTasks    *ebpf.ProgramSpec `ebpf:"running_tasks"`
 	TcpState        *ebpf.ProgramSpec `ebpf:"tcp_state"`
 	UdpBind4        *ebpf.ProgramSpec `ebpf:"udp_bind4"`
 	UdpBind6        *ebpf.ProgramSpec `ebpf:"udp_bind6"`
-	UdpConnect4     *ebpf.ProgramSpec `ebpf:"udp_connect4"`
-	UdpConnect6     *ebpf.ProgramSpec `ebpf:"udp_connect6"`
-	UdpEgress       *ebpf.ProgramSpec `ebpf:"udp_egress"`
-	UdpIngress      *ebpf.ProgramSpec `ebpf:"udp_ingress"`
 	UdpSendmsg4     *ebpf.ProgramSpec `ebpf:"udp_sendmsg4"`
 	UdpSendmsg6     *ebpf.ProgramSpec `ebpf:"udp_sendmsg6"`
 }
@@ -235,6 +256,7 @@ type ambitProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type ambitMapSpecs struct {
 	Answers           *ebpf.MapSpec `ebpf:"answers"`
+	Asking            *ebpf.MapSpec `ebpf:"asking"`
 	CgroupScratch     *ebpf.MapSpec `ebpf:"cgroup_scratch"`
 	Cgroups           *ebpf.MapSpec `ebpf:"cgroups"`
 	Counters          *ebpf.MapSpec `ebpf:"counters"`
@@ -257,13 +279,15 @@ type ambitMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ambitVariableSpecs struct {
-	Counter        *ebpf.VariableSpec `ebpf:"_counter"`
-	OpenSocket     *ebpf.VariableSpec `ebpf:"_open_socket"`
-	Running        *ebpf.VariableSpec `ebpf:"_running"`
-	Anchor         *ebpf.VariableSpec `ebpf:"anchor"`
-	EdgesPerCgroup *ebpf.VariableSpec `ebpf:"edges_per_cgroup"`
-	EphemeralPort  *ebpf.VariableSpec `ebpf:"ephemeral_port"`
-	Tick           *ebpf.VariableSpec `ebpf:"tick"`
+	Counter           *ebpf.VariableSpec `ebpf:"_counter"`
+	OpenSocket        *ebpf.VariableSpec `ebpf:"_open_socket"`
+	Running           *ebpf.VariableSpec `ebpf:"_running"`
+	Anchor            *ebpf.VariableSpec `ebpf:"anchor"`
+	EdgesPerCgroup    *ebpf.VariableSpec `ebpf:"edges_per_cgroup"`
+	EphemeralPort     *ebpf.VariableSpec `ebpf:"ephemeral_port"`
+	ServiceRangeCount *ebpf.VariableSpec `ebpf:"service_range_count"`
+	ServiceRanges     *ebpf.VariableSpec `ebpf:"service_ranges"`
+	Tick              *ebpf.VariableSpec `ebpf:"tick"`
 }
 
 // ambitObjects contains all objects after they have been loaded into the kernel.
@@ -287,6 +311,7 @@ func (o *ambitObjects) Close() error {
 // It can be passed to loadAmbitObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ambitMaps struct {
 	Answers           *ebpf.Map `ebpf:"answers"`
+	Asking            *ebpf.Map `ebpf:"asking"`
 	CgroupScratch     *ebpf.Map `ebpf:"cgroup_scratch"`
 	Cgroups           *ebpf.Map `ebpf:"cgroups"`
 	Counters          *ebpf.Map `ebpf:"counters"`
@@ -308,6 +333,7 @@ type ambitMaps struct {
 func (m *ambitMaps) Close() error {
 	return _AmbitClose(
 		m.Answers,
+		m.Asking,
 		m.CgroupScratch,
 		m.Cgroups,
 		m.Counters,
@@ -331,13 +357,15 @@ func (m *ambitMaps) Close() error {
 //
 // It can be passed to loadAmbitObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ambitVariables struct {
-	Counter        *ebpf.Variable `ebpf:"_counter"`
-	OpenSocket     *ebpf.Variable `ebpf:"_open_socket"`
-	Running        *ebpf.Variable `ebpf:"_running"`
-	Anchor         *ebpf.Variable `ebpf:"anchor"`
-	EdgesPerCgroup *ebpf.Variable `ebpf:"edges_per_cgroup"`
-	EphemeralPort  *ebpf.Variable `ebpf:"ephemeral_port"`
-	Tick           *ebpf.Variable `ebpf:"tick"`
+	Counter           *ebpf.Variable `ebpf:"_counter"`
+	OpenSocket        *ebpf.Variable `ebpf:"_open_socket"`
+	Running           *ebpf.Variable `ebpf:"_running"`
+	Anchor            *ebpf.Variable `ebpf:"anchor"`
+	EdgesPerCgroup    *ebpf.Variable `ebpf:"edges_per_cgroup"`
+	EphemeralPort     *ebpf.Variable `ebpf:"ephemeral_port"`
+	ServiceRangeCount *ebpf.Variable `ebpf:"service_range_count"`
+	ServiceRanges     *ebpf.Variable `ebpf:"service_ranges"`
+	Tick              *ebpf.Variable `ebpf:"tick"`
 }
 
 // ambitPrograms contains all programs after they have been loaded into the kernel.
@@ -345,16 +373,16 @@ type ambitVariables struct {
 // It can be passed to loadAmbitObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ambitPrograms struct {
 	CgroupMkdirName *ebpf.Program `ebpf:"cgroup_mkdir_name"`
+	Connect4        *ebpf.Program `ebpf:"connect4"`
+	Connect6        *ebpf.Program `ebpf:"connect6"`
 	ExecName        *ebpf.Program `ebpf:"exec_name"`
 	OpenSockets     *ebpf.Program `ebpf:"open_sockets"`
+	PacketIn        *ebpf.Program `ebpf:"packet_in"`
+	PacketOut       *ebpf.Program `ebpf:"packet_out"`
 	RunningTasks    *ebpf.Program `ebpf:"running_tasks"`
 	TcpState        *ebpf.Program `ebpf:"tcp_state"`
 	UdpBind4        *ebpf.Program `ebpf:"udp_bind4"`
 	UdpBind6        *ebpf.Program `ebpf:"udp_bind6"`
-	UdpConnect4     *ebpf.Program `ebpf:"udp_connect4"`
-	UdpConnect6     *ebpf.Program `ebpf:"udp_connect6"`
-	UdpEgress       *ebpf.Program `ebpf:"udp_egress"`
-	UdpIngress      *ebpf.Program `ebpf:"udp_ingress"`
 	UdpSendmsg4     *ebpf.Program `ebpf:"udp_sendmsg4"`
 	UdpSendmsg6     *ebpf.Program `ebpf:"udp_sendmsg6"`
 }
@@ -362,16 +390,16 @@ type ambitPrograms struct {
 func (p *ambitPrograms) Close() error {
 	return _AmbitClose(
 		p.CgroupMkdirName,
+		p.Connect4,
+		p.Connect6,
 		p.ExecName,
 		p.OpenSockets,
+		p.PacketIn,
+		p.PacketOut,
 		p.RunningTasks,
 		p.TcpState,
 		p.UdpBind4,
 		p.UdpBind6,
-		p.UdpConnect4,
-		p.UdpConnect6,
-		p.UdpEgress,
-		p.UdpIngress,
 		p.UdpSendmsg4,
 		p.UdpSendmsg6,
 	)

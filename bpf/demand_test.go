@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"net/netip"
 	"os"
 	"os/exec"
 	"sync"
@@ -15,9 +16,10 @@ type connection struct{ client, server int }
 func demandTraffic() {
 	listeners, open := map[int]int{}, map[int][]connection{}
 	var others []*exec.Cmd
-	connect := func(to unix.Sockaddr, key int) {
+	connect := func(to unix.Sockaddr, key int) netip.AddrPort { // gives the client's end
 		c, s := pair(listeners[key], 0, to)
 		open[key] = append(open[key], connection{c, s})
+		return addressOfSocket(c)
 	}
 	obey(map[string]func(args ...int) any{
 		"listen": func(args ...int) any { // port, or 0 for any; answers with the port
@@ -33,13 +35,16 @@ func demandTraffic() {
 			sendTo(socketUDP(unix.AF_INET, nil), args[1], here4(args[0]))
 			return "sent"
 		},
-		"open": func(args ...int) any { // port
-			connect(here4(args[0]), args[0])
-			return "open"
-		},
-		"open6": func(args ...int) any {
-			connect(here6(args[0]), args[0])
-			return "open"
+		"open":         func(args ...int) any { return connect(here4(args[0]), args[0]) }, // port
+		"open6":        func(args ...int) any { return connect(here6(args[0]), args[0]) },
+		"open-service": func(args ...int) any { return connect(at("127.9.9.9", args[0]), args[0]) }, // an address that may stand for a service
+		"refuse-service": func(args ...int) any { // port
+			fd, err := dial(0, at("127.9.9.9", args[0]))
+			if err != unix.ECONNREFUSED {
+				panic(err)
+			}
+			check(unix.Close(fd))
+			return "refused"
 		},
 		"say": func(args ...int) any { // port, bytes to the server, to the client, on every open connection
 			for _, c := range open[args[0]] {

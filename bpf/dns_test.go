@@ -1,6 +1,8 @@
 package bpf
 
 import (
+	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -17,7 +19,7 @@ func TestKernelAnswers(t *testing.T) {
 			before := w.losses()["answer-cut"]
 			c := start(t, s.name)
 			c.end()
-			got := w.answersOf(c)
+			got := payloads(w.answersOf(c))
 			want, cut := slices.Clone(s.want), uint64(0)
 			for i := range want {
 				want[i] = header + want[i]
@@ -36,18 +38,25 @@ func TestKernelAnswers(t *testing.T) {
 }
 
 // answersOf gives the answers that a child received since the last call.
-func (w *watcher) answersOf(c *child) []string {
+func (w *watcher) answersOf(c *child) (got []Answer) {
 	w.t.Helper()
-	var got []string
 	for a, err := range w.Answers() {
 		if err != nil {
 			w.t.Fatal(err)
 		}
 		if a.Cgroup == c.cgroup.ID() {
-			got = append(got, string(a.Payload))
+			a.Payload = slices.Clone(a.Payload)
+			got = append(got, a)
 		}
 	}
 	return got
+}
+
+func payloads(answers []Answer) (out []string) {
+	for _, a := range answers {
+		out = append(out, string(a.Payload))
+	}
+	return out
 }
 
 const answerBytes = len(ambitAnswer{}.Payload)
@@ -141,4 +150,133 @@ func receiveAnswer(fd int) {
 	if n := must(unix.Read(fd, make([]byte, 1<<16))); n < len(header) {
 		panic("an answer was cut short")
 	}
+}
+
+// Over TCP the stream comes in parts, from connections that the workload opened and from nowhere else.
+func TestKernelAnswersOverTCP(t *testing.T) {
+	w := watch(t, testConfig(t))
+	for _, s := range streamScenarios {
+		t.Run(s.name, func(t *testing.T) {
+			w := w.on(t)
+			before := w.losses()["answer-cut"]
+			c := start(t, s.name)
+			c.end()
+			got := w.answersOf(c)
+			if !slices.Equal(payloads(got), s.want) {
+				t.Errorf("answers are %.60q, want %.60q", payloads(got), s.want)
+			}
+			for i, a := range got {
+				if !a.TCP || a.Flow == 0 || a.Flow != got[0].Flow {
+					t.Errorf("part %d is TCP %t of flow %d, the first of %d", i, a.TCP, a.Flow, got[0].Flow)
+				}
+				if i > 0 && a.Sequence != got[i-1].Sequence+uint32(len(got[i-1].Payload)) && !strings.HasPrefix(string(a.Payload), "after a hole") {
+					t.Errorf("part %d begins at %d, the one before at %d and has %d bytes", i, a.Sequence, got[i-1].Sequence, len(got[i-1].Payload))
+				}
+			}
+			cut := uint64(0)
+			if s.name == "TCP, a segment that is longer than is kept" {
+				cut = 1
+			}
+			if n := w.losses()["answer-cut"] - before; n != cut {
+				t.Errorf("%d segments were counted as cut, want %d", n, cut)
+			}
+		})
+	}
+}
+
+// long is a text without repetition.
+func long(n int) string {
+	var s strings.Builder
+	for s.Len() < n {
+		fmt.Fprintf(&s, "%x ", s.Len())
+	}
+	return s.String()[:n]
+}
+
+func parts(s string, sizes ...int) (out []string) {
+	for _, n := range sizes {
+		out, s = append(out, s[:n]), s[n:]
+	}
+	return out
+}
+
+var streamScenarios = []scenario{
+	{"TCP, two answers", func() { streamOf(at("127.0.0.53", 53), "one", "another") }, []string{"one", "another"}},
+	{"TCP, IPv6", func() { streamOf(here6(53), "six") }, []string{"six"}},
+	{"TCP, IPv4 on an IPv6 socket", func() { streamOf(mapped(53), "mapped") }, []string{"mapped"}},
+	{"TCP, one byte", func() { streamOf(here4(53), "x", "y") }, []string{"x", "y"}},
+	{"TCP, as long as one part", func() { streamOf(here4(53), long(answerBytes)) }, parts(long(answerBytes), answerBytes)},
+	{"TCP, two parts", func() { streamOf(here4(53), long(answerBytes+1)) }, parts(long(answerBytes+1), answerBytes, 1)},
+	{"TCP, a segment as long as is kept", func() { streamOf(here4(53), long(4*answerBytes)) }, parts(long(4*answerBytes), answerBytes, answerBytes, answerBytes, answerBytes)},
+	{"TCP, a segment that is longer than is kept", func() { streamOf(here4(53), long(6000), "after a hole") },
+		append(parts(long(6000), answerBytes, answerBytes, answerBytes, answerBytes), "after a hole")},
+	{"TCP, other services", func() { streamOf(here4(1000), "nothing") }, nil},
+	{"TCP, who connects from port 53", func() {
+		l := listenTCP(1000, 0, 0)
+		c := must(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
+		check(unix.Bind(c, here4(53)))
+		check(unix.Connect(c, here4(1000)))
+		s, _, err := unix.Accept4(l, unix.SOCK_CLOEXEC)
+		check(err)
+		must(unix.Write(c, []byte("spoofed")))
+		receive(s, len("spoofed"))
+	}, nil},
+	{"TCP, segments of somebody else's guess", func() {
+		c, s := pair(listenTCP(53, 0, 8), 0, here4(53))
+		must(unix.Write(s, []byte("honest")))
+		receive(c, len("honest"))
+		next := sendSequence(s)
+		forge(s, c, next+1<<30, "far ahead")
+		forge(s, c, next-1<<30, "far behind")
+		forge(s, c, next-3, "old")
+		forge(s, c, next+1000, "after a hole")
+	}, []string{"honest", "after a hole"}},
+}
+
+// streamOf has a server write texts to who connected, each as one segment.
+func streamOf(to unix.Sockaddr, texts ...string) {
+	c, s := pair(listenTCP(portOf(to), 0, 8), 0, to)
+	check(unix.SetsockoptInt(s, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
+	for _, t := range texts {
+		send(c, 10)
+		receive(s, 10)
+		must(unix.Write(s, []byte(t)))
+		receive(c, len(t))
+	}
+}
+
+// sendSequence is the sequence number of what a socket sends next.
+func sendSequence(fd int) uint32 {
+	const sendQueue, off = 2, -1
+	check(unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_REPAIR, 1))
+	check(unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_REPAIR_QUEUE, sendQueue))
+	n := must(unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUEUE_SEQ))
+	check(unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_REPAIR, off))
+	return uint32(n)
+}
+
+// forge sends a segment as if it came from one socket, over IPv4, to another. When it returns, that one's kernel has had it.
+func forge(from, to int, sequence uint32, payload string) {
+	src, dst := addressOfSocket(from), addressOfSocket(to)
+	b := binary.BigEndian.AppendUint16(nil, src.Port())
+	b = binary.BigEndian.AppendUint16(b, dst.Port())
+	b = binary.BigEndian.AppendUint32(b, sequence)
+	b = binary.BigEndian.AppendUint32(b, 0) // acknowledges nothing new
+	b = append(b, 5<<4, 0x18, 0xff, 0xff, 0, 0, 0, 0)
+	b = append(b, payload...)
+	pseudo := binary.BigEndian.AppendUint16(append(append(src.Addr().AsSlice(), dst.Addr().AsSlice()...), 0, unix.IPPROTO_TCP), uint16(len(b)))
+	sum := uint32(0)
+	for _, part := range [][]byte{pseudo, b} {
+		for i, v := range part {
+			sum += uint32(v) << (8 * (1 - i%2))
+		}
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	binary.BigEndian.PutUint16(b[16:], ^uint16(sum))
+	raw := must(unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP))
+	check(unix.Bind(raw, &unix.SockaddrInet4{Addr: src.Addr().As4()}))
+	check(unix.Sendto(raw, b, 0, &unix.SockaddrInet4{Addr: dst.Addr().As4()})) // over loopback, received before this returns
+	check(unix.Close(raw))
 }

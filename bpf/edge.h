@@ -89,6 +89,7 @@ static __always_inline struct edge *add_edge(struct edge_key *k, const struct pr
 		__sync_fetch_and_add(made, 1);
 	o->key = *k;
 	o->first = now;
+	o->dialled_port = o->local_port = 0;
 	if (k->flags & EDGE_OVERFLOW)
 		__builtin_memset(&o->process, 0, sizeof o->process);
 	else if (k->flags & EDGE_INBOUND)
@@ -125,4 +126,32 @@ static __always_inline void set_address6(struct edge_key *k, __u64 high, __u64 l
 	k->address[1] = low;
 	if (high || (__u32)low != 0xffff0000u)
 		k->flags |= EDGE_IPV6;
+}
+
+/* remote_of is the address that a hook was called with. */
+static __always_inline void remote_of(struct edge_key *k, struct bpf_sock_addr *c, bool six)
+{
+	__builtin_memset(k, 0, sizeof *k);
+	k->port = bpf_ntohs(c->user_port);
+	if (six)
+		set_address6(k, c->user_ip6[0] | (__u64)c->user_ip6[1] << 32, c->user_ip6[2] | (__u64)c->user_ip6[3] << 32);
+	else
+		set_address4(k, c->user_ip4);
+}
+
+static __always_inline bool unspecified(const struct edge_key *k)
+{
+	return !k->address[0] && (k->address[1] == 0 || k->address[1] == 0xffff0000u);
+}
+
+/* meant_of is what it means: unspecified is loopback. */
+static __always_inline void meant_of(struct edge_key *k, struct bpf_sock_addr *c, bool six)
+{
+	remote_of(k, c, six);
+	if (!unspecified(k))
+		return;
+	if (k->address[1])
+		set_address4(k, bpf_htonl(0x7f000001));
+	else
+		k->address[1] = (__u64)bpf_htonl(1) << 32;
 }

@@ -44,6 +44,10 @@ type Edge struct {
 	Address        netip.Addr
 	Process        Process       // who connected, or who listens; File 0 if not known
 	FirstMonotonic time.Duration // on the monotonic clock
+
+	// Two that may become known later in the edge's life; the zero AddrPort until then.
+	Dialled netip.AddrPort // what the program asked for, where another BPF program turned it elsewhere
+	Local   netip.AddrPort // own end of the first established outbound TCP connection, toward [Kernel.SetServiceRanges] only
 }
 
 // Process is a process and its executable file.
@@ -140,10 +144,14 @@ func (k *Kernel) NewEdges() iter.Seq2[Number, error] {
 	}
 }
 
-// Answer is a DNS message that a workload had asked for.
+// Answer is a DNS message that a workload had asked for: a datagram's, or, over TCP, a part of the stream. Parts come as they came over the network:
+// maybe twice, overlapping or out of order, and with holes where they were longer than is kept.
 type Answer struct {
-	Cgroup  uint64
-	Payload []byte // valid until the next one
+	Cgroup   uint64
+	Flow     uint64 // cookie of the socket
+	TCP      bool
+	Sequence uint32 // TCP sequence number of the first byte; 0 for UDP
+	Payload  []byte // valid until the next one
 }
 
 // Answers gives the DNS answers received since the last call, without waiting.
@@ -157,7 +165,7 @@ func (k *Kernel) Answers() iter.Seq2[Answer, error] {
 				return yield(Answer{}, err)
 			}
 			a := (*ambitAnswer)(unsafe.Pointer(&sample[0]))
-			return yield(Answer{a.Cgroup, a.Payload[:min(int(a.Length), len(a.Payload))]}, nil)
+			return yield(Answer{a.Cgroup, a.Flow, a.Tcp != 0, a.Sequence, a.Payload[:min(int(a.Length), len(a.Payload))]}, nil)
 		})
 	}
 }
@@ -192,17 +200,26 @@ func (k *Kernel) Edge(n Number) (e Edge, ok bool, err error) {
 }
 
 func edgeOf(o *ambitOrigin) Edge {
-	address := netip.AddrFrom16(*(*[16]byte)(unsafe.Pointer(&o.Key.Address))).Unmap()
 	const inbound, overflow = 1, 4
 	e := Edge{
 		Number: Number(o.Number), Cgroup: o.Key.Cgroup, Inbound: o.Key.Flags&inbound != 0, Overflow: o.Key.Flags&overflow != 0,
-		Protocol: o.Key.Protocol, Port: o.Key.Port, Address: address, FirstMonotonic: time.Duration(o.First),
+		Protocol: o.Key.Protocol, Port: o.Key.Port, Address: addressOf(&o.Key.Address), FirstMonotonic: time.Duration(o.First),
 		Process: Process{
 			File: o.Process.File, Inode: o.Process.Inode, Device: uint64(o.Process.Device), UID: o.Process.Uid, TGID: o.Process.Tgid,
 			Interactive: o.Process.Interactive != 0,
 		},
 	}
+	if o.DialledPort != 0 {
+		e.Dialled = netip.AddrPortFrom(addressOf(&o.Dialled), o.DialledPort)
+	}
+	if o.LocalPort != 0 {
+		e.Local = netip.AddrPortFrom(addressOf(&o.Local), o.LocalPort)
+	}
 	return e
+}
+
+func addressOf(a *[2]uint64) netip.Addr {
+	return netip.AddrFrom16(*(*[16]byte)(unsafe.Pointer(a))).Unmap()
 }
 
 // Counters reads the counters of a living edge.

@@ -38,13 +38,24 @@ struct process {
 	__u32 interactive; /* a terminal is attached */
 };
 
-/* Who made an edge, and when: written once, beside the counters so that they stay in one line. */
+/* Who made an edge, and when: beside the counters so that they stay in one line. */
 struct origin {
 	struct edge_key key;
 	struct process process; /* for inbound, who listens */
 	__u64 first;            /* monotonic ns */
 	__u32 number;           /* as edge.number; 0 while the slot was never used */
-	__u32 unused;
+	/* Two that may come later in the edge's life, ports in host order, 0 while not known; read the port before the address. */
+	__u16 dialled_port;     /* what the program asked for, where another program turned it elsewhere */
+	__u16 local_port;       /* of the first established outbound TCP connection, toward service_ranges only */
+	__u64 dialled[2];
+	__u64 local[2];
+};
+
+/* What a task asks for, until its socket says where it went. */
+struct asked {
+	__u64 check; /* of the socket and all that follows: two that meet here are told */
+	__u64 address[2];
+	__u64 port;
 };
 
 /* The name of an executable file, from exec. */
@@ -77,13 +88,16 @@ struct flow {
 
 #define NO_EDGE 0xffffffff
 
-/* A DNS answer as it was received. */
-#define DNS_HEADER 12     /* what is shorter is no answer; 5.10 does not follow a check for zero */
+/* A DNS answer as it was received: a datagram, or a part of a TCP segment. */
+#define DNS_HEADER 12     /* a shorter datagram is no answer */
 #define ANSWER_BYTES 1232 /* the size that resolvers agree on since the DNS flag day of 2020 */
+#define SEGMENT_PARTS 4   /* records for one TCP segment, at most */
 struct answer {
 	__u64 cgroup;
-	__u32 length;    /* of the payload, before it was cut to ANSWER_BYTES */
-	__u32 unused;
+	__u64 flow;      /* the socket's cookie */
+	__u32 sequence;  /* of the first byte, TCP only */
+	__u16 length;    /* of the payload, before it was cut to ANSWER_BYTES */
+	__u16 tcp;
 	__u8 payload[ANSWER_BYTES];
 };
 
@@ -110,7 +124,7 @@ enum counter {
 	TAG_LOST,          /* a connection ended without tag: older than us, or lost */
 	TAG_STALE,         /* a connection ended after its edge was given away */
 	ANSWER_RING_FULL,  /* a DNS answer was dropped */
-	ANSWER_CUT,        /* a DNS answer was longer than is kept */
+	ANSWER_CUT,        /* a DNS answer, or a TCP segment of one, was longer than is kept */
 	CGROUP_UNKNOWN,    /* a socket without cgroup */
 	UDP_FLOW_FULL,     /* a UDP socket could not be remembered */
 	COUNTERS,

@@ -3,10 +3,12 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
 )
 
 type hook struct {
@@ -21,14 +23,14 @@ var hooks = []hook{
 	{"cgroup_mkdir_name", "tp_btf/cgroup_mkdir", "names of cgroups that are gone before anyone looks", false, tracing},
 	{"exec_name", "tp_btf/sched_process_exec", "paths of executables that end before anyone looks", false, tracing},
 	{"tcp_state", "tp_btf/inet_sock_set_state", "TCP connections", true, tracing},
-	{"udp_connect4", "cgroup/connect4", "executables behind connected UDP sockets (IPv4)", false, cgroup(ebpf.AttachCGroupInet4Connect)},
-	{"udp_connect6", "cgroup/connect6", "executables behind connected UDP sockets (IPv6)", false, cgroup(ebpf.AttachCGroupInet6Connect)},
-	{"udp_sendmsg4", "cgroup/sendmsg4", "UDP datagrams of unconnected sockets (IPv4)", false, cgroup(ebpf.AttachCGroupUDP4Sendmsg)},
-	{"udp_sendmsg6", "cgroup/sendmsg6", "UDP datagrams of unconnected sockets (IPv6)", false, cgroup(ebpf.AttachCGroupUDP6Sendmsg)},
+	{"connect4", "cgroup/connect4", "executables behind connected UDP sockets, and services that a load balancer stands for (IPv4)", false, first(ebpf.AttachCGroupInet4Connect)},
+	{"connect6", "cgroup/connect6", "executables behind connected UDP sockets, and services that a load balancer stands for (IPv6)", false, first(ebpf.AttachCGroupInet6Connect)},
+	{"udp_sendmsg4", "cgroup/sendmsg4", "UDP datagrams of unconnected sockets (IPv4)", false, first(ebpf.AttachCGroupUDP4Sendmsg)},
+	{"udp_sendmsg6", "cgroup/sendmsg6", "UDP datagrams of unconnected sockets (IPv6)", false, first(ebpf.AttachCGroupUDP6Sendmsg)},
 	{"udp_bind4", "cgroup/post_bind4", "executables of UDP servers (IPv4)", false, cgroup(ebpf.AttachCGroupInet4PostBind)},
 	{"udp_bind6", "cgroup/post_bind6", "executables of UDP servers (IPv6)", false, cgroup(ebpf.AttachCGroupInet6PostBind)},
-	{"udp_ingress", "cgroup_skb/ingress", "inbound UDP, and the DNS answers that name what is reached", false, cgroup(ebpf.AttachCGroupInetIngress)},
-	{"udp_egress", "cgroup_skb/egress", "bytes sent by UDP, and connected UDP sockets", false, cgroup(ebpf.AttachCGroupInetEgress)},
+	{"packet_in", "cgroup_skb/ingress", "inbound UDP, and the DNS answers that name what is reached", false, cgroup(ebpf.AttachCGroupInetIngress)},
+	{"packet_out", "cgroup_skb/egress", "bytes sent by UDP, and connected UDP sockets", false, cgroup(ebpf.AttachCGroupInetEgress)},
 	{"running_tasks", "iter/task", "executables of processes older than the agent that end early", false, nil},
 	{"open_sockets", "iter/task_file", "connections that were open before the agent started", false, nil},
 }
@@ -40,6 +42,25 @@ func tracing(p *ebpf.Program, _ Config) (link.Link, error) {
 func cgroup(at ebpf.AttachType) func(*ebpf.Program, Config) (link.Link, error) {
 	return func(p *ebpf.Program, cfg Config) (link.Link, error) {
 		return link.AttachCgroup(link.CgroupOptions{Path: cfg.CgroupRoot, Attach: at, Program: p})
+	}
+}
+
+// first attaches before the programs of others where the kernel lets us: what they turn elsewhere is seen as it was asked for only then. Linux 6.15 and
+// later take BPF_F_PREORDER, which puts us also before those of cgroups below. Elsewhere they run in the order in which they were attached.
+func first(at ebpf.AttachType) func(*ebpf.Program, Config) (link.Link, error) {
+	return func(p *ebpf.Program, cfg Config) (link.Link, error) {
+		root, err := os.Open(cfg.CgroupRoot)
+		if err != nil {
+			return nil, err
+		}
+		defer root.Close()
+		for _, flags := range []uint32{unix.BPF_F_PREORDER | unix.BPF_F_BEFORE, unix.BPF_F_PREORDER, unix.BPF_F_BEFORE} {
+			l, err := link.AttachRawLink(link.RawLinkOptions{Target: int(root.Fd()), Program: p, Attach: at, Flags: flags})
+			if err == nil {
+				return l, nil
+			}
+		}
+		return cgroup(at)(p, cfg)
 	}
 }
 

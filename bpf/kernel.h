@@ -42,11 +42,13 @@ struct in6_addr {
 
 struct sock_common {
 	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
 	__be16 skc_dport;
 	__u16 skc_num;
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
 	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
 	unsigned long skc_flags;
 };
 
@@ -80,6 +82,9 @@ struct tcp_sock {
 	__u64 bytes_sent;
 	__u64 bytes_retrans;
 	__u64 bytes_received;
+	__u32 rcv_nxt; /* the next byte that is waited for */
+	__u32 rcv_wup; /* rcv_nxt when the window below was told */
+	__u32 rcv_wnd;
 };
 
 struct socket {

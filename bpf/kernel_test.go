@@ -38,7 +38,7 @@ func TestKernelLeavesOutWhatIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec.Programs["udp_egress"].AttachTo, spec.Programs["udp_egress"].Type = "no_such_function", ebpf.Tracing
+	spec.Programs["packet_out"].AttachTo, spec.Programs["packet_out"].Type = "no_such_function", ebpf.Tracing
 	w := watchSpec(t, cfg, spec)
 	missing := w.Missing()
 	if len(missing) != 1 || missing[0].Name != "cgroup_skb/egress" || missing[0].Err == nil {

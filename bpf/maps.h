@@ -20,6 +20,9 @@ struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 16384); __type
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, TAGS); __type(key, __u32); __type(value, struct tag); } tags SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __uint(max_entries, 262144); __type(key, __u64); __type(value, __u64); } tags_more SEC(".maps");
 
+/* What the task on this CPU asks connect for. */
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct asked); } asking SEC(".maps");
+
 /* UDP: socket cookie -> peer and edge. Servers have none. */
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 32768); __type(key, __u64); __type(value, struct flow); } flows SEC(".maps");
 

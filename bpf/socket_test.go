@@ -32,6 +32,16 @@ func familyOf(a unix.Sockaddr) int {
 	return unix.AF_INET
 }
 
+func addressOfSocket(fd int) netip.AddrPort {
+	switch a := must(unix.Getsockname(fd)).(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
+	}
+	panic("a socket without address")
+}
+
 func portOf(a unix.Sockaddr) int {
 	switch a := a.(type) {
 	case *unix.SockaddrInet4:

@@ -1,71 +1,13 @@
-/* TCP, by one hook: tp_btf/inet_sock_set_state. Work is done at five of a connection's transitions:
+/* TCP, by one hook: tp_btf/inet_sock_set_state. Work is done at six of a connection's transitions:
  *   outbound  CLOSE    -> SYN_SENT     task context: executable, edge, opened, tag; failing connects count too
  *   outbound  SYN_SENT -> CLOSE        failed and errno
  *   any       other    -> CLOSE        closed and bytes
+ *   outbound  SYN_SENT -> ESTABLISHED  its own end, where somebody wants to know (dialled.h)
  *   inbound   SYN_RECV -> ESTABLISHED  edge, opened, tag; its executable is the listener's
  *   inbound   CLOSE    -> LISTEN       task context: who listens
  * A key is looked up once per connection; the socket's tag keeps the edge's number, and the end adds to it without building a key.
  * Not seen: connects that fail before SYN_SENT (no route, EPERM). Bytes of a connection count when it ends. */
 #pragma once
-
-/* A pointer minus a pointer is a number that every verifier accepts. */
-static __always_inline __u64 socket_number(struct sock *sk)
-{
-	return (__u64)sk - (__u64)&anchor;
-}
-
-static __always_inline bool tag(__u64 sk, __u32 edge)
-{
-	__u64 h = sk * 0x9E3779B97F4A7C15ULL, value = h << 32 | edge;
-	__u32 i = h >> 48;
-	struct tag *t = bpf_map_lookup_elem(&tags, &i);
-	if (!t)
-		return false;
-	if (!t->sk || t->sk == sk) {
-		t->value = value;
-		*(volatile __u64 *)&t->sk = sk;
-	} else if (bpf_map_update_elem(&tags_more, &sk, &value, BPF_ANY)) {
-		count(TAG_OVERFLOW);
-		return false;
-	}
-	return true;
-}
-
-static __always_inline bool tag_of(__u64 sk, __u32 *edge)
-{
-	__u64 h = sk * 0x9E3779B97F4A7C15ULL;
-	__u32 i = h >> 48;
-	struct tag *t = bpf_map_lookup_elem(&tags, &i);
-	if (t && t->sk == sk) {
-		*edge = t->value;
-		return true;
-	}
-	__u64 *v = bpf_map_lookup_elem(&tags_more, &sk);
-	if (v)
-		*edge = *v;
-	return v != 0;
-}
-
-static __always_inline bool untag(__u64 sk, __u32 *edge)
-{
-	__u64 h = sk * 0x9E3779B97F4A7C15ULL;
-	__u32 i = h >> 48;
-	struct tag *t = bpf_map_lookup_elem(&tags, &i);
-	if (!t)
-		return false;
-	if (t->sk == sk) {
-		__u64 value = t->value;
-		*(volatile __u64 *)&t->sk = 0;
-		*edge = value;
-		return (__u32)(value >> 32) == (__u32)h;
-	}
-	__u64 *v = bpf_map_lookup_elem(&tags_more, &sk);
-	if (!v)
-		return false;
-	*edge = *v;
-	bpf_map_delete_elem(&tags_more, &sk);
-	return true;
-}
 
 static __always_inline __u64 cgroup_of(struct sock *sk)
 {
@@ -93,14 +35,15 @@ static __always_inline void tcp_key(struct edge_key *k, struct sock *sk, bool in
 		set_address4(k, sk->__sk_common.skc_daddr);
 }
 
-static __always_inline void tcp_opened(struct sock *sk, struct edge_key *k, const struct process *p)
+static __always_inline struct edge *tcp_opened(struct sock *sk, struct edge_key *k, const struct process *p)
 {
 	struct edge *e = edge_of(k, p);
 	if (!e)
-		return;
+		return 0;
 	__sync_fetch_and_add(&e->opened, 1);
 	e->last = tick;
 	tag(socket_number(sk), e->number);
+	return e;
 }
 
 static __always_inline void tcp_closed(struct sock *sk, int old)
@@ -159,11 +102,17 @@ int BPF_PROG(tcp_state, struct sock *sk, int old, int new)
 		current_process(&p);
 		tcp_key(&k, sk, false, 0);
 		k.executable = executable_number(&p);
-		tcp_opened(sk, &k, &p);
+		struct asked asked;
+		bool turned = asked_elsewhere(sk, &k, &asked);
+		struct edge *e = tcp_opened(sk, &k, &p);
+		if (e && turned)
+			set_dialled(e->number, asked.address, asked.port);
 	} else if (new == TCP_ESTABLISHED) {
 		__u32 n;
-		if (old == TCP_SYN_SENT)
+		if (old == TCP_SYN_SENT) {
+			tcp_established(sk);
 			return 0;
+		}
 		if (!sk->sk_max_ack_backlog && tag_of(socket_number(sk), &n)) /* no listener's child: both ends connected, or one to itself */
 			return 0;
 		__builtin_memset(&p, 0, sizeof p);

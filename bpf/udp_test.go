@@ -2,12 +2,8 @@ package bpf
 
 import (
 	"fmt"
-	"net/netip"
 	"testing"
 
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
 
@@ -200,78 +196,6 @@ var udpScenarios = []scenario{
 		"out udp 239.1.1.1 5353: opened=1 sent=50",
 		"in udp 127.0.0.1 5353: opened=1 received=50",
 	}},
-}
-
-// Service load balancers turn a socket to another address in the same hooks, after us: the packets then go where nobody asked to go.
-func TestKernelUDPRedirected(t *testing.T) {
-	w := watch(t, testConfig(t))
-	redirect(t, ebpf.AttachCGroupInet4Connect)
-	redirect(t, ebpf.AttachCGroupUDP4Sendmsg)
-	for _, s := range redirectScenarios {
-		t.Run(s.name, func(t *testing.T) {
-			w := w.on(t)
-			c := start(t, s.name)
-			c.end()
-			w.expect(c, s.want...)
-			if got := w.answersOf(c); len(got) == 0 {
-				t.Error("no answer came")
-			}
-		})
-	}
-}
-
-var redirectScenarios = []scenario{
-	{"connected to a service", func() {
-		s, c := socketUDP(unix.AF_INET, here4(53)), connectedUDP(at("127.9.9.9", 53))
-		for range 2 {
-			send(c, 50)
-			sendTo(s, 20, receiveFrom(s, 50))
-			receiveFrom(c, 20)
-		}
-	}, []string{
-		"out udp 127.0.0.1 53: opened=1 sent=100 received=40",
-		"in udp 127.0.0.1 53: opened=2 sent=40 received=100",
-	}},
-	{"sent to a service", func() {
-		ask(socketUDP(unix.AF_INET, here4(53)), socketUDP(unix.AF_INET, nil), at("127.9.9.9", 53))
-	}, []string{
-		"out udp 127.9.9.9 53: opened=1",
-		"out udp 127.0.0.1 53: sent=50 received=20",
-		"in udp 127.0.0.1 53: opened=1 sent=20 received=50",
-	}},
-}
-
-var virtual = netip.MustParseAddr("127.9.9.9")
-
-// redirect makes the virtual address mean 127.0.0.1 in one hook, for the time of the test.
-func redirect(t *testing.T, hook ebpf.AttachType) {
-	t.Helper()
-	const userIP4 = 4 // offset in struct bpf_sock_addr
-	number := func(a netip.Addr) int32 {
-		b := a.As4()
-		return int32(uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24)
-	}
-	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.CGroupSockAddr, AttachType: hook, License: "GPL", Instructions: asm.Instructions{
-		asm.LoadMem(asm.R2, asm.R1, userIP4, asm.Word),
-		asm.JNE.Imm32(asm.R2, number(virtual), "done"),
-		asm.Mov.Imm32(asm.R2, number(netip.MustParseAddr("127.0.0.1"))),
-		asm.StoreMem(asm.R1, userIP4, asm.R2, asm.Word),
-		asm.Mov.Imm(asm.R0, 1).WithSymbol("done"),
-		asm.Return(),
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	l, err := link.AttachCgroup(link.CgroupOptions{Path: testConfig(t).CgroupRoot, Attach: hook, Program: p})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 }
 
 // connectedExchange sends two datagrams of 50 bytes on a connected socket and gets 20 bytes for each.

@@ -139,6 +139,12 @@ func describe(e observed) string {
 	if e.Error != 0 {
 		line += " " + unix.ErrnoName(e.Error)
 	}
+	if e.Dialled.IsValid() {
+		line += fmt.Sprint(" dialled ", e.Dialled)
+	}
+	if e.Local.IsValid() {
+		line += fmt.Sprint(" from ", e.Local)
+	}
 	return line
 }
 

@@ -1,0 +1,225 @@
+/* Packets, of UDP and of nothing else but the answers of DNS servers over TCP: all others are most, and must be told quickly. A packet begins at its
+ * network header here, and the kernel has put all headers into its linear part by now.
+ * Hooks: cgroup_skb both ways.
+ * Not seen: IPv6 extension headers; data on a SYN. */
+#pragma once
+
+#define DNS_PORT 53
+
+struct datagram {
+	struct edge_key remote; /* address, its flag, and port */
+	__u16 local_port;
+	__u32 payload; /* offset */
+	__u32 length;  /* of the payload */
+};
+
+/* protocol_of reads the IP header. Where it gives a protocol, offset is where that one's header begins; later fragments have none. */
+static __always_inline __u8 protocol_of(struct __sk_buff *skb, __u32 *offset)
+{
+	__u8 *ip = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		if (ip + 20 > end || ip[6] & 0x1f || ip[7])
+			return 0;
+		*offset = (ip[0] & 15) * 4;
+		return ip[9];
+	}
+	if (skb->protocol != bpf_htons(ETH_P_IPV6) || ip + 40 > end)
+		return 0;
+	*offset = 40;
+	return ip[6];
+}
+
+static __always_inline bool parse_udp(struct __sk_buff *skb, __u32 offset, bool out, struct datagram *d)
+{
+	__u8 *ip = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__be16 *u = (__be16 *)(ip + offset);
+	d->remote.flags = 0;
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		if (ip + 20 > end)
+			return false;
+		set_address4(&d->remote, *(__be32 *)(ip + (out ? 16 : 12)));
+	} else {
+		if (ip + 40 > end)
+			return false;
+		__be32 *a = (__be32 *)(ip + (out ? 24 : 8));
+		set_address6(&d->remote, a[0] | (__u64)a[1] << 32, a[2] | (__u64)a[3] << 32);
+	}
+	if ((__u8 *)(u + 4) > end)
+		return false;
+	d->local_port = bpf_ntohs(u[out ? 0 : 1]);
+	d->remote.port = bpf_ntohs(u[out ? 1 : 0]);
+	d->remote.cgroup = d->remote.executable = 0;
+	d->remote.protocol = IPPROTO_UDP;
+	d->remote.unused = 0;
+	d->payload = offset + 8;
+	d->length = bpf_ntohs(u[2]) - 8;
+	return d->length <= 65527;
+}
+
+/* datagram_edge finds the edge of a datagram, or makes it. answer says that it came from a peer that this socket had spoken to. */
+static __always_inline struct edge *datagram_edge(struct __sk_buff *skb, const struct datagram *d, __u64 cgroup, bool out, bool *answer)
+{
+	struct edge *e;
+	struct edge_key k;
+	struct process nobody = {};
+	__u64 cookie = bpf_get_socket_cookie(skb);
+	struct flow *f = bpf_map_lookup_elem(&flows, &cookie);
+	*answer = false;
+	if (f && same_peer(&f->key, &d->remote)) {
+		*answer = !out;
+		e = f->number == NO_EDGE ? 0 : edge_by_number(f->number);
+		if (e)
+			return e;
+		k = f->key; /* a connected socket's first datagram; or its edge was given away */
+		e = edge_of(&k, &f->process);
+		if (e) {
+			__sync_fetch_and_add(&e->opened, 1);
+			f->number = e->number;
+		}
+		return e;
+	}
+	inbound_key(&k, &d->remote, cgroup, d->local_port);
+	e = known_edge(&k);
+	if (e) {
+		if (!out)
+			__sync_fetch_and_add(&e->opened, 1);
+		return e;
+	}
+	struct edge_key asked = d->remote;
+	asked.cgroup = f ? f->key.cgroup : cgroup;
+	asked.executable = f ? f->key.executable : 0;
+	asked.protocol = IPPROTO_UDP;
+	e = f ? known_edge(&asked) : 0; /* one of several peers */
+	if (!e) {
+		/* Not where its flow led: another program turned it to another address, as service load balancers do. Without flow: it is older than we are,
+		 * or its flow was pushed out. */
+		struct bpf_sock *any = skb->sk, *sk = any ? bpf_sk_fullsock(any) : 0;
+		bool ours = out || sk && sk->dst_port;
+		if (!ours || !f && looks_like_server(d->local_port, d->remote.port))
+			goto inbound;
+		struct process who = {};
+		if (f)
+			who = f->process;
+		e = edge_of(&asked, &who);
+		if (!e)
+			return 0;
+		/* What the flow asked for is this datagram if both or neither are of a connected socket: connected ones may send elsewhere in between. */
+		if (f && out && sk && !sk->dst_port == !f->connected)
+			set_dialled(e->number, f->key.address, f->key.port);
+	}
+	*answer = !out;
+	if (f && f->connected && f->number == NO_EDGE) {
+		__sync_fetch_and_add(&e->opened, 1);
+		f->number = e->number;
+	}
+	return e;
+
+inbound:
+	e = edge_of(&k, &nobody);
+	if (e && !out)
+		__sync_fetch_and_add(&e->opened, 1);
+	return e;
+}
+
+/* ---- DNS */
+
+/* emit_answer sends length bytes, of which the first ANSWER_BYTES are kept. There must be one. */
+static __always_inline void emit_answer(struct __sk_buff *skb, __u32 offset, __u32 length, bool tcp, __u32 sequence)
+{
+	struct answer *a = bpf_ringbuf_reserve(&answers, sizeof *a, 0);
+	if (!a) {
+		count(ANSWER_RING_FULL);
+		return;
+	}
+	a->cgroup = bpf_skb_cgroup_id(skb);
+	a->flow = bpf_get_socket_cookie(skb);
+	a->sequence = sequence;
+	a->length = length;
+	a->tcp = tcp;
+	__u64 before_last = length - 1; /* less one, so that every verifier sees that it is not zero */
+	barrier_var(before_last);
+	if (before_last > ANSWER_BYTES - 1)
+		before_last = ANSWER_BYTES - 1;
+	if (bpf_skb_load_bytes(skb, offset, a->payload, before_last + 1))
+		bpf_ringbuf_discard(a, BPF_RB_NO_WAKEUP);
+	else
+		bpf_ringbuf_submit(a, BPF_RB_NO_WAKEUP);
+}
+
+/* outbound_connection says whether this side opened a socket's connection: who else connects from port 53 answers nothing. */
+static __always_inline bool outbound_connection(const struct tcp_sock *t)
+{
+	__u32 n;
+	if (!tag_of(socket_number(t), &n))
+		return false;
+	__u32 i = n & (EDGES - 1);
+	struct origin *o = bpf_map_lookup_elem(&origins, &i);
+	return o && o->number == n && !(o->key.flags & EDGE_INBOUND);
+}
+
+static __always_inline void tcp_packet(struct __sk_buff *skb, __u32 offset)
+{
+	__u8 *tcp = (void *)(long)skb->data + offset, *end = (void *)(long)skb->data_end;
+	if (tcp + 20 > end || *(__be16 *)tcp != bpf_htons(DNS_PORT))
+		return;
+	__u32 sequence = bpf_ntohl(*(__be32 *)(tcp + 4)), at = offset + (tcp[12] >> 4) * 4;
+	__u32 rest = skb->len - at;
+	if (skb->len <= at || tcp[13] & 2) /* nothing in it; or a SYN, which has no place in the window yet */
+		return;
+	struct bpf_sock *sk = skb->sk;
+	struct tcp_sock *t = sk ? bpf_skc_to_tcp_sock(sk) : 0;
+	if (!t || !outbound_connection(t))
+		return;
+	/* TCP has not looked at it yet: what is outside of its window is old, or somebody's guess. */
+	if ((__s32)(sequence + rest - t->rcv_nxt) <= 0 || (__s32)(t->rcv_wup + t->rcv_wnd - sequence) <= 0)
+		return;
+#pragma unroll
+	for (int i = 0; i < SEGMENT_PARTS && rest; i++) {
+		__u32 n = rest > ANSWER_BYTES ? ANSWER_BYTES : rest;
+		emit_answer(skb, at, n, true, sequence);
+		at += n;
+		sequence += n;
+		rest -= n;
+	}
+	if (rest)
+		count(ANSWER_CUT);
+}
+
+static __always_inline void udp_packet(struct __sk_buff *skb, __u32 offset, bool out)
+{
+	bool answer;
+	struct datagram d;
+	if (!parse_udp(skb, offset, out, &d))
+		return;
+	struct edge *e = datagram_edge(skb, &d, bpf_skb_cgroup_id(skb), out, &answer);
+	if (e) {
+		__sync_fetch_and_add(out ? &e->sent : &e->received, d.length);
+		e->last = tick;
+	}
+	if (!answer || d.remote.port != DNS_PORT || d.length < DNS_HEADER) /* asked for: what nobody asked cannot name anything */
+		return;
+	if (d.length > ANSWER_BYTES)
+		count(ANSWER_CUT);
+	emit_answer(skb, d.payload, d.length, false, 0);
+}
+
+SEC("cgroup_skb/ingress")
+int packet_in(struct __sk_buff *skb)
+{
+	__u32 offset;
+	__u8 protocol = protocol_of(skb, &offset);
+	if (protocol == IPPROTO_TCP)
+		tcp_packet(skb, offset);
+	else if (protocol == IPPROTO_UDP)
+		udp_packet(skb, offset, false);
+	return 1;
+}
+
+SEC("cgroup_skb/egress")
+int packet_out(struct __sk_buff *skb)
+{
+	__u32 offset;
+	if (protocol_of(skb, &offset) == IPPROTO_UDP)
+		udp_packet(skb, offset, true);
+	return 1;
+}
