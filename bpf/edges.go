@@ -150,7 +150,8 @@ type Answer struct {
 	Cgroup   uint64
 	Flow     uint64 // cookie of the socket
 	TCP      bool
-	Sequence uint32 // TCP sequence number of the first byte; 0 for UDP
+	Sequence uint32 // TCP: how many bytes the server sent on the connection before these, modulo 2^32
+	Length   int    // of the payload, of which the first bytes are kept
 	Payload  []byte // valid until the next one
 }
 
@@ -165,7 +166,7 @@ func (k *Kernel) Answers() iter.Seq2[Answer, error] {
 				return yield(Answer{}, err)
 			}
 			a := (*ambitAnswer)(unsafe.Pointer(&sample[0]))
-			return yield(Answer{a.Cgroup, a.Flow, a.Tcp != 0, a.Sequence, a.Payload[:min(int(a.Length), len(a.Payload))]}, nil)
+			return yield(Answer{a.Cgroup, a.Flow, a.Tcp != 0, a.Sequence, int(a.Length), a.Payload[:min(int(a.Length), len(a.Payload))]}, nil)
 		})
 	}
 }

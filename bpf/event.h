@@ -95,7 +95,7 @@ struct flow {
 struct answer {
 	__u64 cgroup;
 	__u64 flow;      /* the socket's cookie */
-	__u32 sequence;  /* of the first byte, TCP only */
+	__u32 sequence;  /* of the first byte in the stream, which begins with 0; TCP only */
 	__u16 length;    /* of the payload, before it was cut to ANSWER_BYTES */
 	__u16 tcp;
 	__u8 payload[ANSWER_BYTES];

@@ -136,6 +136,8 @@ static __always_inline void emit_answer(struct __sk_buff *skb, __u32 offset, __u
 	a->sequence = sequence;
 	a->length = length;
 	a->tcp = tcp;
+	if (length > ANSWER_BYTES)
+		count(ANSWER_CUT);
 	__u64 before_last = length - 1; /* less one, so that every verifier sees that it is not zero */
 	barrier_var(before_last);
 	if (before_last > ANSWER_BYTES - 1)
@@ -173,16 +175,15 @@ static __always_inline void tcp_packet(struct __sk_buff *skb, __u32 offset)
 	/* TCP has not looked at it yet: what is outside of its window is old, or somebody's guess. */
 	if ((__s32)(sequence + rest - t->rcv_nxt) <= 0 || (__s32)(t->rcv_wup + t->rcv_wnd - sequence) <= 0)
 		return;
+	sequence -= t->rcv_nxt - (__u32)t->bytes_received; /* that is where the stream began */
 #pragma unroll
 	for (int i = 0; i < SEGMENT_PARTS && rest; i++) {
-		__u32 n = rest > ANSWER_BYTES ? ANSWER_BYTES : rest;
+		__u32 n = rest > ANSWER_BYTES && i < SEGMENT_PARTS - 1 ? ANSWER_BYTES : rest;
 		emit_answer(skb, at, n, true, sequence);
 		at += n;
 		sequence += n;
 		rest -= n;
 	}
-	if (rest)
-		count(ANSWER_CUT);
 }
 
 static __always_inline void udp_packet(struct __sk_buff *skb, __u32 offset, bool out)
@@ -198,8 +199,6 @@ static __always_inline void udp_packet(struct __sk_buff *skb, __u32 offset, bool
 	}
 	if (!answer || d.remote.port != DNS_PORT || d.length < DNS_HEADER) /* asked for: what nobody asked cannot name anything */
 		return;
-	if (d.length > ANSWER_BYTES)
-		count(ANSWER_CUT);
 	emit_answer(skb, d.payload, d.length, false, 0);
 }
 
