@@ -18,7 +18,7 @@ type Peers struct {
 }
 
 // hostName is a DNS name without wildcards.
-var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}\.?)*$`)
+var hostName = regexp.MustCompile(`^([A-Za-z0-9_][A-Za-z0-9_-]{0,62}\.)*[A-Za-z0-9_][A-Za-z0-9_-]{0,62}\.?$`)
 
 // ParsePeers reads SPIFFE ids (spiffe://shop.example/ns/nats/sa/nats), whole trust domains (spiffe://shop.example), and DNS names or addresses.
 func ParsePeers(texts []string) (Peers, error) {
