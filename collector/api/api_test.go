@@ -104,6 +104,7 @@ func fill(t testing.TB, s *store.Store, d *detector.Detector) {
 		observation(2*time.Minute, "api.example.com", 443, event.Counts{Connections: 2, Failed: 1, BytesSent: 70}),
 		in,
 		observation(59*time.Minute, "new.example.net", 443, event.Counts{Connections: 1}),
+		stray(t),
 	}
 	d.Cover("n1", "b1", noon, noon)
 	d.Sight(&shop, "n1", noon)
@@ -128,6 +129,18 @@ func fill(t testing.TB, s *store.Store, d *detector.Detector) {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+const strayPod = "spiffe://shop.example/node/n1/cgroup/kubepods/pod1"
+
+// stray is an observation of a pod that nobody knows.
+func stray(t testing.TB) event.Observation {
+	return event.Observation{
+		Time: noon.Add(2 * time.Minute), Node: "n1", Direction: event.Outbound, Protocol: event.TCP,
+		Workload: event.Workload{Identity: identity(t, strayPod), Evidence: event.EvidenceCgroup, Executable: "/bin/nc", Cgroup: "/kubepods/pod1",
+			Unattributed: event.UnattributedPod},
+		Peer: event.Peer{Address: netip.MustParseAddr("192.0.2.9"), Port: 443}, Counts: event.Counts{Connections: 2},
 	}
 }
 
@@ -206,6 +219,7 @@ func TestAnswers(t *testing.T) {
 		{"identities", "/api/v1/identities"},
 		{"identities_stable", "/api/v1/identities?state=stable"},
 		{"identities_none", "/api/v1/identities?q=nothing"},
+		{"identities_unattributed", "/api/v1/identities?unattributed=true"},
 		{"identity", at(checkout)},
 		{"reach", at(checkout) + "/reach"},
 		{"reach_inbound", at(checkout) + "/reach?direction=inbound"},
@@ -247,7 +261,7 @@ func TestAnswers(t *testing.T) {
 				target = "/api/v1/identities?limit=1&cursor=" + url.QueryEscape(page.NextCursor)
 			}
 		}
-		if strings.Join(seen, " ") != idle+" "+checkout {
+		if strings.Join(seen, " ") != strayPod+" "+idle+" "+checkout {
 			t.Errorf("pages hold %v", seen)
 		}
 	})
@@ -338,6 +352,9 @@ func TestAnswers(t *testing.T) {
 		}
 		f("GET", "/api/v1/identities?stat=stable", 400, `"stat"`)
 		f("GET", "/api/v1/identities?state=ready", 400, "warming, learning, stable")
+		f("GET", "/api/v1/identities?unattributed=yes", 400, "true, false")
+		f("GET", "/api/v1/identities?unattributed=true&window=90", 400, "90d")
+		f("GET", "/api/v1/identities?window=90d", 400, "unattributed=true")
 		f("GET", "/api/v1/identities?limit=0", 400, "limit")
 		f("GET", "/api/v1/identities?limit=1001", 400, "1000")
 		f("GET", "/api/v1/identities?limit=1&limit=2", 400, "twice")

@@ -12,7 +12,7 @@ import (
 )
 
 func (s *Server) getIdentities(w http.ResponseWriter, r *http.Request) error {
-	values, err := query(r, "state", "q", "limit", "cursor")
+	values, err := query(r, "state", "q", "unattributed", "window", "limit", "cursor")
 	if err != nil {
 		return err
 	}
@@ -24,7 +24,13 @@ func (s *Server) getIdentities(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	list, err := s.Reports.Identities(r.Context(), store.IdentityFilter{Query: values.Get("q"), Limit: n, Cursor: values.Get("cursor")}, state)
+	unattributed, err := s.unattributed(values)
+	if err != nil {
+		return err
+	}
+	list, err := s.Reports.Identities(r.Context(), store.IdentityFilter{
+		Query: values.Get("q"), Limit: n, Cursor: values.Get("cursor"), Unattributed: unattributed,
+	}, state)
 	if err != nil {
 		return storeError(err)
 	}
@@ -103,7 +109,7 @@ func (s *Server) identity(i *report.Identity) Identity {
 		Identity: i.Identity, Kind: i.Kind, State: "unknown", Evidence: i.Evidence, Namespace: i.Namespace, Unit: i.Unit, Owner: i.Owner,
 		Executable: i.Executable, Nodes: list(i.Nodes), FirstSeen: i.FirstSeen, LastSeen: i.LastSeen, LastUsed: optional(i.LastUsed),
 		Connections: i.Counts.Connections, Failed: i.Counts.Failed, Denied: i.Counts.Denied,
-		BytesSent: i.Counts.BytesSent, BytesReceived: i.Counts.BytesReceived, Resources: i.Resources,
+		BytesSent: i.Counts.BytesSent, BytesReceived: i.Counts.BytesReceived, Resources: i.Resources, Unattributed: unattributed(i.Unattributed),
 	}
 	p, ok := s.Live.Progress(i.Identity)
 	if !ok {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/ambit-nhi/ambit/collector/report"
@@ -15,6 +16,10 @@ func window(r *http.Request) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+	return windowOf(values)
+}
+
+func windowOf(values url.Values) (time.Duration, error) {
 	text := defaultWindow
 	if values.Has("window") {
 		text = values.Get("window")

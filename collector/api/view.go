@@ -33,6 +33,8 @@ type Identity struct {
 	BytesSent     uint64         `json:"bytes_sent"`
 	BytesReceived uint64         `json:"bytes_received"`
 	Resources     uint64         `json:"resources"` // distinct ones that it reached
+
+	Unattributed []Unattributed `json:"unattributed,omitempty"` // by reason, where it was asked for
 }
 
 // Progress says how far the learning of an identity is.

@@ -23,6 +23,7 @@ type Summary struct {
 	GapCount    int               `json:"gap_count"`
 	Lost        map[string]uint64 `json:"lost"`    // events, by cause
 	Missing     []BlindSpot       `json:"missing"` // what could not be watched
+	Attribution *Attribution      `json:"attribution"`
 	Statement   string            `json:"statement"`
 }
 
@@ -59,13 +60,17 @@ func (r *Reporter) coverage(ctx context.Context, now time.Time, window time.Dura
 	if nodes == nil {
 		nodes = []NodeCoverage{}
 	}
-	return nodes, summarize(nodes, silent, from, now), nil
+	attributed, err := r.store.Attribution(ctx, from)
+	if err != nil {
+		return nil, nil, err
+	}
+	return nodes, summarize(nodes, silent, attribution(attributed), from, now), nil
 }
 
-func summarize(nodes []NodeCoverage, silent int, from, until time.Time) *Summary {
+func summarize(nodes []NodeCoverage, silent int, attributed *Attribution, from, until time.Time) *Summary {
 	s := &Summary{
 		Window: FormatWindow(until.Sub(from)), From: from, Until: until, Nodes: len(nodes), SilentNodes: silent,
-		Gaps: []Gap{}, Lost: map[string]uint64{}, Missing: []BlindSpot{},
+		Gaps: []Gap{}, Lost: map[string]uint64{}, Missing: []BlindSpot{}, Attribution: attributed,
 	}
 	blind := map[string]int{}
 	for i := range nodes {
@@ -120,6 +125,7 @@ func (s *Summary) state() string {
 	for _, m := range s.Missing {
 		fmt.Fprintf(&b, " Blind spot on %s: %s.", count(m.Nodes, "node"), strings.TrimSuffix(m.What, "."))
 	}
+	b.WriteString(s.Attribution.state())
 	return b.String()
 }
 

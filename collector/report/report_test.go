@@ -170,10 +170,23 @@ func TestCoverage(t *testing.T) {
 	w.watch(store.Coverage{Node: "n2", Boot: "b", From: ago(4*day - time.Hour), Until: ago(day), Lost: map[string]uint64{"ring": 1}, Version: "1.1"})
 	w.watch(store.Coverage{Node: "n3", Boot: "a", From: ago(20 * day), Until: ago(11 * day), Lost: map[string]uint64{"ring": 100}})
 	w.watch(store.Coverage{Node: "n3", Boot: "a", From: ago(20 * day), Until: noon, Lost: map[string]uint64{"ring": 100}})
+	w.use("checkout", "n1", "db.example", event.Outbound, time.Hour, event.Counts{Connections: 19_994})
+	var rows []store.ObservationRow
+	for why, n := range map[event.Unattributed]uint64{event.UnattributedPod: 5, event.UnattributedCgroup: 1} {
+		rows = append(rows, store.RowOf(&event.Observation{Time: ago(time.Hour), Node: "n2", Direction: event.Outbound, Protocol: event.TCP,
+			Workload: event.Workload{Identity: account(t, "nobody"), Unattributed: why},
+			Peer:     event.Peer{Address: netip.MustParseAddr("10.0.0.1"), Port: 443}, Counts: event.Counts{Connections: n}}, noon, 99))
+	}
+	if err := w.s.InsertObservations(t.Context(), "unattributed", rows); err != nil {
+		t.Fatal(err)
+	}
 	if got, err = r.Coverage(t.Context(), noon, 10*day); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "coverage.json", got)
+	if want := "Attributed: 99.97% of 20,000 connections; not attributed: cgroup-unknown 1, pod-unknown 5."; !strings.HasSuffix(got.Coverage.Statement, want) {
+		t.Errorf("%s\ndoes not end with\n%s", got.Coverage.Statement, want)
+	}
 }
 
 func TestLists(t *testing.T) {
@@ -212,5 +225,19 @@ func TestLists(t *testing.T) {
 	}
 	if _, err := r.Finding(t.Context(), "x"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("%v, want ErrNotFound", err)
+	}
+}
+
+func TestExplain(t *testing.T) {
+	said := map[string]event.Unattributed{}
+	for _, why := range append(event.UnattributedReasons, "of-a-newer-agent") {
+		meaning, remedy := Explain(why)
+		if meaning == "" || remedy == "" {
+			t.Errorf("%s is not explained", why)
+		}
+		if other, twice := said[meaning]; twice {
+			t.Errorf("%s is explained as %s", why, other)
+		}
+		said[meaning] = why
 	}
 }
