@@ -1,6 +1,13 @@
 package collector
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ambit-nhi/ambit/collector/store"
+	"github.com/ambit-nhi/ambit/event"
+)
 
 // metrics count what passes. All label values are from small fixed sets.
 type metrics struct {
@@ -12,6 +19,7 @@ type metrics struct {
 	inserted    *prometheus.CounterVec // table
 	retried     *prometheus.CounterVec // operation
 	findings    *prometheus.CounterVec // severity
+	connections *prometheus.CounterVec // attributed, reason
 	duplicate   prometheus.Counter
 	replayed    prometheus.Counter
 	resumed     prometheus.Counter
@@ -36,6 +44,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		inserted: counter("rows_total", "Rows put into the store.", "table"),
 		retried:  counter("retries_total", "Operations that had to be repeated.", "operation"),
 		findings: counter("findings_total", "Findings told, updates included.", "severity"),
+		connections: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "ambit", Name: "connections_total",
+			Help: "Connections put into the store, of both directions, by whether it is known who made or accepted them, and why not.",
+		}, []string{"attributed", "reason"}),
 		duplicate: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: "ambit", Subsystem: "collector", Name: "duplicate_messages_total", Help: "Messages that were skipped because they came before.",
 		}),
@@ -53,8 +65,30 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Namespace: "ambit", Subsystem: "collector", Name: "settled_sequence", Help: "Messages of the stream up to here are in the store.",
 		}),
 	}
-	r.MustRegister(m.duplicate, m.replayed, m.resumed, m.seconds, m.settled)
+	r.MustRegister(m.connections, m.duplicate, m.replayed, m.resumed, m.seconds, m.settled)
+	m.connections.WithLabelValues("true", "")
+	for _, why := range event.UnattributedReasons {
+		m.connections.WithLabelValues("false", string(why))
+	}
 	return m
+}
+
+// attribute counts the connections of rows that are in the store.
+func (m *metrics) attribute(rows []store.ObservationRow) {
+	byReason := map[string]uint64{}
+	for i := range rows {
+		byReason[rows[i].Unattributed] += rows[i].Connections
+	}
+	for why, n := range byReason {
+		switch {
+		case why == "":
+			m.connections.WithLabelValues("true", "").Add(float64(n))
+		case slices.Contains(event.UnattributedReasons, event.Unattributed(why)):
+			m.connections.WithLabelValues("false", why).Add(float64(n))
+		default: // of a newer agent
+			m.connections.WithLabelValues("false", "other").Add(float64(n))
+		}
+	}
 }
 
 // Counters shows counters that live elsewhere, by cause; read is safe for concurrent use.

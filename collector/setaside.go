@@ -81,6 +81,7 @@ func (in *inserter) observations(ctx context.Context, p *plan, g *group) error {
 				taken = true
 				in.proof = &proof{t.Token, rows[:1]}
 				in.c.metrics.inserted.WithLabelValues("observations").Add(float64(len(rows)))
+				in.c.metrics.attribute(rows)
 				continue
 			}
 			if !errors.Is(err, store.ErrRefused) {
