@@ -1,0 +1,148 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// network connects pods as a routing network plugin does: each pod has a pair of interfaces, the node has a route to each pod, and the node's address is
+// the source of what the node itself sends them.
+type network struct {
+	mu   sync.Mutex // netlink sockets answer one request at a time
+	home *netlink.Handle
+	last int // number of the newest pair
+}
+
+// The gateways that pods send everything to exist on no interface: the neighbour's hardware address is fixed on both sides.
+var (
+	gateway4 = netip.MustParseAddr("169.254.1.1")
+	gateway6 = netip.MustParseAddr("fe80::1")
+	hostMAC  = net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	podMAC   = net.HardwareAddr{2, 0, 0, 0, 0, 2}
+)
+
+func newNetwork() (*network, error) {
+	for path, value := range map[string]string{
+		"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1",
+		"net/ipv4/conf/all/rp_filter": "0", "net/ipv4/conf/default/rp_filter": "0",
+		"net/ipv6/conf/all/accept_dad": "0", "net/ipv6/conf/default/accept_dad": "0",
+	} {
+		if err := os.WriteFile("/proc/sys/"+path, []byte(value), 0); err != nil {
+			return nil, err
+		}
+	}
+	home, err := netlink.NewHandle()
+	if err != nil {
+		return nil, err
+	}
+	lo, err := home.LinkByName("lo")
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range []netip.Addr{Address4, Address6} {
+		if err := home.AddrAdd(lo, address(a)); err != nil {
+			return nil, fmt.Errorf("add %s: %w", a, err)
+		}
+	}
+	return &network{home: home}, nil
+}
+
+func (n *network) close() { n.home.Close() }
+
+// connect makes a pod's interface in its namespace, and the routes to it.
+func (n *network) connect(namespace *os.File, addresses [2]netip.Addr) (host string, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.last++
+	host = "pod" + strconv.Itoa(n.last)
+	pair := &netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: host, HardwareAddr: hostMAC}, PeerName: "eth0", PeerHardwareAddr: podMAC,
+		PeerNamespace: netlink.NsFd(namespace.Fd()),
+	}
+	if err := n.home.LinkAdd(pair); err != nil {
+		return "", fmt.Errorf("make interfaces: %w", err)
+	}
+	if err := n.inside(namespace, addresses); err != nil {
+		return host, err
+	}
+	if err := n.home.LinkSetUp(pair); err != nil {
+		return host, err
+	}
+	for i, a := range addresses {
+		if err := n.home.NeighSet(neighbour(pair, a, podMAC)); err != nil {
+			return host, fmt.Errorf("set neighbour: %w", err)
+		}
+		source := []netip.Addr{Address4, Address6}[i]
+		route := &netlink.Route{LinkIndex: pair.Index, Dst: prefix(a), Src: source.AsSlice(), Scope: netlink.SCOPE_LINK}
+		if err := n.home.RouteReplace(route); err != nil {
+			return host, fmt.Errorf("route to %s: %w", a, err)
+		}
+	}
+	return host, nil
+}
+
+// inside sets up the pod's side.
+func (n *network) inside(namespace *os.File, addresses [2]netip.Addr) error {
+	pod, err := netlink.NewHandleAt(netns.NsHandle(namespace.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer pod.Close()
+	lo, err := pod.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	eth, err := pod.LinkByName("eth0")
+	if err != nil {
+		return err
+	}
+	errs := []error{pod.LinkSetUp(lo), pod.LinkSetUp(eth)}
+	for i, a := range addresses {
+		gateway := []netip.Addr{gateway4, gateway6}[i]
+		errs = append(errs,
+			pod.AddrAdd(eth, address(a)),
+			pod.NeighSet(neighbour(eth, gateway, hostMAC)),
+			pod.RouteAdd(&netlink.Route{LinkIndex: eth.Attrs().Index, Gw: gateway.AsSlice(), Flags: int(netlink.FLAG_ONLINK)}))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("set up the pod's interface: %w", err)
+	}
+	return nil
+}
+
+// disconnect removes a pair by its name; routes and neighbours go with it.
+func (n *network) disconnect(host string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.home.LinkDel(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: host}})
+}
+
+func prefix(a netip.Addr) *net.IPNet {
+	return &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}
+}
+
+// address is usable at once: nobody else on the link could have it.
+func address(a netip.Addr) *netlink.Addr {
+	out := &netlink.Addr{IPNet: prefix(a)}
+	if a.Is6() {
+		out.Flags = unix.IFA_F_NODAD
+	}
+	return out
+}
+
+func neighbour(link netlink.Link, a netip.Addr, at net.HardwareAddr) *netlink.Neigh {
+	family := netlink.FAMILY_V4
+	if a.Is6() {
+		family = netlink.FAMILY_V6
+	}
+	return &netlink.Neigh{LinkIndex: link.Attrs().Index, Family: family, State: netlink.NUD_PERMANENT, IP: a.AsSlice(), HardwareAddr: at}
+}
