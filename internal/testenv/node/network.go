@@ -17,9 +17,10 @@ import (
 // network connects pods as a routing network plugin does: each pod has a pair of interfaces, the node has a route to each pod, and the node's address is
 // the source of what the node itself sends them.
 type network struct {
-	mu   sync.Mutex // netlink sockets answer one request at a time
-	home *netlink.Handle
-	last int // number of the newest pair
+	mu      sync.Mutex // netlink sockets answer one request at a time
+	home    *netlink.Handle
+	outside *os.File // namespace of what is not in the cluster
+	last    int      // number of the newest pair
 }
 
 // The gateways that pods send everything to exist on no interface: the neighbour's hardware address is fixed on both sides.
@@ -30,7 +31,7 @@ var (
 	podMAC   = net.HardwareAddr{2, 0, 0, 0, 0, 2}
 )
 
-func newNetwork() (*network, error) {
+func newNetwork(outside *os.File) (*network, error) {
 	for path, value := range map[string]string{
 		"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1",
 		"net/ipv4/conf/all/rp_filter": "0", "net/ipv4/conf/default/rp_filter": "0",
@@ -44,19 +45,36 @@ func newNetwork() (*network, error) {
 	if err != nil {
 		return nil, err
 	}
-	lo, err := home.LinkByName("lo")
+	n := &network{home: home, outside: outside}
+	uplink, err := n.pair("eth0", outside)
+	if err == nil {
+		err = n.side(home, uplink, [2]netip.Addr{Address4, Address6})
+	}
+	if err == nil {
+		err = n.inside(outside, [2]netip.Addr{Outside4, Outside6})
+	}
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, outside.Close())
 	}
-	for _, a := range []netip.Addr{Address4, Address6} {
-		if err := home.AddrAdd(lo, address(a)); err != nil {
-			return nil, fmt.Errorf("add %s: %w", a, err)
-		}
-	}
-	return &network{home: home}, nil
+	return n, nil
 }
 
-func (n *network) close() { n.home.Close() }
+func (n *network) close() {
+	n.home.Close()
+	n.outside.Close()
+}
+
+// pair makes a pair of interfaces, the other of which is eth0 in a namespace.
+func (n *network) pair(name string, namespace *os.File) (*netlink.Veth, error) {
+	pair := &netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: name, HardwareAddr: hostMAC}, PeerName: "eth0", PeerHardwareAddr: podMAC,
+		PeerNamespace: netlink.NsFd(namespace.Fd()),
+	}
+	if err := n.home.LinkAdd(pair); err != nil {
+		return nil, fmt.Errorf("make interfaces: %w", err)
+	}
+	return pair, nil
+}
 
 // connect makes a pod's interface in its namespace, and the routes to it.
 func (n *network) connect(namespace *os.File, addresses [2]netip.Addr) (host string, err error) {
@@ -64,12 +82,9 @@ func (n *network) connect(namespace *os.File, addresses [2]netip.Addr) (host str
 	defer n.mu.Unlock()
 	n.last++
 	host = "pod" + strconv.Itoa(n.last)
-	pair := &netlink.Veth{
-		LinkAttrs: netlink.LinkAttrs{Name: host, HardwareAddr: hostMAC}, PeerName: "eth0", PeerHardwareAddr: podMAC,
-		PeerNamespace: netlink.NsFd(namespace.Fd()),
-	}
-	if err := n.home.LinkAdd(pair); err != nil {
-		return "", fmt.Errorf("make interfaces: %w", err)
+	pair, err := n.pair(host, namespace)
+	if err != nil {
+		return "", err
 	}
 	if err := n.inside(namespace, addresses); err != nil {
 		return host, err
@@ -90,31 +105,40 @@ func (n *network) connect(namespace *os.File, addresses [2]netip.Addr) (host str
 	return host, nil
 }
 
-// inside sets up the pod's side.
+// inside sets up the other side of a pair.
 func (n *network) inside(namespace *os.File, addresses [2]netip.Addr) error {
-	pod, err := netlink.NewHandleAt(netns.NsHandle(namespace.Fd()), unix.NETLINK_ROUTE)
+	there, err := netlink.NewHandleAt(netns.NsHandle(namespace.Fd()), unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
 	}
-	defer pod.Close()
-	lo, err := pod.LinkByName("lo")
+	defer there.Close()
+	lo, err := there.LinkByName("lo")
 	if err != nil {
 		return err
 	}
-	eth, err := pod.LinkByName("eth0")
+	eth, err := there.LinkByName("eth0")
 	if err != nil {
 		return err
 	}
-	errs := []error{pod.LinkSetUp(lo), pod.LinkSetUp(eth)}
+	return errors.Join(there.LinkSetUp(lo), n.side(there, eth, addresses))
+}
+
+// side gives an interface its addresses, and sends everything through it.
+func (n *network) side(at *netlink.Handle, link netlink.Link, addresses [2]netip.Addr) error {
+	other := hostMAC
+	if at == n.home {
+		other = podMAC
+	}
+	errs := []error{at.LinkSetUp(link)}
 	for i, a := range addresses {
 		gateway := []netip.Addr{gateway4, gateway6}[i]
 		errs = append(errs,
-			pod.AddrAdd(eth, address(a)),
-			pod.NeighSet(neighbour(eth, gateway, hostMAC)),
-			pod.RouteAdd(&netlink.Route{LinkIndex: eth.Attrs().Index, Gw: gateway.AsSlice(), Flags: int(netlink.FLAG_ONLINK)}))
+			at.AddrAdd(link, address(a)),
+			at.NeighSet(neighbour(link, gateway, other)),
+			at.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: gateway.AsSlice(), Flags: int(netlink.FLAG_ONLINK)}))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("set up the pod's interface: %w", err)
+		return fmt.Errorf("set up interface: %w", err)
 	}
 	return nil
 }

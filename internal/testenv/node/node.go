@@ -36,10 +36,12 @@ const (
 	Docker     Runtime = "docker"
 )
 
-// The addresses of the node itself, and where its pods' addresses are taken from.
+// The addresses of the node itself, of a host that is not in the cluster, and where the pods' addresses are taken from.
 var (
 	Address4 = netip.MustParseAddr("192.168.77.10")
 	Address6 = netip.MustParseAddr("fd00:77::10")
+	Outside4 = netip.MustParseAddr("203.0.113.7")
+	Outside6 = netip.MustParseAddr("2001:db8::7")
 	Pods4    = netip.MustParsePrefix("10.244.0.0/16")
 	Pods6    = netip.MustParsePrefix("fd00:10:244::/64")
 )
@@ -86,7 +88,11 @@ func New(t testing.TB, cluster *testenv.Cluster, cfg Config) *Node {
 	}
 	n.spawner = newSpawner()
 	t.Cleanup(n.spawner.close)
-	if n.network, err = newNetwork(); err != nil {
+	outside, err := n.spawner.newNamespace()
+	if err != nil {
+		t.Fatalf("make a network outside of the cluster: %v", err)
+	}
+	if n.network, err = newNetwork(outside); err != nil {
 		t.Fatalf("make the node's network: %v", err)
 	}
 	t.Cleanup(n.network.close)
@@ -97,6 +103,15 @@ func New(t testing.TB, cluster *testenv.Cluster, cfg Config) *Node {
 		t.Fatalf("create the node's object: %v", err)
 	}
 	return n
+}
+
+// Outside starts the traffic program on the host that is not in the cluster.
+func (n *Node) Outside() (*Program, error) {
+	dir := filepath.Join(n.cgroup, "outside")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, err
+	}
+	return n.startProgram("outside", dir, n.network.outside)
 }
 
 // register tells the API server of the node.
