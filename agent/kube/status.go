@@ -1,0 +1,194 @@
+package kube
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// status is how well the API can be reached.
+type status struct {
+	host, node string
+
+	mu       sync.Mutex // guards all below
+	started  time.Time
+	feeds    map[string]*feedStatus
+	away     time.Time // since when some kind of object cannot be told; zero while all can
+	gone     time.Duration
+	noNode   bool // nodes are known, and this is none of them
+	denied   map[right]bool
+	restarts uint64
+	relists  uint64
+	unowned  uint64
+}
+
+type feedStatus struct {
+	told    bool // all of them, once
+	watched bool
+	err     error
+}
+
+// patience is how long the first answers may take before that is worth a word.
+const patience = 10 * time.Second
+
+func newStatus(host, node string) *status {
+	s := &status{host: host, node: node, feeds: map[string]*feedStatus{}, denied: map[right]bool{}}
+	for _, k := range watched {
+		s.feeds[k.resource] = &feedStatus{}
+	}
+	return s
+}
+
+func (s *status) start() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.started = time.Now()
+}
+
+// asked notes how a request went. A list that succeeds does not make up for a watch that is forbidden; a watch is all that is needed.
+func (s *status) asked(resource, verb string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.feeds[resource]
+	switch {
+	case apierrors.IsResourceExpired(err) || apierrors.IsGone(err): // an answer as good as any
+		return
+	case err != nil:
+		f.err = err
+	case verb == "watch" || !apierrors.IsForbidden(f.err):
+		f.err = nil
+	}
+	if verb == "watch" && err == nil {
+		if f.watched {
+			s.restarts++
+		}
+		f.watched = true
+	}
+	s.weigh(time.Now())
+}
+
+// weigh keeps the time since when something is not told, and tells when it begins and ends.
+func (s *status) weigh(now time.Time) {
+	_, err := s.failing(nil)
+	switch {
+	case err != nil && s.away.IsZero():
+		s.away = now
+		if !apierrors.IsForbidden(err) { // which rights are missing is told one by one
+			slog.Warn("the Kubernetes API is away: pods and addresses are told as they were", "server", s.host, "error", err)
+		}
+	case err == nil && !s.away.IsZero():
+		s.gone += now.Sub(s.away)
+		slog.Info("the Kubernetes API is back", "server", s.host, "after", now.Sub(s.away).Round(time.Millisecond))
+		s.away = time.Time{}
+	}
+}
+
+// failing gives the kinds whose last request failed in a way that counts (nil: in any), and one of the reasons.
+func (s *status) failing(counts func(error) bool) (resources []string, err error) {
+	for _, k := range watched {
+		if e := s.feeds[k.resource].err; e != nil && (counts == nil || counts(e)) {
+			resources, err = append(resources, k.resource), short(e)
+		}
+	}
+	return resources, err
+}
+
+// short leaves out the request, which is long and of no help.
+func short(err error) error {
+	var request *url.Error
+	if errors.As(err, &request) {
+		return request.Err
+	}
+	return err
+}
+
+func (s *status) told(resource string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.feeds[resource]
+	if f.told {
+		s.relists++
+	}
+	f.told = true
+}
+
+func (s *status) synced() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.untold()) == 0
+}
+
+func (s *status) untold() (resources []string) {
+	for _, k := range watched {
+		if !s.feeds[k.resource].told {
+			resources = append(resources, k.resource)
+		}
+	}
+	return resources
+}
+
+func (s *status) nodeKnown(known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !known && !s.noNode {
+		slog.Warn("the Kubernetes API knows no node by this name: no pod can be this node's; set kubernetes.node", "node", s.node)
+	}
+	s.noNode = !known
+}
+
+func (s *status) ownerUnknown() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unowned++
+}
+
+func (s *status) missing(now time.Time) (lines []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.noNode {
+		lines = append(lines, fmt.Sprintf("pods of this node: the Kubernetes API knows no node %q; set kubernetes.node to its name there", s.node))
+	}
+	resources, err := s.failing(func(err error) bool { return !apierrors.IsForbidden(err) })
+	what := strings.Join(resources, ", ")
+	if len(resources) == len(watched) {
+		what = "pods and addresses"
+	}
+	since := s.away.UTC().Format(time.RFC3339)
+	switch {
+	case apierrors.IsUnauthorized(err):
+		lines = append(lines, fmt.Sprintf("new %s: the Kubernetes API at %s does not accept the agent's credentials since %s", what, s.host, since))
+	case err != nil:
+		lines = append(lines, oneLine(fmt.Sprintf("new %s: the Kubernetes API at %s is away since %s: %v", what, s.host, since, err)))
+	case s.away.IsZero() && len(s.untold()) > 0 && !s.started.IsZero() && now.Sub(s.started) > patience:
+		lines = append(lines, fmt.Sprintf("%s: the Kubernetes API at %s has not told them yet", strings.Join(s.untold(), ", "), s.host))
+	}
+	for _, r := range needed {
+		if s.denied[r] {
+			lines = append(lines, r.missing())
+		}
+	}
+	return lines
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+func (s *status) counters(now time.Time) map[string]uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	away := s.gone
+	if !s.away.IsZero() {
+		away += now.Sub(s.away)
+	}
+	return map[string]uint64{
+		"kubernetes-away-seconds":   uint64(away / time.Second),
+		"kubernetes-watch-restarts": s.restarts,
+		"kubernetes-relists":        s.relists,
+		"kubernetes-owner-unknown":  s.unowned,
+	}
+}
