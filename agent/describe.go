@@ -30,8 +30,8 @@ func (a *Agent) Peer(e *bpf.Edge, at time.Time) (event.Peer, bool) {
 	if e.Inbound || e.Overflow {
 		return p, false
 	}
-	if name, ok := a.names.Name(e.Cgroup, e.Address, at); ok {
-		p.Name, p.NameSource = name, event.NameDNS
+	if named, ok := a.names.Name(e.Cgroup, e.Address, at); ok {
+		p.Name, p.NameSource = named.Name, event.NameDNS
 	}
 	return p, false
 }

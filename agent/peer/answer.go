@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -28,6 +27,7 @@ const (
 // reply is what one message says: addresses that a name was asked for.
 type reply struct {
 	name      dnsName
+	known     aliases
 	addresses [maxAddresses]netip.Addr
 	ttl       [maxAddresses]time.Duration
 	n         int
@@ -117,49 +117,79 @@ func (r *reply) read(message []byte) error {
 	return r.answers(&p)
 }
 
-// answers reads the answer section. Resolvers put aliases before what they lead to, as RFC 1034 (4.3.2) has it; one that does not is not followed.
+// aliases are the names that lead to the addresses of the one that was asked for, which is the first of them.
+type aliases struct {
+	names [maxAliases]dnsName
+	n     int
+}
+
+func (a *aliases) has(name *dnsName) bool {
+	for i := range a.n {
+		if bytes.Equal(a.names[i].bytes(), name.bytes()) {
+			return true
+		}
+	}
+	return false
+}
+
+// answers reads the answer section. Resolvers put aliases before what they lead to, as RFC 1034 (4.3.2) has it; for those that do not, the section is
+// read again with the aliases that were found.
 func (r *reply) answers(p *dnsmessage.Parser) error {
-	var names [maxAliases]dnsName
-	names[0] = r.name
-	known := 1
+	r.known.names[0], r.known.n = r.name, 1
+	for {
+		again, before := *p, r.known.n
+		passed, err := r.pass(&again)
+		if !passed || r.known.n == before {
+			return err
+		}
+	}
+}
+
+// pass reads the answer section once. passed says that it came by records of other names, which may have been aliases that were not known yet.
+func (r *reply) pass(p *dnsmessage.Parser) (passed bool, err error) {
+	r.n, r.beyond = 0, 0
+	known := &r.known
 	var owner dnsName
 	for range maxRecords {
 		h, err := p.AnswerHeader()
 		if errors.Is(err, dnsmessage.ErrSectionDone) {
-			return nil
+			return passed, nil
 		}
 		if err != nil {
-			return malformed(err)
+			return passed, malformed(err)
 		}
 		owner.set(&h.Name)
-		ours := h.Class == dnsmessage.ClassINET && slices.ContainsFunc(names[:known], func(n dnsName) bool { return bytes.Equal(n.bytes(), owner.bytes()) })
+		ours := h.Class == dnsmessage.ClassINET && known.has(&owner)
 		switch {
 		case ours && h.Type == dnsmessage.TypeA:
 			a, err := p.AResource()
 			if err != nil {
-				return malformed(err)
+				return passed, malformed(err)
 			}
 			r.add(netip.AddrFrom4(a.A), h.TTL)
 		case ours && h.Type == dnsmessage.TypeAAAA:
 			a, err := p.AAAAResource()
 			if err != nil {
-				return malformed(err)
+				return passed, malformed(err)
 			}
 			r.add(netip.AddrFrom16(a.AAAA).Unmap(), h.TTL)
-		case ours && h.Type == dnsmessage.TypeCNAME && known < maxAliases:
+		case ours && h.Type == dnsmessage.TypeCNAME && known.n < maxAliases:
 			alias, err := p.CNAMEResource()
 			if err != nil {
-				return malformed(err)
+				return passed, malformed(err)
 			}
-			names[known].set(&alias.CNAME)
-			known++
+			if owner.set(&alias.CNAME); !known.has(&owner) {
+				known.names[known.n] = owner
+				known.n++
+			}
 		default:
+			passed = passed || !ours
 			if err := p.SkipAnswer(); err != nil {
-				return malformed(err)
+				return passed, malformed(err)
 			}
 		}
 	}
-	return fmt.Errorf("%w: more than %d records", ErrMalformed, maxRecords)
+	return passed, fmt.Errorf("%w: more than %d records", ErrMalformed, maxRecords)
 }
 
 // add leaves out addresses that nobody can connect to: "0.0.0.0" is how filters say no.

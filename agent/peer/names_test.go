@@ -85,8 +85,8 @@ func TestAnswer(t *testing.T) {
 			t.Errorf("%s: %d addresses, %v; want %d, %v", what, added, err, len(want), wantErr)
 		}
 		for address, name := range want {
-			if got, _ := n.Name(7, netip.MustParseAddr(address), start); got != name {
-				t.Errorf("%s: %s is %q, want %q", what, address, got, name)
+			if got, _ := n.Name(7, netip.MustParseAddr(address), start); got.Name != name {
+				t.Errorf("%s: %s is %+v, want %q", what, address, got, name)
 			}
 		}
 	}
@@ -137,8 +137,8 @@ func TestNamesAreTheWorkloadsOwn(t *testing.T) {
 	}
 	f := func(cgroup uint64, after time.Duration, want string) {
 		t.Helper()
-		if got, ok := n.Name(cgroup, address, start.Add(after)); got != want || ok != (want != "") {
-			t.Errorf("cgroup %d after %s: %q, %v; want %q", cgroup, after, got, ok, want)
+		if got, ok := n.Name(cgroup, address, start.Add(after)); got.Name != want || ok != (want != "") {
+			t.Errorf("cgroup %d after %s: %+v, %v; want %q", cgroup, after, got, ok, want)
 		}
 	}
 	give(1, "one.example", 5, start)
@@ -162,8 +162,8 @@ func TestNamesAreTheWorkloadsOwn(t *testing.T) {
 
 	// The kernel side gives addresses as the socket has them.
 	give(4, "four.example", 5, start)
-	if got, _ := n.Name(4, netip.MustParseAddr("::ffff:10.0.0.1"), start); got != "four.example" {
-		t.Errorf("mapped address: %q", got)
+	if got, _ := n.Name(4, netip.MustParseAddr("::ffff:10.0.0.1"), start); got.Name != "four.example" {
+		t.Errorf("mapped address: %+v", got)
 	}
 }
 
@@ -237,8 +237,9 @@ func FuzzAnswer(f *testing.F) {
 			t.Fatalf("added %d, read %d, holds %d", added, n.reply.n, n.total)
 		}
 		for _, a := range n.reply.addresses[:added] {
-			name, ok := n.Name(1, a, start)
-			if !ok || name == "" || len(name) > 253 || strings.ToLower(name) != name || strings.ContainsAny(name, " /\\\x00*") {
+			named, ok := n.Name(1, a, start)
+			name := strings.TrimPrefix(named.Name, "*.")
+			if !ok || named.Collapsed != (name != named.Name) || name == "" || len(name) > 253 || strings.ToLower(name) != name || strings.ContainsAny(name, " /\\\x00*") {
 				t.Fatalf("%s is %q, %v", a, name, ok)
 			}
 			if a.IsUnspecified() || a.IsMulticast() || a.Is4In6() {
