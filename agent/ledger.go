@@ -209,7 +209,14 @@ func (x *entry) openNow() bool {
 // tell observes what happened on an edge since it was told last, or lets it wait until it is known whose it is.
 func (l *ledger) tell(x *entry, c bpf.Counters, now moment, first time.Time) {
 	l.attribute(x)
-	peer, soon := l.describe.Peer(&x.edge, now.wall)
+	at := now.wall // whose the peer was when it was reached
+	switch {
+	case !x.first.IsZero():
+		at = x.first
+	case !first.IsZero():
+		at = first
+	}
+	peer, soon := l.describe.Peer(&x.edge, at)
 	if l.waits(x, now, first, x.unsure || soon) {
 		if soon && !x.unsure {
 			l.tellFailed(x, c, now, peer)
