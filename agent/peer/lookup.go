@@ -2,6 +2,7 @@ package peer
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/ambit-nhi/ambit/event"
@@ -40,3 +41,110 @@ const (
 
 // Pending says that another answer may come within seconds: it is worth to wait and ask again.
 func (s State) Pending() bool { return s == Vacant || s == Contested }
+
+// Lookup says who has an address. It does not allocate.
+func (c *Cluster) Lookup(q Query) Answer {
+	a := q.Address.Unmap().WithZone("")
+	p := Port{q.Port, q.Protocol}
+	c.read.RLock()
+	f := c.faces[a]
+	v := view{}
+	if f != nil {
+		v = c.find(f, p, q.Inbound)
+		if f.timed && !q.At.IsZero() {
+			v = f.at(q.At.UnixNano(), v)
+		}
+	}
+	if v.state == Unknown && within(c.podRanges, a) {
+		v.state = Vacant
+	}
+	c.read.RUnlock()
+	return v.answer()
+}
+
+func (c *Cluster) find(f *face, p Port, inbound bool) view {
+	if inbound {
+		return f.inbound
+	}
+	if f.node {
+		if v, ok := c.nodePorts[p]; ok {
+			return v
+		}
+	}
+	for i := range f.ports { // few, but for services
+		if f.ports[i].Port == p {
+			return f.ports[i].view
+		}
+	}
+	return f.outbound
+}
+
+// at is what an address of pods was at a time, given what it is now. Names are not known of the past.
+func (f *face) at(at int64, now view) view {
+	v, found := view{}, false
+	if f.inbound.identity != (event.Identity{}) && at >= f.since {
+		v, found = now, true
+	}
+	for i := range f.past {
+		t := &f.past[i]
+		if at < t.from || at >= t.until {
+			continue
+		}
+		if found && v.identity != t.identity {
+			return view{state: Contested}
+		}
+		if !found {
+			v, found = view{identity: t.identity, state: Known}, true
+		}
+	}
+	switch {
+	case found:
+		return v
+	case f.inbound.state == Contested:
+		return view{state: Contested}
+	}
+	return view{state: Vacant}
+}
+
+func (v view) answer() Answer {
+	a := Answer{Identity: v.identity, Name: v.name, State: v.state}
+	if !a.Identity.IsZero() {
+		a.Evidence = event.EvidenceKubernetes
+	}
+	if a.Name != "" {
+		a.NameSource = event.NameService
+		if v.node {
+			a.NameSource = event.NameNode
+		}
+	}
+	return a
+}
+
+// maxClusterAliases bounds how many ExternalName services a name may lead through.
+const maxClusterAliases = 8
+
+// Alias gives the name that a service of type ExternalName stands for, by its own: db.shop.svc, with or without the cluster's domain or a dot at the end,
+// in any case. Shorter names mean what the resolver of each workload makes of them; on the wire they are as long as this.
+func (c *Cluster) Alias(dnsName string) (target string, ok bool) {
+	c.read.RLock()
+	defer c.read.RUnlock()
+	for range maxClusterAliases {
+		to, found := c.aliases[c.serviceName(dnsName)]
+		if !found {
+			return target, ok
+		}
+		dnsName, target, ok = to, to, true
+	}
+	return "", false // they go in a circle
+}
+
+// serviceName cuts a DNS name down to the form db.shop.svc, if it is one of a service.
+func (c *Cluster) serviceName(name string) string {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	if rest, ok := strings.CutSuffix(name, c.cfg.ClusterDomain); ok {
+		if rest, ok = strings.CutSuffix(rest, "."); ok {
+			return rest
+		}
+	}
+	return name
+}

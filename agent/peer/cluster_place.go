@@ -1,0 +1,231 @@
+package peer
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// place is one address, and all objects that have to do with it.
+type place struct {
+	pods     []*pod     // that are alive and claim it, but not those in their node's network
+	services []*service // whose own address it is
+	ends     []end      // endpoints that it is
+	nodes    []*node
+
+	holder  *pod  // of the pods, the one that has it
+	state   State // of the holding: Known with a holder, Contested, or Unknown
+	vacated bool  // a pod had it, and none has it now
+	since   int64 // the holder may have it since then
+	free    int64 // what came before ended then
+	past    []tenancy
+}
+
+// tenancy is a time, in nanoseconds, in which a pod had an address. Slices of them are never changed in place.
+type tenancy struct {
+	identity    event.Identity
+	from, until int64
+}
+
+const (
+	// maxPast bounds the former holders of an address that are known.
+	maxPast = 4
+	// pastFor is how long they matter: nothing waits for as long.
+	pastFor = time.Minute
+	// maxSkew is how far the clocks of the API server and of nodes may be apart, at least until it shows.
+	maxSkew = 2 * time.Second
+)
+
+// place gives what is known of an address, and has it looked at again at the end of this update.
+func (c *Cluster) place(a netip.Addr) *place {
+	pl := c.places[a]
+	if pl == nil {
+		pl = &place{}
+		c.places[a] = pl
+	}
+	c.dirty.places[a] = pl
+	return pl
+}
+
+// owner is the pod that has an address. A pod claims an address until it has ended, and it is not told at once that it has. But an address that was
+// given out again was taken back before: a pod that is being deleted, or whose node no longer tells of it, gives way to one of which neither is true.
+func (c *Cluster) owner(pl *place) (*pod, State) {
+	switch len(pl.pods) {
+	case 0:
+		return nil, Unknown
+	case 1:
+		return pl.pods[0], Known
+	}
+	var firm *pod
+	for _, x := range pl.pods {
+		if c.weak(x) {
+			continue
+		}
+		if firm != nil {
+			return nil, Contested
+		}
+		firm = x
+	}
+	if firm == nil {
+		return nil, Contested
+	}
+	return firm, Known
+}
+
+// hold sees to who has an address now. What is not told yet may be so already: a pod is told to have an address some time after it got it, but not before
+// it was made, and not while another had it.
+func (c *Cluster) hold(pl *place, now int64) {
+	holder, state := c.owner(pl)
+	if holder == pl.holder && state == pl.state {
+		return
+	}
+	switch {
+	case pl.holder != nil:
+		until := now
+		if f := pl.holder.finished; f != 0 {
+			until = min(until, f)
+		}
+		pl.free = max(until, pl.since)
+		pl.remember(tenancy{pl.holder.identity.Value(), pl.since, pl.free}, now)
+	case pl.state == Contested:
+		pl.free = now
+	}
+	if state == Contested {
+		c.counted.contested++
+	}
+	pl.holder, pl.state = holder, state
+	if holder != nil {
+		pl.since = max(pl.free, holder.created-int64(maxSkew))
+	}
+}
+
+func (pl *place) remember(t tenancy, now int64) {
+	if t.from >= t.until {
+		return
+	}
+	var past []tenancy
+	for _, p := range pl.past {
+		if now-p.until < int64(pastFor) {
+			past = append(past, p)
+		}
+	}
+	if past = append(past, t); len(past) > maxPast {
+		past = past[1:]
+	}
+	pl.past = past
+}
+
+// bornEnded takes note of a pod that was told for the first time when it had ended: a short one. Edges may wait for it.
+func (c *Cluster) bornEnded(p *Pod, now int64) {
+	if p.HostNetwork || p.Finished.IsZero() || p.Created.IsZero() || !label(p.Namespace) || !subdomain(p.Name) ||
+		(p.ServiceAccount != "" && !subdomain(p.ServiceAccount)) || (p.Node != "" && !subdomain(p.Node)) || c.isBuried(p) {
+		return
+	}
+	until := min(finishedBy(p), now)
+	if now-until >= int64(pastFor) {
+		return
+	}
+	identity := c.identity(p)
+	for _, a := range c.addresses(p.Addresses, maxPodAddresses) {
+		pl := c.place(a)
+		from := max(pl.free, p.Created.UnixNano()-int64(maxSkew))
+		pl.remember(tenancy{identity, from, until}, now)
+		pl.free = max(pl.free, until)
+		if len(pl.pods) == 0 {
+			pl.vacated = true
+			c.vacant.Put(a, pl)
+		}
+	}
+}
+
+func (pl *place) onNode(x *pod) bool {
+	return len(pl.nodes) == 1 && pl.nodes[0].name == x.node.Value() // where two nodes have one address, nobody knows which of them is meant
+}
+
+func (pl *place) empty() bool {
+	return len(pl.pods) == 0 && len(pl.services) == 0 && len(pl.ends) == 0 && len(pl.nodes) == 0 && !pl.vacated
+}
+
+// face is what Lookup sees of an address. It is never changed.
+type face struct {
+	outbound, inbound view       // at ports other than the following
+	ports             []portView // sorted
+	node              bool       // NodePorts come first
+
+	// Of addresses of pods: who had it when.
+	timed bool
+	since int64
+	past  []tenancy
+}
+
+type portView struct {
+	Port
+	view
+}
+
+// view is an [Answer], but smaller.
+type view struct {
+	identity event.Identity
+	name     string
+	node     bool // name is a node's, else a service's
+	state    State
+}
+
+func (f *face) same(other *face) bool {
+	if f == nil || other == nil {
+		return f == other
+	}
+	return f.outbound == other.outbound && f.inbound == other.inbound && f.node == other.node && slices.Equal(f.ports, other.ports)
+}
+
+// face makes what Lookup sees of an address, nil for nothing.
+func (c *Cluster) face(a netip.Addr, pl *place) *face {
+	f := &face{node: len(pl.nodes) > 0}
+	switch {
+	case len(pl.nodes) == 1:
+		f.outbound = view{name: pl.nodes[0].name, node: true, state: Known}
+		f.inbound = f.outbound
+	case len(pl.nodes) > 1:
+		f.outbound.state, f.inbound.state = Known, Known
+	case pl.holder != nil:
+		f.outbound = view{identity: pl.holder.identity.Value(), state: Known}
+		f.inbound = f.outbound
+	case pl.state == Contested:
+		f.outbound.state, f.inbound.state = Contested, Contested
+	case pl.vacated:
+		f.outbound.state, f.inbound.state = Vacant, Vacant
+	}
+	if len(pl.services) == 0 && len(pl.nodes) == 0 && (pl.holder != nil || pl.state == Contested || pl.vacated) {
+		f.timed, f.since, f.past = true, pl.since, pl.past
+	}
+	if f.outbound.state == Unknown || f.outbound.state == Vacant {
+		if of, n := clusterService(pl, a); n == 1 {
+			f.outbound = view{name: of.name, state: Known}
+		} else if n > 1 {
+			f.outbound = view{state: Contested}
+		}
+	}
+	for _, p := range c.ports(pl) {
+		if v := c.view(pl, p, f.outbound); v != f.outbound {
+			f.ports = append(f.ports, portView{p, v})
+		}
+	}
+	if f.same(&face{}) && !f.timed {
+		return nil
+	}
+	f.ports = slices.Clip(f.ports)
+	return f
+}
+
+// clusterService gives a service with a ClusterIP, and how many have it: the address is theirs at all ports.
+func clusterService(pl *place, a netip.Addr) (of *service, n int) {
+	for _, s := range pl.services {
+		if slices.Contains(s.cluster, a) {
+			of = s
+			n++
+		}
+	}
+	return of, n
+}
