@@ -2,11 +2,14 @@ package collector
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +22,7 @@ import (
 // BusConfig says where messages travel.
 type BusConfig struct {
 	URLs     []string      // outside NATS servers; empty: one is embedded, with its files in Dir
+	TLS      *tls.Config   // for outside ones; nil: as the URLs say, with the authorities that this machine trusts
 	Dir      string        // for the embedded one
 	MaxBytes int64         // bound of the observation stream; the oldest messages go first
 	MaxAge   time.Duration // likewise
@@ -60,11 +64,11 @@ func checkURL(text string) error {
 	case "tls":
 		return nil
 	case "nats":
-		ip := net.ParseIP(u.Hostname())
-		if u.Hostname() == "localhost" || ip != nil && ip.IsLoopback() {
+		ip, _ := netip.ParseAddr(u.Hostname())
+		if u.Hostname() == "localhost" || ip.Unmap().IsLoopback() {
 			return nil
 		}
-		return fmt.Errorf("is a plain connection to another machine, %s; use tls:// or a loopback address", u.Host)
+		return fmt.Errorf("is a plain connection to another machine, %s; use tls:// (with nats.tls for certificates) or a loopback address", u.Host)
 	}
 	return fmt.Errorf("has the scheme %q, which is neither nats nor tls", u.Scheme)
 }
@@ -141,15 +145,34 @@ func (b *Bus) Connect(name string) (*nats.Conn, error) {
 		}),
 	}
 	where := strings.Join(b.cfg.URLs, ",")
-	if b.server != nil {
+	switch {
+	case b.server != nil:
 		opts = append(opts, nats.InProcessServer(b.server), nats.ReconnectWait(100*time.Millisecond))
 		where = ""
+	case b.cfg.TLS != nil:
+		opts = append(opts, nats.Secure(b.cfg.TLS))
+	case slices.ContainsFunc(b.cfg.URLs, func(u string) bool { return strings.HasPrefix(u, "tls:") }):
+		opts = append(opts, nats.Secure(&tls.Config{MinVersion: tls.VersionTLS13}))
 	}
 	nc, err := nats.Connect(where, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS at %s: %w; is it running, and is nats.urls right?", redact(b.cfg.URLs), err)
+		return nil, fmt.Errorf("connect to NATS at %s: %w; %s", redact(b.cfg.URLs), err, remedy(err))
 	}
 	return nc, nil
+}
+
+// remedy says where to look when a connection fails.
+func remedy(err error) string {
+	var op *net.OpError
+	switch {
+	case errors.Is(err, nats.ErrTLS):
+		return "is it the right server, and does nats.tls name it?"
+	case errors.As(err, &op) && op.Op == "remote error":
+		return "it refuses this certificate: does it trust who signed that, and is nats.tls right?"
+	case errors.Is(err, nats.ErrSecureConnWanted), errors.Is(err, nats.ErrSecureConnRequired):
+		return "one side wants TLS, the other has none: are nats.urls and nats.tls right?"
+	}
+	return "is it running, and is nats.urls right?"
 }
 
 // checkTimeout is how long CheckStream waits for an answer.

@@ -48,11 +48,15 @@ ambit.v1.agent.NODE and to subscribe to _INBOX.>; until a collector has made the
 			return usageError(err)
 		}
 		u := &up{config: c, log: log, parts: newParts(out)}
-		if u.bus, err = collector.OutsideBus(bus); err != nil {
-			return err
-		}
 		check, _ := cmd.Flags().GetBool("check")
-		if err = u.findStream(ctx, check); err == nil {
+		err = u.startCertificate(ctx, &bus, check)
+		if err == nil {
+			u.bus, err = collector.OutsideBus(bus)
+		}
+		if err == nil {
+			err = u.findStream(ctx, check)
+		}
+		if err == nil {
 			err = u.startAgent(ctx)
 		}
 		switch {

@@ -14,6 +14,7 @@ import (
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
+	"github.com/spiffe/go-spiffe/v2/workloadapi"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/ambit-nhi/ambit/collector"
@@ -36,7 +37,11 @@ type config struct {
 		URLs     []string      `mapstructure:"urls"`
 		MaxBytes int64         `mapstructure:"max_bytes"`
 		MaxAge   time.Duration `mapstructure:"max_age"`
+		TLS      tlsConfig     `mapstructure:"tls"`
 	} `mapstructure:"nats"`
+	SPIFFE struct {
+		Socket string `mapstructure:"socket"`
+	} `mapstructure:"spiffe"`
 	ClickHouse struct {
 		store.Config `mapstructure:",squash"`
 		Library      string `mapstructure:"library"`
@@ -62,6 +67,7 @@ func defaultConfig() config {
 	c.Learn, c.Interval, c.Partitions = 24*time.Hour, 10*time.Second, event.DefaultPartitions
 	bus := collector.DefaultBusConfig()
 	c.NATS.MaxBytes, c.NATS.MaxAge = bus.MaxBytes, bus.MaxAge
+	c.SPIFFE.Socket = os.Getenv(workloadapi.SocketEnv)
 	c.ClickHouse.Config = store.Default()
 	c.Kubernetes.Mode, c.Kubernetes.Identity, c.Kubernetes.ClusterDomain = "auto", event.DefaultIdentityTemplate, "cluster.local"
 	c.Containers.Sockets = []string{"/run/docker.sock", "/run/podman/podman.sock"}
@@ -187,6 +193,7 @@ func (c *config) validate() error {
 	if m := c.Kubernetes.Mode; m != "auto" && m != "on" && m != "off" {
 		faults = append(faults, fmt.Errorf("kubernetes.mode %q is not auto, on or off", m))
 	}
+	faults = append(faults, c.validateTLS()...)
 	if _, err := c.level(); err != nil {
 		faults = append(faults, err)
 	}

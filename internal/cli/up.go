@@ -24,6 +24,7 @@ import (
 	"github.com/ambit-nhi/ambit/collector/report"
 	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/event"
+	"github.com/ambit-nhi/ambit/internal/svid"
 )
 
 func newUpCommand() *cobra.Command {
@@ -87,7 +88,9 @@ func runUp(cmd *cobra.Command, c *config) error {
 
 	bus.Logger = log
 	u := &up{config: c, log: log, parts: newParts(out), token: token}
-	err = u.start(ctx, bus, listener)
+	if err = u.startCertificate(ctx, &bus, check); err == nil {
+		err = u.start(ctx, bus, listener)
+	}
 	switch {
 	case err != nil && ctx.Err() != nil:
 		err = nil // given up by request
@@ -137,6 +140,7 @@ type up struct {
 	closed []func() error // what to close after the parts, the last one first
 	bus    *collector.Bus
 	store  *store.Store
+	svid   *svid.Source // nil without one
 	token  string
 }
 
@@ -163,6 +167,9 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collector.Counters("ambit_store_skipped_total", "Rows of the store that could not be read, by cause.", u.store.Counters))
+	if u.svid != nil {
+		metrics.MustRegister(certificateMetrics(u.svid)...)
+	}
 	config := collector.Default()
 	config.Detector.Learn = c.Learn
 	worker, err := collector.New(config, u.bus, u.store, metrics, u.log)
@@ -180,7 +187,7 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 			p, _ := worker.Progress(id)
 			return string(p.State)
 		}),
-		Triage: u.store, Live: live{worker, u.bus}, Metrics: metrics, Token: u.token, Logger: u.log,
+		Triage: u.store, Live: live{worker, u.bus, u.svid}, Metrics: metrics, Token: u.token, Logger: u.log,
 	})
 	err = u.parts.start(ctx, "api", func(ctx context.Context, ready func(string)) error {
 		ready("on " + listener.Addr().String())
@@ -192,16 +199,22 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 	return u.startAgent(ctx)
 }
 
-// live is a collector that is ready if its stream is.
+// live is a collector that is ready if its stream is, and its certificate, if it has one.
 type live struct {
 	*collector.Collector
-	bus *collector.Bus
+	bus  *collector.Bus
+	svid *svid.Source
 }
 
 // Ready implements [api.Live].
 func (l live) Ready(ctx context.Context) error {
 	if err := l.bus.Ready(); err != nil {
 		return err
+	}
+	if l.svid != nil {
+		if err := l.svid.Ready(); err != nil {
+			return err
+		}
 	}
 	return l.Collector.Ready(ctx)
 }

@@ -48,7 +48,7 @@ func TestRotationUnderTraffic(t *testing.T) {
 	var broken atomic.Int64
 	connect := func() *nats.Conn {
 		t.Helper()
-		nc, err := nats.Connect(strings.Replace(s.ClientURL(), "nats://", "tls://", 1), nats.Secure(agents.Client(peers(t, serverID))), nats.MaxReconnects(-1),
+		nc, err := nats.Connect(s.ClientURL(), nats.Secure(agents.Client(peers(t, serverID))), nats.MaxReconnects(-1),
 			nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { // without an error, it was closed
 				if err != nil {
 					broken.Add(1)

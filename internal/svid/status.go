@@ -23,6 +23,17 @@ func (s *Source) Ready() error {
 	return nil
 }
 
+// Missing says what is wrong at the moment, also while there is still a valid certificate: for a heartbeat. It is nil when all is well.
+func (s *Source) Missing() []string {
+	s.mu.RLock()
+	faulty := s.fault.words != ""
+	s.mu.RUnlock()
+	if faulty || s.Ready() != nil {
+		return []string{s.Status()}
+	}
+	return nil
+}
+
 // Status says in one line what there is.
 func (s *Source) Status() string {
 	s.mu.RLock()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -96,8 +97,18 @@ func (w watcher) OnX509ContextWatchError(err error) {
 	case st.Code() == codes.InvalidArgument, st.Code() == codes.Unimplemented:
 		w.source.fail(apiRefused, "gives no SVID", errors.New(st.Message()))
 	default:
-		w.source.fail(apiAway, "away", errors.New(st.Message()))
+		w.source.fail(apiAway, "away", errors.New(innermost(st.Message())))
 	}
+}
+
+// innermost takes what the operating system said out of what gRPC wraps around it.
+func innermost(text string) string {
+	if _, quoted, ok := strings.Cut(text, "desc = "); ok {
+		if inner, err := strconv.Unquote(quoted); err == nil {
+			text = inner
+		}
+	}
+	return strings.TrimPrefix(text, "transport: Error while dialing: ")
 }
 
 // waits implements [workloadapi.BackoffStrategy].
