@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ambit-nhi/ambit/collector/inventory"
 	"github.com/ambit-nhi/ambit/collector/report"
 	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/detector"
@@ -21,13 +22,19 @@ import (
 
 // Reports answers what the store knows; [report.Reporter] does.
 type Reports interface {
-	Identities(ctx context.Context, filter store.IdentityFilter, state string) (*report.List[report.Identity], error)
+	Identities(ctx context.Context, filter store.IdentityFilter, state string, declared inventory.State) (*report.List[report.Identity], error)
 	Identity(ctx context.Context, id event.Identity) (*report.Identity, error)
 	Reach(ctx context.Context, id event.Identity, filter store.ReachFilter) (*report.List[report.Reach], error)
 	Findings(ctx context.Context, filter store.FindingFilter) (*report.List[event.Finding], error)
 	Finding(ctx context.Context, id string) (*event.Finding, error)
 	Unused(ctx context.Context, now time.Time, window time.Duration) (*report.List[report.Unused], error)
 	Coverage(ctx context.Context, now time.Time, window time.Duration) (*report.List[report.NodeCoverage], error)
+	Inventory(ctx context.Context, filter store.InventoryFilter, domain event.Domain) (*report.List[event.Declaration], error)
+}
+
+// Inventory takes what a source declares; [store.Store] does.
+type Inventory interface {
+	ReplaceInventory(ctx context.Context, told store.Inventory) (store.InventoryChange, error)
 }
 
 // Triage changes the status of a finding; [store.Store] does.
@@ -48,12 +55,13 @@ type Live interface {
 
 // Config is what the server stands on. All fields are required.
 type Config struct {
-	Reports Reports
-	Triage  Triage
-	Live    Live
-	Metrics prometheus.Gatherer
-	Token   string // what a request that changes something must show; without one, there are none
-	Logger  *slog.Logger
+	Reports   Reports
+	Triage    Triage
+	Inventory Inventory
+	Live      Live
+	Metrics   prometheus.Gatherer
+	Token     string // what a request that changes something must show; without one, there are none
+	Logger    *slog.Logger
 }
 
 // Server answers requests. It is safe for concurrent use.

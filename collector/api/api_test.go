@@ -166,7 +166,7 @@ func newServer(t testing.TB) (*Server, *live) {
 	fill(t, s, l.detector)
 	server := New(Config{
 		Reports: report.New(s, func(id event.Identity) string { p, _ := l.Progress(id); return string(p.State) }),
-		Triage:  s, Live: l, Metrics: prometheus.NewRegistry(), Token: testToken, Logger: slog.New(slog.DiscardHandler),
+		Triage:  s, Inventory: s, Live: l, Metrics: prometheus.NewRegistry(), Token: testToken, Logger: slog.New(slog.DiscardHandler),
 	})
 	server.now = func() time.Time { return noon.Add(time.Hour) }
 	return server, l
@@ -351,6 +351,7 @@ func TestAnswers(t *testing.T) {
 			}
 		}
 		f("GET", "/api/v1/identities?stat=stable", 400, `"stat"`)
+		f("GET", "/api/v1/identities?inventory=lost", 400, "declared-seen, declared-never-seen, seen-undeclared, orphaned")
 		f("GET", "/api/v1/identities?state=ready", 400, "warming, learning, stable")
 		f("GET", "/api/v1/identities?unattributed=yes", 400, "true, false")
 		f("GET", "/api/v1/identities?unattributed=true&window=90", 400, "90d")

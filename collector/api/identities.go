@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/ambit-nhi/ambit/collector/inventory"
 	"github.com/ambit-nhi/ambit/collector/report"
 	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/detector"
@@ -12,11 +13,15 @@ import (
 )
 
 func (s *Server) getIdentities(w http.ResponseWriter, r *http.Request) error {
-	values, err := query(r, "state", "q", "unattributed", "window", "limit", "cursor")
+	values, err := query(r, "state", "inventory", "q", "unattributed", "window", "limit", "cursor")
 	if err != nil {
 		return err
 	}
 	state, err := oneOf(values, "state", string(detector.Warming), string(detector.Learning), string(detector.Stable))
+	if err != nil {
+		return err
+	}
+	declared, err := oneOf(values, "inventory", inventoryStates()...)
 	if err != nil {
 		return err
 	}
@@ -30,7 +35,7 @@ func (s *Server) getIdentities(w http.ResponseWriter, r *http.Request) error {
 	}
 	list, err := s.Reports.Identities(r.Context(), store.IdentityFilter{
 		Query: values.Get("q"), Limit: n, Cursor: values.Get("cursor"), Unattributed: unattributed,
-	}, state)
+	}, state, inventory.State(declared))
 	if err != nil {
 		return storeError(err)
 	}
@@ -110,8 +115,13 @@ func (s *Server) identity(i *report.Identity) Identity {
 		Executable: i.Executable, Nodes: list(i.Nodes), FirstSeen: i.FirstSeen, LastSeen: i.LastSeen, LastUsed: optional(i.LastUsed),
 		Connections: i.Counts.Connections, Failed: i.Counts.Failed, Denied: i.Counts.Denied,
 		BytesSent: i.Counts.BytesSent, BytesReceived: i.Counts.BytesReceived, Resources: i.Resources, Unattributed: unattributed(i.Unattributed),
+		Inventory: i.Inventory,
 	}
 	p, ok := s.Live.Progress(i.Identity)
+	if !ok && i.LastSeen.IsZero() {
+		out.Progress.Reason = "it was never seen"
+		return out
+	}
 	if !ok {
 		out.Progress.Reason = "the detector holds no state of this identity"
 		return out

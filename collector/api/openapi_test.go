@@ -76,7 +76,7 @@ func TestOpenAPIFields(t *testing.T) {
 	if err := yaml.Unmarshal(openAPI, &document); err != nil {
 		t.Fatal(err)
 	}
-	for name, file := range map[string]string{"Identity": "identities_unattributed", "Reach": "reach", "Finding": "findings"} {
+	for name, file := range map[string]string{"Identity": "identities_unattributed", "Reach": "reach", "Declaration": "inventory", "Finding": "findings"} {
 		schema := document.Components.Schemas[name]
 		for _, item := range goldenItems(t, file) {
 			for field := range item {

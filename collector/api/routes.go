@@ -19,6 +19,7 @@ func (s *Server) table() []route {
 		{"/api/v1/identities", methods{"GET": s.getIdentities}},
 		{"/api/v1/identities/{id}", methods{"GET": s.getIdentity}},
 		{"/api/v1/identities/{id}/reach", methods{"GET": s.getReach}},
+		{"/api/v1/inventory", methods{"GET": s.getInventory, "POST": s.postInventory}},
 		{"/api/v1/findings", methods{"GET": s.getFindings}},
 		{"/api/v1/findings/{id}", methods{"GET": s.getFinding, "PATCH": s.patchFinding}},
 		{"/api/v1/reports/unused", methods{"GET": s.getUnused}},

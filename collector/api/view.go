@@ -3,6 +3,7 @@ package api
 import (
 	"time"
 
+	"github.com/ambit-nhi/ambit/collector/inventory"
 	"github.com/ambit-nhi/ambit/event"
 )
 
@@ -24,8 +25,8 @@ type Identity struct {
 	Owner         string         `json:"owner,omitempty"`
 	Executable    string         `json:"executable,omitempty"` // of the latest workload
 	Nodes         []string       `json:"nodes"`
-	FirstSeen     time.Time      `json:"first_seen"`
-	LastSeen      time.Time      `json:"last_seen"`
+	FirstSeen     time.Time      `json:"first_seen,omitzero"` // absent: declared, but never seen
+	LastSeen      time.Time      `json:"last_seen,omitzero"`
 	LastUsed      *time.Time     `json:"last_used"` // null: never used while watched
 	Connections   uint64         `json:"connections"`
 	Failed        uint64         `json:"failed"`
@@ -34,7 +35,8 @@ type Identity struct {
 	BytesReceived uint64         `json:"bytes_received"`
 	Resources     uint64         `json:"resources"` // distinct ones that it reached
 
-	Unattributed []Unattributed `json:"unattributed,omitempty"` // by reason, where it was asked for
+	Inventory    *inventory.View `json:"inventory,omitempty"`    // what is declared of it, and how that fits to what was seen
+	Unattributed []Unattributed  `json:"unattributed,omitempty"` // by reason, where it was asked for
 }
 
 // Progress says how far the learning of an identity is.

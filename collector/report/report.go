@@ -3,6 +3,7 @@ package report
 import (
 	"context"
 
+	"github.com/ambit-nhi/ambit/collector/inventory"
 	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/event"
 )
@@ -25,6 +26,8 @@ type List[T any] struct {
 type Reporter struct {
 	store *store.Store
 	state func(event.Identity) string
+
+	Rules inventory.Rules // of who owns what; set before use
 }
 
 // New makes a Reporter. state gives an identity's state of learning, or ""; it is called from any goroutine, and may be nil.
@@ -32,13 +35,24 @@ func New(s *store.Store, state func(event.Identity) string) *Reporter {
 	if state == nil {
 		state = func(event.Identity) string { return "" }
 	}
-	return &Reporter{s, state}
+	return &Reporter{store: s, state: state}
 }
 
-// Identities gives a page of the identities in a state of learning, or in any where state is empty.
-func (r *Reporter) Identities(ctx context.Context, f store.IdentityFilter, state string) (*List[Identity], error) {
-	if state != "" {
-		f.Keep = func(id event.Identity) bool { return r.state(id) == state }
+// Identities gives a page of the identities in a state of learning and a state of the inventory, or in any where these are empty. Identities that
+// are declared but were never seen are among them.
+func (r *Reporter) Identities(ctx context.Context, f store.IdentityFilter, state string, declared inventory.State) (*List[Identity], error) {
+	judge, err := r.judge(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if state != "" || declared != "" {
+		f.Keep = func(i *Identity) bool {
+			if state != "" && r.state(i.Identity) != state {
+				return false
+			}
+			judge(i)
+			return declared == "" || i.Inventory != nil && i.Inventory.State == declared
+		}
 	}
 	items, next, err := r.store.Identities(ctx, f)
 	if err != nil {
@@ -46,17 +60,25 @@ func (r *Reporter) Identities(ctx context.Context, f store.IdentityFilter, state
 	}
 	for i := range items {
 		items[i].State = r.state(items[i].Identity)
+		if f.Keep == nil {
+			judge(&items[i])
+		}
 	}
 	return &List[Identity]{Items: items, Next: next}, nil
 }
 
 // Identity gives one identity, or [store.ErrNotFound].
 func (r *Reporter) Identity(ctx context.Context, id event.Identity) (*Identity, error) {
+	judge, err := r.judge(ctx)
+	if err != nil {
+		return nil, err
+	}
 	out, err := r.store.Identity(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	out.State = r.state(id)
+	judge(&out)
 	return &out, nil
 }
 

@@ -197,7 +197,7 @@ func TestLists(t *testing.T) {
 	states := map[event.Identity]string{account(t, "a"): "stable", account(t, "b"): "learning", account(t, "c"): "stable"}
 	r := New(w.s, func(id event.Identity) string { return states[id] })
 	for state, want := range map[string]int{"": 3, "stable": 2, "learning": 1, "warming": 0} {
-		got, err := r.Identities(t.Context(), store.IdentityFilter{}, state)
+		got, err := r.Identities(t.Context(), store.IdentityFilter{}, state, "")
 		if err != nil || len(got.Items) != want || got.Items == nil || got.Next != "" {
 			t.Fatalf("state %q: %+v %v, want %d", state, got, err, want)
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ambit-nhi/ambit/collector/inventory"
 	"github.com/ambit-nhi/ambit/event"
 )
 
@@ -33,6 +34,9 @@ type Identity struct {
 	Counts         event.Counts   `json:"counts"`                // toward them
 
 	Unattributed []Unattributed `json:"unattributed,omitempty"` // by reason, where IdentityFilter asks for it
+
+	Declarations []event.Declaration `json:"-"`                   // of all sources, those that are gone too
+	Inventory    *inventory.View     `json:"inventory,omitempty"` // what they come to; who knows the rules fills it in
 }
 
 type identityRow struct {
@@ -79,7 +83,7 @@ type IdentityFilter struct {
 
 	Unattributed time.Time // only those that connections were not attributed to properly since then, by the hour; zero: all
 
-	Keep func(event.Identity) bool // what the store cannot know; nil keeps all
+	Keep func(*Identity) bool // what the store cannot know; it may fill in more; nil keeps all
 }
 
 // maxReads bounds how far a page reads on for what Keep keeps.
@@ -103,13 +107,20 @@ func (s *Store) Identities(ctx context.Context, f IdentityFilter) ([]Identity, s
 		if err != nil {
 			return nil, "", err
 		}
+		found := make([]Identity, 0, len(rows))
 		for i := range rows {
 			id, err := rows[i].identity()
 			if err != nil {
 				s.corrupt["identities"].Add(1)
 				continue
 			}
-			if f.Keep != nil && !f.Keep(id.Identity) {
+			found = append(found, id)
+		}
+		if err := s.declare(ctx, f.Query, found); err != nil {
+			return nil, "", err
+		}
+		for _, id := range found {
+			if f.Keep != nil && !f.Keep(&id) {
 				continue
 			}
 			if len(out) == limit {
@@ -134,7 +145,15 @@ func (s *Store) Identity(ctx context.Context, id event.Identity) (Identity, erro
 	if id.IsZero() || len(rows) == 0 {
 		return Identity{}, fmt.Errorf("read identity %s: %w", id, ErrNotFound)
 	}
-	return rows[0].identity()
+	out, err := rows[0].identity()
+	if err != nil {
+		return Identity{}, err
+	}
+	found := []Identity{out}
+	if err := s.declare(ctx, "", found); err != nil {
+		return Identity{}, err
+	}
+	return found[0], nil
 }
 
 func (s *Store) identityRows(ctx context.Context, args []any) ([]identityRow, error) {
@@ -146,7 +165,7 @@ func (s *Store) identityRows(ctx context.Context, args []any) ([]identityRow, er
 	return out, err
 }
 
-// Kind says what an identity is, by the form of its URI: service-account, unit, cgroup, process or certificate, and workload for a SPIFFE ID
+// Kind says what an identity is, by the form of its URI: service-account, unit, cgroup, container, process or certificate, and workload for a SPIFFE ID
 // that somebody else gave out.
 func Kind(id event.Identity) string {
 	scheme, rest, _ := strings.Cut(id.String(), "://")
@@ -161,6 +180,8 @@ func Kind(id event.Identity) string {
 		return "unit"
 	case len(path) > 4 && path[1] == "node" && path[3] == "cgroup":
 		return "cgroup"
+	case len(path) > 4 && path[1] == "node" && path[3] == "container":
+		return "container"
 	case len(path) > 6 && path[1] == "node" && path[3] == "uid" && path[5] == "exe":
 		return "process"
 	}

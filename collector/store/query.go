@@ -20,6 +20,10 @@ var (
 	watchedSQL string
 	//go:embed query/silent_nodes.sql
 	silentNodesSQL string
+	//go:embed query/inventory.sql
+	inventorySQL string
+	//go:embed query/inventory_sources.sql
+	inventorySourcesSQL string
 	//go:embed query/restore_nodes.sql
 	restoreNodesSQL string
 	//go:embed query/restore_identities.sql

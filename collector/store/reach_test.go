@@ -262,7 +262,7 @@ func TestIdentities(t *testing.T) {
 	g("limit", IdentityFilter{Limit: 249}, 249, true)
 	g("limit of all", IdentityFilter{Limit: 250}, 250, false)
 	g("quotes", IdentityFilter{Query: `' OR 1 = 1 --`}, 0, false)
-	odd := func(id event.Identity) bool { return strings.HasSuffix(id.String(), "7") }
+	odd := func(i *Identity) bool { return strings.HasSuffix(i.Identity.String(), "7") }
 	g("kept", IdentityFilter{Limit: 20, Keep: odd}, 20, true)
 	g("all kept", IdentityFilter{Limit: 25, Keep: odd}, 25, false)
 	if _, err := s.Identity(t.Context(), identity(t, checkout)); !errors.Is(err, ErrNotFound) {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,7 @@ type Store struct {
 	where     place
 	retention time.Duration
 	corrupt   map[string]*atomic.Uint64 // by table
+	importing sync.Mutex                // of the inventory
 }
 
 // Open connects and asks for a sign of life. The caller closes the Store.
@@ -31,7 +33,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{where: placeOf(&c), retention: c.Retention, corrupt: map[string]*atomic.Uint64{}}
-	for _, table := range []string{"identities", "reach", "findings", "coverage"} {
+	for _, table := range []string{"identities", "reach", "findings", "coverage", "inventory"} {
 		s.corrupt[table] = new(atomic.Uint64)
 	}
 	if c.Socket != "" {

@@ -1,15 +1,15 @@
--- A page of identities with what their outbound reach adds up to.
-WITH page AS
+-- A page of identities, seen or only declared, with what their outbound reach adds up to.
+WITH seen AS
 (
     SELECT
         i.identity                                        AS identity,
-        arraySlice(arraySort(groupUniqArray(i.node)), 1, 8) AS nodes,
+        arraySlice(arraySort(groupUniqArray(toString(i.node))), 1, 8) AS nodes,
         uniqExact(i.node)                                 AS node_count,
         min(i.first_seen)                                 AS first_seen,
         max(i.last_seen)                                  AS last_seen,
-        min(i.first_used)                                 AS first_used,
-        max(i.last_used)                                  AS last_used,
-        max(i.evidence)                                   AS evidence,
+        ifNull(min(i.first_used), toDateTime64(0, 6, 'UTC')) AS first_used,
+        ifNull(max(i.last_used), toDateTime64(0, 6, 'UTC'))  AS last_used,
+        max(i.evidence).word                              AS evidence,
         max(i.latest)                                     AS latest
     FROM identities AS i
     WHERE i.identity > {cursor:String}
@@ -19,6 +19,59 @@ WITH page AS
           WHERE a.identity > {cursor:String} AND a.reason != '' AND a.connections > 0
             AND a.hour >= toStartOfHour(fromUnixTimestamp64Micro(greatest({unattributed:Int64}, toInt64(0)), 'UTC'))))
       AND ({q:String} = '' OR positionCaseInsensitiveUTF8(i.identity, {q:String}) > 0)
+    GROUP BY identity
+    ORDER BY identity
+    LIMIT {limit:UInt32}
+),
+declared AS
+(
+    SELECT DISTINCT d.identity AS identity
+    FROM
+    (
+        SELECT identity, gone
+        FROM inventory FINAL
+        WHERE identity > {cursor:String}
+          AND ({identity:String} = '' OR identity = {identity:String})
+          AND ({q:String} = '' OR positionCaseInsensitiveUTF8(identity, {q:String}) > 0)
+          AND {unattributed:Int64} < 0
+    ) AS d
+    WHERE d.gone = toDateTime64(0, 6, 'UTC')
+    ORDER BY identity
+    LIMIT {limit:UInt32}
+),
+page AS -- the first of both hold the first of all; a maximum is what was seen, where anything was
+(
+    SELECT
+        u.identity             AS identity,
+        max(u.nodes)           AS nodes,
+        max(u.node_count)      AS node_count,
+        max(u.first_seen)      AS first_seen,
+        max(u.last_seen)       AS last_seen,
+        max(u.first_used)      AS first_used,
+        max(u.last_used)       AS last_used,
+        max(u.evidence)        AS evidence,
+        max(u.namespace)       AS namespace,
+        max(u.service_account) AS service_account,
+        max(u.owner)           AS owner,
+        max(u.unit)            AS unit,
+        max(u.image)           AS image,
+        max(u.executable)      AS executable,
+        max(u.cgroup)          AS cgroup
+    FROM
+    (
+        SELECT
+            s.identity AS identity, s.nodes AS nodes, s.node_count AS node_count, s.first_seen AS first_seen, s.last_seen AS last_seen,
+            s.first_used AS first_used, s.last_used AS last_used, s.evidence AS evidence, s.latest.namespace AS namespace,
+            s.latest.service_account AS service_account, s.latest.owner AS owner, s.latest.unit AS unit, s.latest.image AS image,
+            s.latest.executable AS executable, s.latest.cgroup AS cgroup
+        FROM seen AS s
+        UNION ALL
+        SELECT
+            d.identity AS identity, CAST([], 'Array(String)') AS nodes, toUInt64(0) AS node_count, toDateTime64(0, 6, 'UTC') AS first_seen,
+            toDateTime64(0, 6, 'UTC') AS last_seen, toDateTime64(0, 6, 'UTC') AS first_used, toDateTime64(0, 6, 'UTC') AS last_used,
+            '' AS evidence, '' AS namespace, '' AS service_account, '' AS owner, '' AS unit, '' AS image, '' AS executable, '' AS cgroup
+        FROM declared AS d
+    ) AS u
     GROUP BY identity
     ORDER BY identity
     LIMIT {limit:UInt32}
@@ -55,12 +108,12 @@ totals AS
 )
 SELECT
     p.identity                                        AS identity,
-    CAST(p.nodes, 'Array(String)')                    AS nodes,
+    p.nodes                                           AS nodes,
     p.node_count                                      AS node_count,
     p.first_seen                                      AS first_seen,
     p.last_seen                                       AS last_seen,
-    ifNull(p.first_used, toDateTime64(0, 6, 'UTC'))   AS first_used,
-    ifNull(p.last_used, toDateTime64(0, 6, 'UTC'))    AS last_used,
+    p.first_used                                      AS first_used,
+    p.last_used                                       AS last_used,
     t.last_success                                    AS last_success,
     t.resources                                       AS resources,
     t.connections                                     AS connections,
@@ -68,14 +121,14 @@ SELECT
     t.denied                                          AS denied,
     t.bytes_sent                                      AS bytes_sent,
     t.bytes_received                                  AS bytes_received,
-    p.evidence.word                                   AS evidence,
-    p.latest.namespace                                AS namespace,
-    p.latest.service_account                          AS service_account,
-    p.latest.owner                                    AS owner,
-    p.latest.unit                                     AS unit,
-    p.latest.image                                    AS image,
-    p.latest.executable                               AS executable,
-    p.latest.cgroup                                   AS cgroup
+    p.evidence                                        AS evidence,
+    p.namespace                                       AS namespace,
+    p.service_account                                 AS service_account,
+    p.owner                                           AS owner,
+    p.unit                                            AS unit,
+    p.image                                           AS image,
+    p.executable                                      AS executable,
+    p.cgroup                                          AS cgroup
 FROM page AS p
 LEFT JOIN totals AS t ON t.identity = p.identity
 ORDER BY identity
