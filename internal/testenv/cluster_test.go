@@ -32,6 +32,12 @@ func TestKubernetes(t *testing.T) {
 			"roleRef":  meta{"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},
 			"subjects": []meta{{"kind": "ServiceAccount", "namespace": "shop", "name": "reader"}},
 		})
+		c.Apply("../../deploy/rbac/agent.yaml")
+		agent := *c
+		agent.token = tokenIn(t, c.KubeconfigFor("ambit", "ambit-agent"))
+		if err := agent.call("GET", "/api/v1/pods", nil, nil); err != nil {
+			t.Errorf("what the agent's manifest allows: %v", err)
+		}
 		// The store is compacted while the server is away: data stays, old revisions go.
 		c.Stop()
 		if err := c.call("GET", "/readyz", nil, nil); err == nil {

@@ -93,6 +93,14 @@ func (s *Service) At(family int) netip.AddrPort {
 	return netip.AddrPortFrom(s.Addresses[family], s.port)
 }
 
+// Protocol is tcp or udp.
+func (s *Service) Protocol() string {
+	if s.protocol == corev1.ProtocolUDP {
+		return "udp"
+	}
+	return "tcp"
+}
+
 // Endpoints says which pods serve, and turns connections to them: first in the API, then in the packet filter.
 func (s *Service) Endpoints(ctx context.Context, pods ...*Pod) error {
 	s.mu.Lock()
@@ -113,14 +121,13 @@ func (s *Service) Endpoints(ctx context.Context, pods ...*Pod) error {
 		}
 		s.slices[family] = updated
 	}
-	protocol := map[corev1.Protocol]string{corev1.ProtocolTCP: "tcp", corev1.ProtocolUDP: "udp"}[s.protocol]
 	for _, address := range s.Addresses {
 		var backends []netip.AddrPort
 		for _, p := range pods {
 			family := slices.IndexFunc(p.Addresses[:], func(a netip.Addr) bool { return a.Is4() == address.Is4() })
 			backends = append(backends, netip.AddrPortFrom(p.Addresses[family], s.target))
 		}
-		if err := s.n.Translate(protocol, netip.AddrPortFrom(address, s.port), backends...); err != nil {
+		if err := s.n.Translate(s.Protocol(), netip.AddrPortFrom(address, s.port), backends...); err != nil {
 			return err
 		}
 	}
