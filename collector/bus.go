@@ -140,6 +140,7 @@ func (b *Bus) Connect(name string) (*nats.Conn, error) {
 		nats.MaxReconnects(-1),
 		nats.ReconnectBufSize(-1),      // what cannot be sent fails at once, and is sent again in its order
 		nats.IgnoreDiscoveredServers(), // only addresses that were checked
+		nats.IgnoreAuthErrorAbort(),    // a server that refuses everybody for a while is tried again, as one that is away
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			b.cfg.Logger.Warn("NATS", "connection", name, "error", err)
 		}),

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/spiffe/go-spiffe/v2/workloadapi"
 
 	"github.com/ambit-nhi/ambit/collector"
 	"github.com/ambit-nhi/ambit/internal/svid"
@@ -33,7 +32,7 @@ func (t *tlsConfig) enabled() bool { return t.SPIFFE || t.Cert != "" || t.Key !=
 func (c *config) validateTLS() (faults []error) {
 	t := &c.NATS.TLS
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-	if c.SPIFFE.Socket != "" && (t.SPIFFE || c.SPIFFE.Socket != os.Getenv(workloadapi.SocketEnv)) { // what others set for others, and is of no use here, is no fault
+	if c.SPIFFE.Socket != "" && (t.SPIFFE || c.SPIFFE.Socket != os.Getenv(svid.SocketEnv)) { // what others set for others, and is of no use here, is no fault
 		if err := (&svid.Config{Socket: c.SPIFFE.Socket}).Validate(); err != nil {
 			fault("spiffe.socket (or SPIFFE_ENDPOINT_SOCKET): %w", err)
 		}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"slices"
 	"time"
@@ -89,7 +90,7 @@ func (s *Source) recover() {
 	s.fault.words = ""
 	s.mu.Unlock()
 	if was != "" {
-		s.log.Warn("the "+s.origin()+" is back", "svid", s.Status())
+		s.tell(slog.LevelWarn, "the "+s.origin()+" is back")
 	}
 }
 

@@ -43,6 +43,12 @@ func (m *material) check(at time.Time) error {
 	return nil
 }
 
+// overdue says whether the certificate should have been replaced: issuers do that at half of its life, or at two thirds.
+func (m *material) overdue(at time.Time) bool {
+	life := m.leaf().NotAfter.Sub(m.leaf().NotBefore)
+	return m.leaf().NotAfter.Sub(at) < life/6
+}
+
 func (m *material) sameCertificate(n *material) bool {
 	return slices.EqualFunc(m.own.Certificate, n.own.Certificate, bytes.Equal)
 }

@@ -26,9 +26,9 @@ func (s *Source) Ready() error {
 // Missing says what is wrong at the moment, also while there is still a valid certificate: for a heartbeat. It is nil when all is well.
 func (s *Source) Missing() []string {
 	s.mu.RLock()
-	faulty := s.fault.words != ""
+	m, faulty := s.material, s.fault.words != ""
 	s.mu.RUnlock()
-	if faulty || s.Ready() != nil {
+	if now := s.now(); faulty || m == nil || m.check(now) != nil || m.overdue(now) {
 		return []string{s.Status()}
 	}
 	return nil
@@ -48,6 +48,8 @@ func (s *Source) Status() string {
 			return fmt.Sprintf("%s ended %s ago, and the %s gave no other", m.name(), span(now.Sub(m.leaf().NotAfter)), s.origin())
 		case now.Before(m.leaf().NotBefore):
 			return fmt.Sprintf("%s is not valid before %s; is the clock right?", m.name(), m.leaf().NotBefore.UTC().Format(time.RFC3339))
+		case m.overdue(now):
+			return fmt.Sprintf("%s ends in %s, and the %s has not renewed it yet", m.name(), span(m.leaf().NotAfter.Sub(now)), s.origin())
 		}
 		return m.name() + " valid until " + m.leaf().NotAfter.UTC().Format(time.RFC3339)
 	}

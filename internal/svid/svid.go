@@ -13,7 +13,12 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/workloadapi"
+	"golang.org/x/time/rate"
 )
+
+// SocketEnv is the environment variable that tells workloads where the Workload API is.
+const SocketEnv = workloadapi.SocketEnv
 
 // Config names one of the two origins: the Workload API, or the three files.
 type Config struct {
@@ -50,6 +55,7 @@ type Source struct {
 	cfg Config
 	log *slog.Logger
 	now func() time.Time // time.Now but in tests
+	say *rate.Limiter    // of what is logged: a Workload API may come and go many times a second
 
 	mu       sync.RWMutex
 	material *material // nil until there is some; never changed, but replaced
@@ -69,7 +75,7 @@ func New(cfg Config) (*Source, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	s := &Source{cfg: cfg, log: cfg.Logger, now: time.Now, ready: func() {}}
+	s := &Source{cfg: cfg, log: cfg.Logger, now: time.Now, say: rate.NewLimiter(rate.Every(10*time.Second), 20), ready: func() {}}
 	s.counters = map[string]uint64{}
 	for _, cause := range causes {
 		s.counters[cause] = 0
@@ -183,13 +189,13 @@ func (s *Source) install(m *material) {
 	s.mu.Unlock()
 
 	if fault.words != "" {
-		s.log.Warn("the "+s.origin()+" is back", "after", now.Sub(fault.since).Round(time.Second), "svid", s.Status())
+		s.tell(slog.LevelWarn, "the "+s.origin()+" is back", "after", now.Sub(fault.since).Round(time.Second))
 	}
 	switch {
 	case late:
-		s.log.Warn("the "+s.origin()+" gave a certificate that has ended; the former one stays", "svid", s.Status())
+		s.tell(slog.LevelWarn, "the "+s.origin()+" gave a certificate that has ended; the former one stays")
 	case turned:
-		s.log.Info("the certificate was replaced", "svid", s.Status())
+		s.tell(slog.LevelInfo, "the certificate was replaced")
 	}
 	if !now.After(m.leaf().NotAfter) {
 		ready()
@@ -210,6 +216,13 @@ func (s *Source) fail(cause, words string, err error) {
 	}
 	s.mu.Unlock()
 	if !again {
-		s.log.Warn("no new certificate", "svid", s.Status())
+		s.tell(slog.LevelWarn, "no new certificate")
+	}
+}
+
+// tell logs the status too.
+func (s *Source) tell(level slog.Level, message string, args ...any) {
+	if s.say.Allow() {
+		s.log.Log(context.Background(), level, message, append(args, "svid", s.Status())...)
 	}
 }
