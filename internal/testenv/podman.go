@@ -43,6 +43,7 @@ func Podman(t testing.TB) *TestPodman {
 	}
 	p := &TestPodman{t: t, dir: dir}
 	t.Cleanup(func() {
+		p.settle()
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
@@ -155,6 +156,29 @@ func (p *TestPodman) Stop() {
 		p.t.Errorf("stop podman's service: %v", err)
 	}
 	_ = p.service.Wait() // it was killed
+}
+
+// settle waits for what monitors containers and cleans up after them: it would make the folder again.
+func (p *TestPodman) settle() {
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		busy := ""
+		for _, name := range lines {
+			if line, err := os.ReadFile(name); err == nil && bytes.Contains(line, []byte(p.dir+"/")) {
+				busy = strings.ReplaceAll(string(line), "\x00", " ")
+			}
+		}
+		if busy == "" {
+			return
+		}
+		if time.Now().After(end) {
+			p.t.Errorf("podman left behind: %s", busy)
+			return
+		}
+	}
 }
 
 func (p *TestPodman) remote(args ...string) []string {
