@@ -406,10 +406,6 @@ func TestClusterAgainstModel(t *testing.T) {
 		before := ask()
 		for range rapid.IntRange(1, 12).Draw(t, "updates") {
 			changes := rapid.SliceOfN(rapid.Custom(drawChange), 1, 4).Draw(t, "changes")
-			for _, x := range changes {
-				b, _ := json.Marshal(x)
-				t.Logf("CHG %s", b)
-			}
 			var told []netip.Addr
 			generation := c.Generation()
 			c.Update(time.Unix(1e9, 0), changes, func(changed []netip.Addr) {

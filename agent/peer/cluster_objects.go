@@ -30,7 +30,7 @@ type pod struct {
 	version     uint64
 	mark        uint64
 	created     int64
-	finished    int64 // once it ended: by then it certainly had; 0 where that is unknown
+	finished    int64 // once it ended: the second in which it did; 0 where that is unknown
 	host        bool
 	terminating bool
 }

@@ -19,14 +19,16 @@ type place struct {
 	state   State // of the holding: Known with a holder, Contested, or Unknown
 	vacated bool  // a pod had it, and none has it now
 	since   int64 // the holder may have it since then
-	free    int64 // what came before ended then
+	free    int64 // until then others certainly had it
 	past    []tenancy
 }
 
 // tenancy is a time, in nanoseconds, in which a pod had an address. Slices of them are never changed in place.
 type tenancy struct {
-	identity    event.Identity
-	from, until int64
+	identity event.Identity
+	from     int64
+	sure     int64 // until then it certainly had it
+	until    int64 // from then on it certainly had not: the API tells whole seconds
 }
 
 const (
@@ -34,7 +36,7 @@ const (
 	maxPast = 4
 	// pastFor is how long they matter: nothing waits for as long.
 	pastFor = time.Minute
-	// maxSkew is how far the clocks of the API server and of nodes may be apart, at least until it shows.
+	// maxSkew is how far the clock of the API server may be ahead of this node's, and edges still find the pod that they are of.
 	maxSkew = 2 * time.Second
 )
 
@@ -74,8 +76,7 @@ func (c *Cluster) owner(pl *place) (*pod, State) {
 	return firm, Known
 }
 
-// hold sees to who has an address now. What is not told yet may be so already: a pod is told to have an address some time after it got it, but not before
-// it was made, and not while another had it.
+// hold sees to who has an address now. It may have been so for longer than it is told: since the pod was made, but not while another certainly had it.
 func (c *Cluster) hold(pl *place, now int64) {
 	holder, state := c.owner(pl)
 	if holder == pl.holder && state == pl.state {
@@ -83,12 +84,11 @@ func (c *Cluster) hold(pl *place, now int64) {
 	}
 	switch {
 	case pl.holder != nil:
-		until := now
+		t := tenancy{identity: pl.holder.identity.Value(), from: pl.since, sure: now, until: now}
 		if f := pl.holder.finished; f != 0 {
-			until = min(until, f)
+			t.sure, t.until = min(now, f), min(now, f+int64(time.Second))
 		}
-		pl.free = max(until, pl.since)
-		pl.remember(tenancy{pl.holder.identity.Value(), pl.since, pl.free}, now)
+		pl.remember(t, now)
 	case pl.state == Contested:
 		pl.free = now
 	}
@@ -97,11 +97,13 @@ func (c *Cluster) hold(pl *place, now int64) {
 	}
 	pl.holder, pl.state = holder, state
 	if holder != nil {
-		pl.since = max(pl.free, holder.created-int64(maxSkew))
+		pl.since = min(now, max(pl.free, holder.created))
 	}
 }
 
 func (pl *place) remember(t tenancy, now int64) {
+	t.sure = max(t.sure, t.from)
+	pl.free = max(pl.free, t.sure)
 	if t.from >= t.until {
 		return
 	}
@@ -117,27 +119,30 @@ func (pl *place) remember(t tenancy, now int64) {
 	pl.past = past
 }
 
-// bornEnded takes note of a pod that was told for the first time when it had ended: a short one. Edges may wait for it.
-func (c *Cluster) bornEnded(p *Pod, now int64) {
-	if p.HostNetwork || p.Finished.IsZero() || p.Created.IsZero() || !label(p.Namespace) || !subdomain(p.Name) ||
-		(p.ServiceAccount != "" && !subdomain(p.ServiceAccount)) || (p.Node != "" && !subdomain(p.Node)) || c.isBuried(p) {
-		return
+// afterwards takes note of addresses that a pod is told to have had only now that it has ended: short ones are told once with an address. Edges may wait
+// for it. It says whether the pod ended lately, for all that is known.
+func (c *Cluster) afterwards(p *Pod, held []netip.Addr, now int64) (fresh bool) {
+	if p.HostNetwork || p.Finished.IsZero() || p.Created.IsZero() || now-p.Finished.UnixNano() >= int64(pastFor) {
+		return false
 	}
-	until := min(finishedBy(p), now)
-	if now-until >= int64(pastFor) {
-		return
+	if !label(p.Namespace) || !subdomain(p.Name) || (p.ServiceAccount != "" && !subdomain(p.ServiceAccount)) || (p.Node != "" && !subdomain(p.Node)) {
+		c.counted.badObject++
+		return false
 	}
-	identity := c.identity(p)
+	identity, finished := c.identity(p), p.Finished.Truncate(time.Second).UnixNano()
 	for _, a := range c.addresses(p.Addresses, maxPodAddresses) {
+		if slices.Contains(held, a) {
+			continue
+		}
 		pl := c.place(a)
-		from := max(pl.free, p.Created.UnixNano()-int64(maxSkew))
-		pl.remember(tenancy{identity, from, until}, now)
-		pl.free = max(pl.free, until)
+		from := max(pl.free, p.Created.UnixNano())
+		pl.remember(tenancy{identity: identity, from: from, sure: min(now, finished), until: min(now, finished+int64(time.Second))}, now)
 		if len(pl.pods) == 0 {
 			pl.vacated = true
 			c.vacant.Put(a, pl)
 		}
 	}
+	return true
 }
 
 func (pl *place) onNode(x *pod) bool {

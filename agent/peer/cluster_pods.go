@@ -72,19 +72,23 @@ func (c *Cluster) endPod(p *Pod, now int64) {
 		return
 	}
 	key := unique.Make(p.UID)
-	x := c.pods[key]
-	if x == nil {
-		c.bornEnded(p, now)
+	if c.buried.Get(burial{kind: KindPod, uid: key}) != nil {
 		return
 	}
+	x := c.pods[key]
+	if x == nil {
+		if c.afterwards(p, nil, now) { // else it ended long ago, and is told in each listing
+			c.buried.Put(burial{kind: KindPod, uid: key}, p.Version)
+		}
+		return
+	}
+	held := x.addresses
 	if !p.Finished.IsZero() {
-		x.finished = finishedBy(p)
+		x.finished = p.Finished.Truncate(time.Second).UnixNano()
 	}
 	c.removePod(x)
+	c.afterwards(p, held, now)
 }
-
-// finishedBy is when a pod's last container had certainly finished: the API tells whole seconds.
-func finishedBy(p *Pod) int64 { return p.Finished.Truncate(time.Second).Add(time.Second).UnixNano() }
 
 func (c *Cluster) removePod(x *pod) {
 	c.unlinkPod(x)
@@ -159,8 +163,4 @@ func without[T comparable](s []T, x T) []T {
 		return slices.Delete(s, i, i+1)
 	}
 	return s
-}
-
-func (c *Cluster) isBuried(p *Pod) bool {
-	return c.buried.Get(burial{kind: KindPod, uid: unique.Make(p.UID)}) != nil
 }

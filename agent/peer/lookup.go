@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"math"
 	"net/netip"
 	"strings"
 	"time"
@@ -37,10 +38,12 @@ const (
 	Known                  // of a pod, a service or a node
 	Vacant                 // a pod had it, or it is in a node's range for pods, and nobody is known to have it now: whoever gets it is told soon
 	Contested              // more than one live pod claims it, and nothing says which of them is right
+	Likely                 // of a pod at the time that was asked for, unless another is told to have had it within the same second
 )
 
-// Pending says that another answer may come within seconds: it is worth to wait and ask again.
-func (s State) Pending() bool { return s == Vacant || s == Contested }
+// Pending says that another answer may come within seconds: it is worth to wait and ask again. What the answer says meanwhile is what to take when
+// the waiting ends.
+func (s State) Pending() bool { return s == Vacant || s == Contested || s == Likely }
 
 // Lookup says who has an address. It does not allocate.
 func (c *Cluster) Lookup(q Query) Answer {
@@ -81,29 +84,34 @@ func (c *Cluster) find(f *face, p Port, inbound bool) view {
 
 // at is what an address of pods was at a time, given what it is now. Names are not known of the past.
 func (f *face) at(at int64, now view) view {
-	v, found := view{}, false
-	if f.inbound.identity != (event.Identity{}) && at >= f.since {
+	v, found, latest := view{state: Vacant}, false, int64(math.MinInt64)
+	held := !f.inbound.identity.IsZero()
+	if held && at >= f.since {
 		v, found = now, true
 	}
 	for i := range f.past {
 		t := &f.past[i]
-		if at < t.from || at >= t.until {
-			continue
-		}
-		if found && v.identity != t.identity {
+		latest = max(latest, t.until)
+		switch {
+		case at < t.from || at >= t.until:
+		case found && v.identity != t.identity:
 			return view{state: Contested}
-		}
-		if !found {
+		case !found:
 			v, found = view{identity: t.identity, state: Known}, true
+			if at >= t.sure {
+				v.state = Likely
+			}
 		}
 	}
 	switch {
 	case found:
-		return v
 	case f.inbound.state == Contested:
-		return view{state: Contested}
+		v.state = Contested
+	case held && at >= latest && at >= f.since-int64(maxSkew):
+		v = now
+		v.state = Likely
 	}
-	return view{state: Vacant}
+	return v
 }
 
 func (v view) answer() Answer {
