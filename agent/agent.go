@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -26,8 +27,14 @@ import (
 type Agent struct {
 	cfg     Config
 	publish *publisher
-	resolve *workload.Resolver
-	names   *peer.Names
+
+	resolve      *workload.Resolver
+	names        *peer.Names
+	ranges       *peer.Ranges
+	cluster      *peer.Cluster // empty without Kubernetes
+	translations *peer.Translations
+	turned       map[bpf.Number]turned
+	sources      *sources
 
 	kernel  *bpf.Kernel
 	ledger  *ledger
@@ -63,8 +70,15 @@ func New(cfg Config, nc *nats.Conn) (*Agent, error) {
 	}
 	a := &Agent{cfg: cfg, running: make(chan []event.Workload, 1)}
 	a.publish = newPublisher(publisherConfig{Node: cfg.Node, Partitions: cfg.Partitions, QueueBytes: cfg.QueueBytes}, js)
-	a.names = peer.New(peer.Config{})
-	a.resolve, err = workload.New(workload.Config{TrustDomain: cfg.TrustDomain, Node: cfg.Node, CgroupRoot: cfg.CgroupRoot, Names: kernelNames{a}})
+	a.names, a.ranges = peer.New(peer.Config{}), peer.NewRanges(peer.RangesConfig{})
+	a.translations, a.turned = peer.NewTranslations(), map[bpf.Number]turned{}
+	a.cluster = peer.NewCluster(peer.ClusterConfig{TrustDomain: cfg.TrustDomain, Template: cfg.Identity, ClusterDomain: cfg.ClusterDomain})
+	if a.sources, err = newSources(cfg); err != nil {
+		return nil, fmt.Errorf("make agent: %w", err)
+	}
+	a.resolve, err = workload.New(workload.Config{
+		TrustDomain: cfg.TrustDomain, Node: cfg.Node, CgroupRoot: cfg.CgroupRoot, Names: kernelNames{a}, Sources: a.sources.workloads,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("make agent: %w", err)
 	}
@@ -105,6 +119,7 @@ func (a *Agent) Run(ctx context.Context, ready func()) error {
 	}
 	defer kernel.Close()
 	a.kernel = kernel
+	defer a.translations.Close()
 	for _, m := range kernel.Missing() {
 		slog.Warn("this kernel refuses a hook", "hook", m.Name, "blind", m.Purpose, "reason", m.Err)
 	}
@@ -122,12 +137,16 @@ func (a *Agent) Run(ctx context.Context, ready func()) error {
 	publishing, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, watching := errgroup.WithContext(ctx)
+	a.sources.done = watching.Done()
 	group.Go(func() error { return a.publish.Run(publishing) })
 	group.Go(func() error {
 		defer stop()
 		return a.watch(watching, ready)
 	})
 	group.Go(func() error { return a.sight(watching) })
+	for _, run := range a.sources.run {
+		group.Go(func() error { return run(watching) })
+	}
 	return group.Wait()
 }
 
@@ -156,6 +175,8 @@ func (a *Agent) watch(ctx context.Context, ready func()) error {
 			err = a.drain()
 		case <-census.C:
 			err = a.ledger.census()
+		case changes := <-a.sources.changes:
+			err = a.apply(changes)
 		case workloads := <-a.running:
 			var now moment
 			if now, err = a.now(); err != nil {
@@ -237,8 +258,13 @@ func (a *Agent) open(now moment) (int, error) {
 		if err != nil {
 			return 0, fmt.Errorf("read DNS answers: %w", err)
 		}
-		a.names.Answer(answer.Cgroup, answer.Payload, now.wall) // what it refuses, it counts
-		a.newest = now.monotonic                                // who asked is about to connect
+		// What they refuse, they count.
+		if answer.TCP {
+			a.names.Stream(answer.Cgroup, answer.Flow, answer.Sequence, answer.Payload, answer.Length, now.wall)
+		} else {
+			a.names.Answer(answer.Cgroup, answer.Payload, now.wall)
+		}
+		a.newest = now.monotonic // who asked is about to connect
 	}
 	if len(a.numbers) > 0 {
 		a.newest = now.monotonic
@@ -276,6 +302,22 @@ func (a *Agent) drain() error {
 	return nil
 }
 
+// apply takes over changes of the cluster's addresses. What was toward those that change hands is told first.
+func (a *Agent) apply(changes []peer.Change) error {
+	now, err := a.now()
+	if err != nil {
+		return err
+	}
+	if _, err := a.open(now); err != nil { // what is new is from before
+		return err
+	}
+	a.cluster.Update(now.wall, changes, func(addresses []netip.Addr) { err = a.ledger.settle(addresses, now) })
+	if err != nil {
+		return err
+	}
+	return a.kernel.SetServiceRanges(a.cluster.ServiceRanges())
+}
+
 // finish drains for the last time: what waits for names is told without.
 func (a *Agent) finish() error {
 	now, err := a.now()
@@ -297,7 +339,11 @@ func (a *Agent) heartbeat(now time.Time) *event.Heartbeat {
 	for _, m := range a.kernel.Missing() {
 		h.Missing = append(h.Missing, m.Purpose+" ("+m.Name+")")
 	}
-	h.Lost = a.losses.tell(a.lost, a.ledger.lost(), a.resolve.Counters(), a.names.Counters(), a.publish.Counters())
+	h.Missing = append(h.Missing, a.sources.told()...)
+	gather(h.Gauges, append(a.sources.gauges, a.names.Gauges, a.ranges.Gauges, a.cluster.Gauges)...)
+	known := gather(map[string]uint64{}, append(a.sources.counters, a.resolve.Counters, a.names.Counters, a.ranges.Counters, a.cluster.Counters,
+		a.translations.Counters, a.publish.Counters)...)
+	h.Lost = a.losses.tell(a.lost, a.ledger.lost(), known)
 	return h
 }
 

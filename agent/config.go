@@ -3,8 +3,10 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
+	"github.com/ambit-nhi/ambit/agent/kube"
 	"github.com/ambit-nhi/ambit/event"
 )
 
@@ -18,6 +20,20 @@ type Config struct {
 	CgroupRoot     string            // where cgroup2 is mounted; found if empty
 	EdgesPerCgroup uint32            // what one cgroup may take of a node's 65536 edges
 	QueueBytes     int               // how much waits in memory while the stream is away; the oldest is dropped first
+
+	Kubernetes    *kube.Config           // the cluster that this node belongs to; nil: none
+	Identity      event.IdentityTemplate // of pods
+	ClusterDomain string                 // of the cluster's DNS; default cluster.local
+	Engines       []string               // sockets of container engines; those that are not there are looked for again
+	StateDir      string                 // folder of what outlives a restart; empty: nothing does
+}
+
+// file is where something that outlives a restart is kept; empty if nothing does.
+func (c Config) file(name string) string {
+	if c.StateDir == "" {
+		return ""
+	}
+	return filepath.Join(c.StateDir, name)
 }
 
 // Default is a Config without node and trust domain.

@@ -1,14 +1,16 @@
 package agent
 
 import (
+	"net/netip"
 	"time"
 
+	"github.com/ambit-nhi/ambit/agent/peer"
 	"github.com/ambit-nhi/ambit/agent/workload"
 	"github.com/ambit-nhi/ambit/bpf"
 	"github.com/ambit-nhi/ambit/event"
 )
 
-// Workload says who an edge belongs to.
+// Workload says who an edge belongs to. It may know soon where a pod's cgroup is older than what the API has told of the pod.
 func (a *Agent) Workload(e *bpf.Edge) (*event.Workload, bool) {
 	p := workload.Process{TGID: e.Process.TGID, UID: e.Process.UID, Interactive: e.Process.Interactive}
 	if e.Process.File != 0 {
@@ -24,17 +26,85 @@ func (a *Agent) Workload(e *bpf.Edge) (*event.Workload, bool) {
 	return w, w.Unattributed == event.UnattributedPod
 }
 
-// Peer says what the other end of an edge is called at a time.
+// Peer says what the other end of an edge is called at a time: who has the address in the cluster, else the name by which this very workload knows
+// it, else the range that stands for it. It may know soon where the address is about to be somebody's.
 func (a *Agent) Peer(e *bpf.Edge, at time.Time) (event.Peer, bool) {
 	p := event.Peer{Address: e.Address, Port: e.Port}
-	if e.Inbound || e.Overflow {
+	if e.Overflow {
 		return p, false
 	}
-	if named, ok := a.names.Name(e.Cgroup, e.Address, at); ok {
-		p.Name, p.NameSource = named.Name, event.NameDNS
+	known := a.cluster.Lookup(peer.Query{Address: e.Address, Port: e.Port, Protocol: e.Protocol, Inbound: e.Inbound, At: at})
+	p.Identity, p.Evidence, p.Name, p.NameSource = known.Identity, known.Evidence, known.Name, known.NameSource
+	if e.Inbound {
+		return p, known.State.Pending()
 	}
-	return p, false
+	a.translate(e, &p, at)
+	if p.Identity.IsZero() && p.Name == "" {
+		a.name(e, &p, at, known.State.Pending())
+	}
+	return p, known.State.Pending()
+}
+
+// translate tells apart what a program dialled and what its connection became, where another program or the node's own tables turned it to another
+// address. The service's name is that of what was dialled.
+func (a *Agent) translate(e *bpf.Edge, p *event.Peer, at time.Time) {
+	if !e.Dialled.IsValid() || !e.Local.IsValid() { // they may have become known since
+		if again, ok, err := a.kernel.Edge(e.Number); ok && err == nil {
+			e.Dialled, e.Local = again.Dialled, again.Local
+		}
+	}
+	switch {
+	case e.Dialled.IsValid():
+		p.Dialled = e.Dialled
+		service := a.cluster.Lookup(peer.Query{Address: e.Dialled.Addr(), Port: e.Dialled.Port(), Protocol: e.Protocol, At: at})
+		if service.NameSource == event.NameService {
+			p.Name, p.NameSource = service.Name, service.NameSource
+		}
+	case e.Local.IsValid():
+		asked := netip.AddrPortFrom(e.Address, e.Port)
+		if b := a.backend(e, asked); b.IsValid() {
+			p.Address, p.Port, p.Dialled = b.Addr(), b.Port(), asked
+		}
+	}
+}
+
+// backend is where the node's tables turned an edge's first connection. The table forgets connections, so it is asked once or twice, and early.
+func (a *Agent) backend(e *bpf.Edge, asked netip.AddrPort) netip.AddrPort {
+	const tries, many = 2, 4096
+	t, ok := a.turned[e.Number]
+	if t.backend.IsValid() || t.tries == tries {
+		return t.backend
+	}
+	if !ok && len(a.turned) >= many {
+		clear(a.turned) // they are asked again
+	}
+	t.tries++
+	t.backend, _ = a.translations.Backend(e.Local, asked, e.Protocol)
+	a.turned[e.Number] = t
+	return t.backend
+}
+
+// turned is what is known of where an edge leads.
+type turned struct {
+	backend netip.AddrPort
+	tries   int
+}
+
+// name names what the cluster does not know.
+func (a *Agent) name(e *bpf.Edge, p *event.Peer, at time.Time, soon bool) {
+	asked := e.Address
+	if p.Dialled.IsValid() {
+		asked = p.Dialled.Addr()
+	}
+	if name, ok := a.names.Name(e.Cgroup, asked, at); ok {
+		p.Name, p.NameSource = name.Name, event.NameDNS
+		if target, ok := a.cluster.Alias(p.Name); ok {
+			p.Name = target
+		}
+	} else if !soon && !asked.IsLoopback() && !asked.IsLinkLocalUnicast() {
+		p.Range = a.ranges.Range(e.Cgroup, e.Port, e.Protocol, asked, at)
+	}
 }
 
 // Generation grows when the answers to Workload or Peer may have changed for the better.
-func (a *Agent) Generation() uint64 { return 0 }
+func (a *Agent) Generation() uint64 { return a.resolve.Generation() + a.cluster.Generation() }

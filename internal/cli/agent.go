@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ambit-nhi/ambit/agent"
+	"github.com/ambit-nhi/ambit/agent/kube"
 	"github.com/ambit-nhi/ambit/collector"
 	"github.com/ambit-nhi/ambit/event"
 )
@@ -26,7 +27,7 @@ where "ambit collector" takes it. It makes no streams there, and needs no right 
 ambit.v1.agent.NODE and to subscribe to _INBOX.>; until a collector has made the streams, what is seen waits in memory. It needs root.`,
 		Args: noArgs,
 	}
-	addConfigFlags(cmd.Flags(), "node", "trust_domain", "interval")
+	addConfigFlags(cmd.Flags(), "data", "node", "trust_domain", "interval")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := loadConfig(cmd.Flags())
 		if err != nil {
@@ -129,6 +130,13 @@ func (u *up) startAgent(ctx context.Context) error {
 	config := agent.Default()
 	config.Node, config.TrustDomain, config.Version = u.config.Node, td, readBuildInfo().Version
 	config.Interval, config.Partitions = u.config.Interval, u.config.Partitions
+	config.Identity, config.ClusterDomain, config.Engines = u.config.identityTemplate(), u.config.Kubernetes.ClusterDomain, u.config.Containers.Sockets
+	if u.config.kubernetesWanted() {
+		config.Kubernetes = &kube.Config{Kubeconfig: u.config.Kubernetes.Kubeconfig, Node: u.config.kubernetesNode()}
+	}
+	if config.StateDir, err = u.config.stateDir(); err != nil {
+		return err
+	}
 	if err := config.Validate(); err != nil {
 		return usageError(err)
 	}

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/ambit-nhi/ambit/event"
 )
@@ -37,4 +39,13 @@ func (c *config) kubernetesNode() string {
 func (c *config) identityTemplate() event.IdentityTemplate {
 	t, _ := event.ParseIdentityTemplate(c.Kubernetes.Identity)
 	return t
+}
+
+// stateDir makes the folder of what the agent keeps over restarts.
+func (c *config) stateDir() (string, error) {
+	dir := filepath.Join(c.Data, "agent")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make the agent's folder: %w; --data names another place", err)
+	}
+	return dir, nil
 }

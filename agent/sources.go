@@ -1,0 +1,66 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"github.com/ambit-nhi/ambit/agent/kube"
+	"github.com/ambit-nhi/ambit/agent/peer"
+	"github.com/ambit-nhi/ambit/agent/workload"
+)
+
+// sources are those who know workloads and addresses besides the node itself: the Kubernetes API and container engines.
+type sources struct {
+	workloads []workload.Source
+	run       []func(context.Context) error
+	changes   chan []peer.Change // of the cluster's addresses, for the agent's loop
+	done      <-chan struct{}    // closed when nobody takes changes any more; set before anything runs
+
+	missing  []func() []string
+	counters []func() map[string]uint64
+	gauges   []func() map[string]uint64
+}
+
+func newSources(cfg Config) (*sources, error) {
+	s := &sources{changes: make(chan []peer.Change)}
+	if cfg.Kubernetes != nil {
+		pods := workload.NewKubernetes(workload.KubernetesConfig{
+			TrustDomain: cfg.TrustDomain, Template: cfg.Identity, Node: cfg.Node, Checkpoint: cfg.file("pods.json"),
+		})
+		watcher, err := kube.New(*cfg.Kubernetes, pods, s)
+		if err != nil {
+			return nil, fmt.Errorf("watch Kubernetes: %w", err)
+		}
+		s.workloads = append(s.workloads, pods)
+		s.run = append(s.run, watcher.Run, pods.Run)
+		s.missing = append(s.missing, watcher.Missing)
+		s.counters = append(s.counters, watcher.Counters, pods.Counters)
+		s.gauges = append(s.gauges, pods.Gauges)
+	}
+	return s, nil
+}
+
+// Apply hands changes of the cluster's addresses to the agent's loop, which first settles the edges that they are about. It waits until they are taken.
+func (s *sources) Apply(changes []peer.Change) {
+	select {
+	case s.changes <- changes:
+	case <-s.done:
+	}
+}
+
+// told is what the sources cannot know at the moment, in words.
+func (s *sources) told() (missing []string) {
+	for _, f := range s.missing {
+		missing = append(missing, f()...)
+	}
+	return missing
+}
+
+// gather adds the maps that functions give. Their names are different ones.
+func gather(into map[string]uint64, from ...func() map[string]uint64) map[string]uint64 {
+	for _, f := range from {
+		maps.Copy(into, f())
+	}
+	return into
+}
