@@ -109,7 +109,8 @@ func (f *feed) list(ctx context.Context, options metav1.ListOptions) (runtime.Ob
 	f.listing.Add(1)
 	defer f.listing.Done()
 	page := f.kind.list()
-	err := f.client.Get().Resource(f.kind.resource).VersionedParams(&options, f.codec).Do(ctx).Into(page)
+	f.status.asking(f.kind.resource)
+	err := f.client.Get().Resource(f.kind.resource).VersionedParams(&options, f.codec).MaxRetries(0).Do(ctx).Into(page)
 	f.asked(ctx, "list", err)
 	if err != nil {
 		return nil, err
@@ -141,13 +142,15 @@ func (f *feed) watch(ctx context.Context, options metav1.ListOptions) (watch.Int
 	if options.TimeoutSeconds != nil {
 		timeout = time.Duration(*options.TimeoutSeconds) * time.Second
 	}
-	w, err := f.client.Get().Resource(f.kind.resource).VersionedParams(&options, f.codec).Timeout(timeout).Watch(ctx)
+	f.status.asking(f.kind.resource)
+	// Without retries of the client's own: they would keep to themselves for minutes that the server is away.
+	w, err := f.client.Get().Resource(f.kind.resource).VersionedParams(&options, f.codec).Timeout(timeout).MaxRetries(0).Watch(ctx)
 	f.asked(ctx, "watch", err)
 	return w, err
 }
 
 func (f *feed) asked(ctx context.Context, verb string, err error) {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil { // no answer, but no fault either
 		return
 	}
 	f.rights.asked(right{verb, f.kind.group, f.kind.resource}, err)

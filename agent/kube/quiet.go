@@ -21,6 +21,9 @@ func (q quiet) Enabled(ctx context.Context, _ slog.Level) bool {
 }
 
 func (q quiet) Handle(ctx context.Context, r slog.Record) error {
+	if !q.Enabled(ctx, r.Level) { // the library does not ask before it logs errors
+		return nil
+	}
 	r.Level = slog.LevelDebug
 	r.AddAttrs(q.attributes...)
 	return slog.Default().Handler().Handle(ctx, r)

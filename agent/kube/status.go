@@ -32,9 +32,12 @@ type feedStatus struct {
 	told    bool // all of them, once
 	watched bool
 	err     error
+	asking  time.Time // since when an answer is awaited; zero while none is
 }
 
-// patience is how long the first answers may take before that is worth a word.
+var errNoAnswer = errors.New("it does not answer")
+
+// patience is how long an answer may take before that is worth a word.
 const patience = 10 * time.Second
 
 func newStatus(host, node string) *status {
@@ -51,14 +54,21 @@ func (s *status) start() {
 	s.started = time.Now()
 }
 
+// asking notes that a request begins.
+func (s *status) asking(resource string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.feeds[resource].asking = time.Now()
+}
+
 // asked notes how a request went. A list that succeeds does not make up for a watch that is forbidden; a watch is all that is needed.
 func (s *status) asked(resource, verb string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.feeds[resource]
+	f.asking = time.Time{}
 	switch {
 	case apierrors.IsResourceExpired(err) || apierrors.IsGone(err): // an answer as good as any
-		return
 	case err != nil:
 		f.err = err
 	case verb == "watch" || !apierrors.IsForbidden(f.err):
@@ -75,6 +85,11 @@ func (s *status) asked(resource, verb string, err error) {
 
 // weigh keeps the time since when something is not told, and tells when it begins and ends.
 func (s *status) weigh(now time.Time) {
+	for _, f := range s.feeds {
+		if f.err == nil && !f.asking.IsZero() && now.Sub(f.asking) > patience {
+			f.err = errNoAnswer
+		}
+	}
 	_, err := s.failing(nil)
 	switch {
 	case err != nil && s.away.IsZero():
@@ -151,6 +166,7 @@ func (s *status) ownerUnknown() {
 func (s *status) missing(now time.Time) (lines []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.weigh(now)
 	if s.noNode {
 		lines = append(lines, fmt.Sprintf("pods of this node: the Kubernetes API knows no node %q; set kubernetes.node to its name there", s.node))
 	}
@@ -181,6 +197,7 @@ func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 func (s *status) counters(now time.Time) map[string]uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.weigh(now)
 	away := s.gone
 	if !s.away.IsZero() {
 		away += now.Sub(s.away)
