@@ -84,6 +84,6 @@ var explanations = map[event.Unattributed]struct{ meaning, remedy string }{
 	},
 	event.UnattributedQuota: {
 		"Who it is, is known; but it reached more than the agent has room for, and what it reached is only counted together.",
-		"Look into what it does; if it should, raise edges_per_cgroup of the agent.",
+		"Look into what it does: few workloads reach thousands of peers.",
 	},
 }

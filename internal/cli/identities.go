@@ -21,6 +21,9 @@ func newIdentitiesCommand() *cobra.Command {
 	server, form, limit := serverFlag(cmd), outputFlag(cmd), limitFlag(cmd)
 	state := cmd.Flags().String("state", "", "only those in this state: warming, learning or stable")
 	text := cmd.Flags().StringP("query", "q", "", "only those whose URI holds this text")
+	unattributed := cmd.Flags().Bool("unattributed", false, "what could not be attributed to an identity proper, and why")
+	back := &window{90 * 24 * time.Hour}
+	cmd.Flags().Var(back, "window", "with --unattributed, how far to look back, as 90d or 12h")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := newClient(*server)
 		if err != nil {
@@ -36,9 +39,18 @@ func newIdentitiesCommand() *cobra.Command {
 		if *text != "" {
 			query.Set("q", *text)
 		}
+		if *unattributed {
+			query.Set("unattributed", "true")
+			query.Set("window", back.String())
+		} else if cmd.Flags().Changed("window") {
+			return usagef("--window is known only together with --unattributed")
+		}
 		page, err := list[api.Identity](cmd.Context(), c, "/api/v1/identities", query, *limit)
 		if err != nil {
 			return err
+		}
+		if *unattributed {
+			return printUnattributed(cmd.OutOrStdout(), *form, page, time.Now())
 		}
 		return print(cmd.OutOrStdout(), *form, page, page.Items, identityColumns(time.Now()))
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -62,30 +63,59 @@ func TestForms(t *testing.T) {
 	}, coverageColumns(now))
 }
 
+var forms = map[output]string{outputTable: "txt", outputJSON: "json", outputCSV: "csv"}
+
 func golden[T any](t *testing.T, name string, items []T, columns []column[T]) {
 	t.Helper()
-	for _, form := range []output{outputTable, outputJSON, outputCSV} {
-		var got bytes.Buffer
-		if err := print(&got, form, &api.Page[T]{Items: items}, items, columns); err != nil {
+	for form, ending := range forms {
+		compare(t, name+"."+ending, func(w io.Writer) error { return print(w, form, &api.Page[T]{Items: items}, items, columns) })
+	}
+}
+
+// compare compares what is printed with a golden file.
+func compare(t *testing.T, name string, print func(io.Writer) error) {
+	t.Helper()
+	var got bytes.Buffer
+	if err := print(&got); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
 			t.Fatal(err)
 		}
-		file := filepath.Join("testdata", name+"."+map[output]string{outputTable: "txt", outputJSON: "json", outputCSV: "csv"}[form])
-		if *update {
-			if err := os.MkdirAll("testdata", 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(file)
-		if err != nil {
+		if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
-		}
-		if !bytes.Equal(got.Bytes(), want) {
-			t.Errorf("%s differs (go test -update writes it anew), got:\n%s", file, got.Bytes())
 		}
 	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Bytes(), want) {
+		t.Errorf("%s differs (go test -update writes it anew), got:\n%s", file, got.Bytes())
+	}
+}
+
+// TestUnattributed compares what is said of what was not attributed with golden files.
+func TestUnattributed(t *testing.T) {
+	why := func(reason event.Unattributed, n uint64, cgroup string) api.Unattributed {
+		meaning, remedy := report.Explain(reason)
+		return api.Unattributed{Reason: reason, Meaning: meaning, Remedy: remedy, Connections: n, Nodes: []string{"n1"}, LastTime: now.Add(-90 * time.Second),
+			Executable: "/bin/nc", Cgroup: cgroup}
+	}
+	page := &api.Page[api.Identity]{Items: []api.Identity{
+		{Identity: identity(t, "spiffe://shop.example/node/n1/cgroup/kubepods/pod1"), Kind: "cgroup", Nodes: []string{"n1"},
+			Unattributed: []api.Unattributed{why(event.UnattributedPod, 12, "/kubepods/pod1"), why(event.UnattributedQuota, 3, "/kubepods/pod1/\x1b[2J")}},
+		{Identity: identity(t, "spiffe://shop.example/node/n1/cgroup/kubepods/pod2"), Kind: "cgroup", Nodes: []string{"n1"},
+			Unattributed: []api.Unattributed{why(event.UnattributedPod, 1, "/kubepods/pod2")}},
+	}}
+	for form, name := range forms {
+		compare(t, "unattributed."+name, func(w io.Writer) error { return printUnattributed(w, form, page, now) })
+	}
+	compare(t, "unattributed-nothing.txt", func(w io.Writer) error {
+		return printUnattributed(w, outputTable, &api.Page[api.Identity]{}, now)
+	})
 }
 
 func TestCSVText(t *testing.T) {

@@ -61,6 +61,8 @@ func TestWrongUse(t *testing.T) {
 	f("reach a b", "one argument", "got 2")
 	f("identities -o xml", "xml", "table, json or csv")
 	f("identities --limit -1", "-1")
+	f("identities --window 90d", "--unattributed")
+	f("identities --unattributed --window 90", "90d")
 	f("identities --server ftp://x", "ftp://x")
 	f("identities --server http://127.0.0.1:1/path", "/path")
 	f("findings --follow -o csv", "--follow")
