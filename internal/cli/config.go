@@ -14,13 +14,13 @@ import (
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
-	"github.com/spiffe/go-spiffe/v2/workloadapi"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/ambit-nhi/ambit/collector"
 	"github.com/ambit-nhi/ambit/collector/report"
 	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/event"
+	"github.com/ambit-nhi/ambit/internal/svid"
 )
 
 // config is what the configuration file, the environment (AMBIT_*, with _ for each dot) and flags may set.
@@ -56,6 +56,11 @@ type config struct {
 	Containers struct {
 		Sockets []string `mapstructure:"sockets"` // of container engines; those that do not exist are left out
 	} `mapstructure:"containers"`
+	Inventory struct {
+		Rules        []map[string]any `mapstructure:"rules"`         // of who owns what; see inventory.ParseRules
+		Cluster      string           `mapstructure:"cluster"`       // name of the Kubernetes cluster as a source
+		LegacyTokens bool             `mapstructure:"legacy_tokens"` // look for tokens in Secrets, of which only the metadata is read
+	} `mapstructure:"inventory"`
 	Log struct {
 		Level string `mapstructure:"level"`
 	} `mapstructure:"log"`
@@ -67,10 +72,11 @@ func defaultConfig() config {
 	c.Learn, c.Interval, c.Partitions = 24*time.Hour, 10*time.Second, event.DefaultPartitions
 	bus := collector.DefaultBusConfig()
 	c.NATS.MaxBytes, c.NATS.MaxAge = bus.MaxBytes, bus.MaxAge
-	c.SPIFFE.Socket = os.Getenv(workloadapi.SocketEnv)
+	c.SPIFFE.Socket = os.Getenv(svid.SocketEnv)
 	c.ClickHouse.Config = store.Default()
 	c.Kubernetes.Mode, c.Kubernetes.Identity, c.Kubernetes.ClusterDomain = "auto", event.DefaultIdentityTemplate, "cluster.local"
 	c.Containers.Sockets = []string{"/run/docker.sock", "/run/podman/podman.sock"}
+	c.Inventory.Cluster = "cluster"
 	c.Log.Level = "warn"
 	return c
 }
@@ -194,6 +200,7 @@ func (c *config) validate() error {
 		faults = append(faults, fmt.Errorf("kubernetes.mode %q is not auto, on or off", m))
 	}
 	faults = append(faults, c.validateTLS()...)
+	faults = append(faults, c.validateInventory())
 	if _, err := c.level(); err != nil {
 		faults = append(faults, err)
 	}

@@ -182,12 +182,13 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 	if err != nil {
 		return err
 	}
+	reports := report.New(u.store, func(id event.Identity) string {
+		p, _ := worker.Progress(id)
+		return string(p.State)
+	})
+	reports.Rules = c.inventoryRules()
 	server := api.New(api.Config{
-		Reports: report.New(u.store, func(id event.Identity) string {
-			p, _ := worker.Progress(id)
-			return string(p.State)
-		}),
-		Triage: u.store, Live: live{worker, u.bus, u.svid}, Metrics: metrics, Token: u.token, Logger: u.log,
+		Reports: reports, Triage: u.store, Inventory: u.store, Live: live{worker, u.bus, u.svid}, Metrics: metrics, Token: u.token, Logger: u.log,
 	})
 	err = u.parts.start(ctx, "api", func(ctx context.Context, ready func(string)) error {
 		ready("on " + listener.Addr().String())
