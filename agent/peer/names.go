@@ -127,7 +127,7 @@ func (n *Names) Answer(cgroup uint64, message []byte, at time.Time) (added int, 
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.now = at
-	n.giveUpIdle(at)
+	n.settle(at)
 	err = n.reply.read(message)
 	n.count(err)
 	return n.take(cgroup, at), err

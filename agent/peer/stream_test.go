@@ -145,16 +145,28 @@ func TestStreamGivesUpGaps(t *testing.T) {
 		t.Error(c)
 	}
 
-	// Who is quiet with a message half told is read as far as it came, when anything else comes.
+	// Who is quiet with a message half told is read as far as it came when anything else comes, and on behind it.
 	n = New(Config{})
 	f(segment{to: 1000}, 0, 1)
-	if _, err := n.Answer(8, simple(t, "other.example", "10.9.9.9"), start.Add(flowIdle+time.Second)); err != nil {
-		t.Fatal(err)
+	other := func(after time.Duration, addresses int) {
+		t.Helper()
+		if _, err := n.Answer(8, simple(t, "other.example", "10.9.9.9"), start.Add(after)); err != nil {
+			t.Fatal(err)
+		}
+		if names := known(n, 7); len(names) != addresses {
+			t.Errorf("after %s: %d addresses", after, len(names))
+		}
+		checkStreams(t, n)
 	}
-	if names := known(n, 7); len(names) != 1+57 {
-		t.Errorf("%d addresses", len(names))
+	other(4*time.Second, 1)
+	other(6*time.Second, 1+57)
+	f(segment{from: 1000, to: len(all)}, 7*time.Second, 1)
+	other(8*time.Second, 1+57+1)
+	if c, g := n.Counters(), n.Gauges(); c["dns-stream-gaps"] != 1 || c["dns-stream-evicted"] != 0 || g["dns-stream-flows"] != 1 {
+		t.Error(c, g)
 	}
-	if c, g := n.Counters(), n.Gauges(); c["dns-stream-evicted"] != 1 || g["dns-stream-flows"] != 0 || g["dns-stream-bytes"] != 0 {
+	other(8*time.Second+flowIdle, 1+57+1)
+	if c, g := n.Counters(), n.Gauges(); c["dns-stream-gaps"] != 1 || c["dns-stream-evicted"] != 0 || g["dns-stream-flows"] != 0 || g["dns-stream-bytes"] != 0 {
 		t.Error(c, g)
 	}
 }
