@@ -28,6 +28,12 @@ type running struct {
 // run runs a source.
 func run(t *testing.T, cfg Config) *running {
 	t.Helper()
+	return runAt(t, cfg, time.Now)
+}
+
+// runAt runs a source with a clock of its own.
+func runAt(t *testing.T, cfg Config, now func() time.Time) *running {
+	t.Helper()
 	if cfg.Logger == nil {
 		cfg.Logger = quiet
 	}
@@ -35,6 +41,7 @@ func run(t *testing.T, cfg Config) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.now = now
 	r := &running{s, t, make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

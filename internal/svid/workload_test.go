@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -124,19 +125,21 @@ func TestSVIDEnds(t *testing.T) {
 	t.Parallel()
 	ca, api := testenv.NewCA(t, "shop"), testenv.NewWorkloadAPI(t)
 	api.Start()
-	s := run(t, Config{Socket: api.Socket})
-	api.Give(ca.Issue(testenv.Leaf{URIs: []string{agentID}, NotAfter: time.Now().Add(5 * time.Second)}), certs(ca), nil)
+	var later atomic.Int64
+	s := runAt(t, Config{Socket: api.Socket}, func() time.Time { return time.Now().Add(time.Duration(later.Load())) })
+	api.Give(ca.SVID(agentID), certs(ca), nil)
 	s.awaitReady()
 	api.Stop()
 	s.awaitStatus("away since", "ends in ")
-	s.awaitStatus("away since", "SVID of "+agentID+" ended ", " ago")
+	later.Store(int64(90 * time.Minute))
+	s.awaitStatus("away since", "SVID of "+agentID+" ended 30m ago")
 	if s.Ready() == nil {
 		t.Error("ready with an SVID that has ended")
 	}
 	if _, err := s.own(); err == nil || !strings.Contains(err.Error(), "ended") {
 		t.Errorf("a handshake with an SVID that has ended gives %v", err)
 	}
-	api.Give(ca.SVID(agentID), certs(ca), nil)
+	api.Give(ca.Issue(testenv.Leaf{URIs: []string{agentID}, NotAfter: time.Now().Add(48 * time.Hour)}), certs(ca), nil)
 	api.Start()
 	s.awaitStatus("valid until")
 	if err := s.Ready(); err != nil {
