@@ -23,8 +23,9 @@ func newAgentCommand() *cobra.Command {
 		Use:   "agent",
 		Short: "Watch this machine for a collector elsewhere",
 		Long: `Watch this machine, and send what is seen to the NATS servers that nats.urls in the configuration (AMBIT_NATS_URLS) names,
-where "ambit collector" takes it. It makes no streams there, and needs no right but to publish to ambit.v1.obs.*.NODE and
-ambit.v1.agent.NODE and to subscribe to _INBOX.>; until a collector has made the streams, what is seen waits in memory. It needs root.`,
+where "ambit collector" takes it; nats.tls says with which certificate. It makes no streams there, and needs no right but to publish to
+ambit.v1.obs.*.NODE and ambit.v1.agent.NODE and to subscribe to _INBOX.>; until a collector has made the streams, what is seen waits in
+memory. It needs root.`,
 		Args: noArgs,
 	}
 	addConfigFlags(cmd.Flags(), "data", "node", "trust_domain", "interval")
