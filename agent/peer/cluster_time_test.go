@@ -14,7 +14,9 @@ import (
 var moved = netip.MustParseAddr("10.0.0.7")
 
 // second gives a time with the fraction that only nodes tell.
-func second(s float64) time.Time { return time.Unix(1e9, 0).Add(time.Duration(s * float64(time.Second))) }
+func second(s float64) time.Time {
+	return time.Unix(1e9, 0).Add(time.Duration(s * float64(time.Second)))
+}
 
 func whole(t time.Time) time.Time { return t.Truncate(time.Second) }
 
@@ -213,7 +215,9 @@ func TestTimesAgainstTruth(t *testing.T) {
 		}
 		var events []told
 		var uses []use
-		draw := func(low, high int, label string) float64 { return float64(rapid.IntRange(low, high).Draw(t, label)) / 100 }
+		draw := func(low, high int, label string) float64 {
+			return float64(rapid.IntRange(low, high).Draw(t, label)) / 100
+		}
 		now := 100.0
 		for i := range rapid.IntRange(1, 4).Draw(t, "pods") {
 			now += draw(0, 200, "idle")
