@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"sync"
 	"time"
@@ -12,11 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/utils/clock"
 
 	"github.com/ambit-nhi/ambit/agent/peer"
 )
@@ -98,6 +97,22 @@ func newFeed(w *Watcher, k kind) *feed {
 		f.pods = w.pods
 	}
 	return f
+}
+
+// run lists and watches until ctx ends.
+func (f *feed) run(ctx context.Context) error {
+	pace := pace{ctx: ctx, back: f.status.back}
+	reflector := cache.NewReflectorWithOptions(f.listWatch(), f.kind.object, f, cache.ReflectorOptions{
+		Name: f.kind.resource, TypeDescription: f.kind.resource, Clock: pace, Backoff: backoff(),
+	})
+	delay := backoff().DelayWithReset(pace, time.Minute)
+	for ctx.Err() == nil {
+		if err := reflector.ListAndWatchWithContext(ctx); err != nil && ctx.Err() == nil {
+			slog.Debug("watch Kubernetes", "resource", f.kind.resource, "error", err) // told to people by its status
+		}
+		<-pace.After(delay())
+	}
+	return nil
 }
 
 func (f *feed) listWatch() *cache.ListWatch {
@@ -270,31 +285,4 @@ func (k kind) gone(at key) peer.Change {
 func version(m *metav1.ObjectMeta) uint64 {
 	v, _ := strconv.ParseUint(m.ResourceVersion, 10, 64) // else 0: unknown
 	return v
-}
-
-// backoff is how long a reflector waits after each failure: half a second, then up to 16.
-func backoff() *wait.Backoff {
-	return &wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 1, Cap: 8 * time.Second, Steps: 8}
-}
-
-// hurried is a clock that waits no longer than its context lasts. The reflector itself waits in places without looking whether it is to stop.
-type hurried struct {
-	clock.RealClock
-	ctx context.Context
-}
-
-func (h hurried) After(d time.Duration) <-chan time.Time {
-	ch := make(chan time.Time, 1)
-	fire := func() {
-		select {
-		case ch <- time.Now():
-		default:
-		}
-	}
-	stop := context.AfterFunc(h.ctx, fire)
-	time.AfterFunc(d, func() {
-		stop()
-		fire()
-	})
-	return ch
 }

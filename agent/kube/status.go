@@ -15,6 +15,7 @@ import (
 // status is how well the API can be reached.
 type status struct {
 	host, node string
+	back       *signal // given when a request succeeds while something is away
 
 	mu       sync.Mutex // guards all below
 	started  time.Time
@@ -41,7 +42,7 @@ var errNoAnswer = errors.New("it does not answer")
 const patience = 10 * time.Second
 
 func newStatus(host, node string) *status {
-	s := &status{host: host, node: node, feeds: map[string]*feedStatus{}, denied: map[right]bool{}}
+	s := &status{host: host, node: node, back: newSignal(), feeds: map[string]*feedStatus{}, denied: map[right]bool{}}
 	for _, k := range watched {
 		s.feeds[k.resource] = &feedStatus{}
 	}
@@ -73,6 +74,9 @@ func (s *status) asked(resource, verb string, err error) {
 		f.err = err
 	case verb == "watch" || !apierrors.IsForbidden(f.err):
 		f.err = nil
+	}
+	if err == nil && !s.away.IsZero() {
+		s.back.give()
 	}
 	if verb == "watch" && err == nil {
 		if f.watched {

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/flowcontrol"
 
 	"github.com/ambit-nhi/ambit/agent/peer"
@@ -81,13 +80,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	var listing sync.WaitGroup
 	for _, f := range w.feeds {
 		f.listing = &listing
-		reflector := cache.NewReflectorWithOptions(f.listWatch(), f.kind.object, f, cache.ReflectorOptions{
-			Name: f.kind.resource, TypeDescription: f.kind.resource, Clock: hurried{ctx: ctx}, Backoff: backoff(),
-		})
-		group.Go(func() error {
-			reflector.RunWithContext(ctx)
-			return nil
-		})
+		group.Go(func() error { return f.run(ctx) })
 	}
 	group.Go(func() error { return w.owners.run(ctx, w.pods) })
 	group.Go(func() error { return w.rights.run(ctx) })
