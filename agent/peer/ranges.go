@@ -10,7 +10,7 @@ import (
 // RangesConfig bounds [Ranges]. Zero values mean the defaults.
 type RangesConfig struct {
 	MaxMembers            int           // addresses of a near range, and near ranges of a wide one, that are told apart; default 64
-	MaxAddresses          int           // held in all; default 65536, up to about 300 bytes each where they are scattered, about 10 where not
+	MaxAddresses          int           // held in all; default 32768, about 300 bytes each where they are scattered, about 10 where not
 	MaxAddressesPerCgroup int           // default 2048
 	MaxCgroups            int           // default 8192
 	Keep                  time.Duration // how long a range is remembered after its last use; default 24h
@@ -47,7 +47,7 @@ func NewRanges(cfg RangesConfig) *Ranges {
 		}
 	}
 	standard(&cfg.MaxMembers, 64)
-	standard(&cfg.MaxAddresses, 65536)
+	standard(&cfg.MaxAddresses, 32768)
 	standard(&cfg.MaxAddressesPerCgroup, 2048)
 	standard(&cfg.MaxCgroups, 8192)
 	if cfg.Keep <= 0 {

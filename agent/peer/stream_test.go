@@ -145,6 +145,15 @@ func TestStreamGivesUpGaps(t *testing.T) {
 		t.Error(c)
 	}
 
+	// Of a connection that was met soon after its beginning, only what came before is missing.
+	n = New(Config{})
+	first := 2 + len(simple(t, "one.example", "10.0.0.1"))
+	f(segment{from: first, to: last}, 0, 0)
+	f(segment{from: last, to: len(all)}, 6*time.Second, 1)
+	if c, names := n.Counters(), known(n, 7); len(names) != 100+1 || c["dns-stream-gaps"] != 1 || c["dns-malformed"] != 0 {
+		t.Error(len(names), c)
+	}
+
 	// Who is quiet with a message half told is read as far as it came when anything else comes, and on behind it.
 	n = New(Config{})
 	f(segment{to: 1000}, 0, 1)
@@ -179,10 +188,10 @@ func TestStreamOfSomethingElse(t *testing.T) {
 		if added, err := n.Stream(1, 1, 0, first, len(first), start); added != 0 || !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %d, %v", what, added, err)
 		}
-		noise := make([]byte, 1400)
+		random, noise := rand.New(rand.NewPCG(1, 2)), make([]byte, 1400)
 		for i := range 100 {
 			for j := range noise {
-				noise[j] = byte(rand.IntN(256))
+				noise[j] = byte(random.IntN(256))
 			}
 			if _, err := n.Stream(1, 1, uint32(len(first)+i*len(noise)), noise, len(noise), start); err != nil {
 				t.Errorf("%s: %v", what, err)
