@@ -101,7 +101,13 @@ func (c *Cluster) ranges() []netip.Prefix {
 	slices.SortFunc(all, func(a, b netip.Prefix) int {
 		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 	})
-	return slices.CompactFunc(all, func(a, b netip.Prefix) bool { return a.Overlaps(b) })
+	apart := all[:0]
+	for _, p := range all {
+		if len(apart) == 0 || !apart[len(apart)-1].Overlaps(p) { // the one before is no narrower
+			apart = append(apart, p)
+		}
+	}
+	return slices.Clip(apart)
 }
 
 // within says whether one of some sorted ranges without overlap holds an address.
