@@ -35,7 +35,6 @@ type publisher struct {
 
 	acknowledged, duplicates, retries atomic.Uint64 // messages
 	refused, unencodable              atomic.Uint64 // observations
-	attributed, unattributed          atomic.Uint64 // connections
 }
 
 // openBatch is what a partition's next message is made of.
@@ -93,11 +92,6 @@ func (p *publisher) Observe(o *event.Observation) {
 	b := &p.open[i]
 	b.Add(o)
 	b.observations++
-	if o.Workload.Unattributed == "" {
-		p.attributed.Add(o.Counts.Connections)
-	} else {
-		p.unattributed.Add(o.Counts.Connections)
-	}
 	if o.Time.After(b.newest) {
 		b.newest = o.Time
 	}
@@ -173,8 +167,7 @@ func (p *publisher) Counters() map[string]uint64 {
 	}
 }
 
-// Gauges says how publishing goes: messages and bytes that wait, messages acknowledged, and those sent more than once; and how many connections
-// were told of, by whether it is known whose they are.
+// Gauges says how publishing goes: messages and bytes that wait, messages acknowledged, and those sent more than once.
 func (p *publisher) Gauges() map[string]uint64 {
 	messages, _, bytes := p.outbox.waiting()
 	return map[string]uint64{
@@ -183,8 +176,5 @@ func (p *publisher) Gauges() map[string]uint64 {
 		"publish-acknowledged":  p.acknowledged.Load(),
 		"publish-duplicates":    p.duplicates.Load(),
 		"publish-retries":       p.retries.Load(),
-
-		"connections-attributed":   p.attributed.Load(),
-		"connections-unattributed": p.unattributed.Load(),
 	}
 }

@@ -227,15 +227,6 @@ func TestPublish(t *testing.T) {
 	}
 }
 
-func TestConnectionsAreCountedByAttribution(t *testing.T) {
-	p := newPublishing(t, natsServer(t, t.TempDir(), 0), publisherConfig{})
-	p.observe(5)
-	p.Observe(&event.Observation{Workload: event.Workload{Unattributed: event.UnattributedPod}, Counts: event.Counts{Connections: 3}})
-	if g := p.Gauges(); g["connections-attributed"] != 5 || g["connections-unattributed"] != 3 {
-		t.Errorf("%v, want 5 and 3", g)
-	}
-}
-
 // The server goes away in the middle of traffic, and comes back with its files.
 func TestPublishAcrossServerRestart(t *testing.T) {
 	leaks(t)

@@ -38,6 +38,17 @@ func newSources(cfg Config) (*sources, error) {
 		s.counters = append(s.counters, watcher.Counters, pods.Counters)
 		s.gauges = append(s.gauges, pods.Gauges)
 	}
+	if len(cfg.Engines) > 0 { // after Kubernetes, to which the containers of pods belong
+		containers, err := workload.NewContainers(workload.ContainersConfig{TrustDomain: cfg.TrustDomain, Node: cfg.Node, Sockets: cfg.Engines})
+		if err != nil {
+			return nil, err
+		}
+		s.workloads = append(s.workloads, containers)
+		s.run = append(s.run, containers.Run)
+		s.missing = append(s.missing, containers.Missing)
+		s.counters = append(s.counters, containers.Counters)
+		s.gauges = append(s.gauges, containers.Gauges)
+	}
 	return s, nil
 }
 
