@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+	"unique"
 
 	"github.com/ambit-nhi/ambit/event"
 )
@@ -153,11 +154,11 @@ func (pl *place) empty() bool {
 	return len(pl.pods) == 0 && len(pl.services) == 0 && len(pl.ends) == 0 && len(pl.nodes) == 0 && !pl.vacated
 }
 
-// face is what Lookup sees of an address. It is never changed.
+// face is what Lookup sees of an address. It is never changed. Most addresses have the views of others, too.
 type face struct {
-	outbound, inbound view       // at ports other than the following
-	ports             []portView // sorted
-	node              bool       // NodePorts come first
+	outbound, inbound unique.Handle[view] // at ports other than the following
+	ports             []portView          // sorted
+	node              bool                // NodePorts come first
 
 	// Of addresses of pods: who had it when.
 	timed bool
@@ -167,7 +168,7 @@ type face struct {
 
 type portView struct {
 	Port
-	view
+	view unique.Handle[view]
 }
 
 // view is an [Answer], but smaller.
@@ -178,6 +179,8 @@ type view struct {
 	state    State
 }
 
+var nothing = unique.Make(view{})
+
 func (f *face) same(other *face) bool {
 	if f == nil || other == nil {
 		return f == other
@@ -187,37 +190,40 @@ func (f *face) same(other *face) bool {
 
 // face makes what Lookup sees of an address, nil for nothing.
 func (c *Cluster) face(a netip.Addr, pl *place) *face {
-	f := &face{node: len(pl.nodes) > 0}
+	var in view
 	switch {
 	case len(pl.nodes) == 1:
-		f.outbound = view{name: pl.nodes[0].name, node: true, state: Known}
-		f.inbound = f.outbound
+		in = view{name: pl.nodes[0].name, node: true, state: Known}
 	case len(pl.nodes) > 1:
-		f.outbound.state, f.inbound.state = Known, Known
+		in.state = Known
 	case pl.holder != nil:
-		f.outbound = view{identity: pl.holder.identity.Value(), state: Known}
-		f.inbound = f.outbound
+		in = view{identity: pl.holder.identity.Value(), state: Known}
 	case pl.state == Contested:
-		f.outbound.state, f.inbound.state = Contested, Contested
+		in.state = Contested
 	case pl.vacated:
-		f.outbound.state, f.inbound.state = Vacant, Vacant
+		in.state = Vacant
+	}
+	out := in
+	if in.state == Unknown || in.state == Vacant {
+		if of, n := clusterService(pl, a); n == 1 {
+			out = view{name: of.name, state: Known}
+		} else if n > 1 {
+			out = view{state: Contested}
+		}
+	}
+	f := &face{inbound: unique.Make(in), node: len(pl.nodes) > 0}
+	if f.outbound = f.inbound; out != in {
+		f.outbound = unique.Make(out)
 	}
 	if len(pl.services) == 0 && len(pl.nodes) == 0 && (pl.holder != nil || pl.state == Contested || pl.vacated) {
 		f.timed, f.since, f.past = true, pl.since, pl.past
 	}
-	if f.outbound.state == Unknown || f.outbound.state == Vacant {
-		if of, n := clusterService(pl, a); n == 1 {
-			f.outbound = view{name: of.name, state: Known}
-		} else if n > 1 {
-			f.outbound = view{state: Contested}
-		}
-	}
 	for _, p := range c.ports(pl) {
-		if v := c.view(pl, p, f.outbound); v != f.outbound {
-			f.ports = append(f.ports, portView{p, v})
+		if v := c.view(pl, p, out); v != out {
+			f.ports = append(f.ports, portView{p, unique.Make(v)})
 		}
 	}
-	if f.same(&face{}) && !f.timed {
+	if f.outbound == nothing && f.inbound == nothing && len(f.ports) == 0 && !f.node && !f.timed {
 		return nil
 	}
 	f.ports = slices.Clip(f.ports)

@@ -67,7 +67,7 @@ func (c *Cluster) Lookup(q Query) Answer {
 
 func (c *Cluster) find(f *face, p Port, inbound bool) view {
 	if inbound {
-		return f.inbound
+		return f.inbound.Value()
 	}
 	if f.node {
 		if v, ok := c.nodePorts[p]; ok {
@@ -76,16 +76,17 @@ func (c *Cluster) find(f *face, p Port, inbound bool) view {
 	}
 	for i := range f.ports { // few, but for services
 		if f.ports[i].Port == p {
-			return f.ports[i].view
+			return f.ports[i].view.Value()
 		}
 	}
-	return f.outbound
+	return f.outbound.Value()
 }
 
 // at is what an address of pods was at a time, given what it is now. Names are not known of the past.
 func (f *face) at(at int64, now view) view {
 	v, found, latest := view{state: Vacant}, false, int64(math.MinInt64)
-	held := !f.inbound.identity.IsZero()
+	holder := f.inbound.Value()
+	held := !holder.identity.IsZero()
 	if held && at >= f.since {
 		v, found = now, true
 	}
@@ -105,7 +106,7 @@ func (f *face) at(at int64, now view) view {
 	}
 	switch {
 	case found:
-	case f.inbound.state == Contested:
+	case holder.state == Contested:
 		v.state = Contested
 	case held && at >= latest && at >= f.since-int64(maxSkew):
 		v = now
