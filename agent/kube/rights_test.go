@@ -3,6 +3,8 @@ package kube
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -102,6 +104,22 @@ func TestRights(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestCredentialsThatAreRefused(t *testing.T) {
+	c, _ := cluster(t)
+	text, err := os.ReadFile(c.Kubeconfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	wrong := regexp.MustCompile(`("token": *)"[^"]+"`).ReplaceAll(text, []byte(`$1"wrong"`))
+	if err := os.WriteFile(file, wrong, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w, _ := start(t, file, newSinks(t))
+	want := "new pods and addresses: the Kubernetes API at " + c.URL() + " does not accept the agent's credentials since 2"
+	await(t, "words for it", func() bool { got := w.Missing(); return len(got) == 1 && strings.HasPrefix(got[0], want) })
 }
 
 // refused are the needed rights that are not given.
