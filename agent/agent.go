@@ -221,6 +221,10 @@ func (a *Agent) poll() (next time.Duration, err error) {
 	if err := a.kernel.Tick(); err != nil {
 		return pollEvery, fmt.Errorf("tell the kernel side the time: %w", err)
 	}
+	// News of addresses first: who is new at one is asked for below, and must not be taken for who was there before.
+	if err := a.applyQueued(); err != nil {
+		return pollEvery, err
+	}
 	now, err := a.now()
 	if err != nil {
 		return pollEvery, err
@@ -308,14 +312,27 @@ func (a *Agent) apply(changes []peer.Change) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.open(now); err != nil { // what is new is from before
-		return err
-	}
 	a.cluster.Update(now.wall, changes, func(addresses []netip.Addr) { err = a.ledger.settle(addresses, now) })
 	if err != nil {
 		return err
 	}
 	return a.kernel.SetServiceRanges(a.cluster.ServiceRanges())
+}
+
+// applyQueued applies what waits, within bounds: new edges wait, too.
+func (a *Agent) applyQueued() error {
+	const most = 64
+	for range most {
+		select {
+		case changes := <-a.sources.changes:
+			if err := a.apply(changes); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+	return nil
 }
 
 // finish drains for the last time: what waits for names is told without.

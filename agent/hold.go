@@ -90,12 +90,17 @@ func (l *ledger) tellFailed(x *entry, c bpf.Counters, now moment, peer event.Pee
 		return
 	}
 	opened := min(failed, c.Opened-x.last.Opened)
-	o := l.observation(x, now, peer)
+	o := l.observation(x, now, nobody(peer))
 	o.FirstTime, o.Error = x.first, errorClass(c.Error)
 	o.Counts = event.Counts{Connections: opened, Failed: failed}
 	x.last.Opened += opened
 	x.last.Failed += failed
 	l.emit(&o)
+}
+
+// nobody is a peer of which only the address is known.
+func nobody(p event.Peer) event.Peer {
+	return event.Peer{Address: p.Address, Port: p.Port, Dialled: p.Dialled}
 }
 
 // settle tells what happened so far toward and from addresses that are about to change hands, so that it is not given to who has them next.

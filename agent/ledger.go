@@ -224,7 +224,7 @@ func (l *ledger) tell(x *entry, c bpf.Counters, now moment, first time.Time) {
 		return
 	}
 	if x.blurred {
-		peer = event.Peer{Address: peer.Address, Port: peer.Port, Dialled: peer.Dialled}
+		peer = nobody(peer)
 	}
 	if !x.first.IsZero() {
 		first = x.first
