@@ -75,7 +75,7 @@ func defaultConfig() config {
 	c.SPIFFE.Socket = os.Getenv(svid.SocketEnv)
 	c.ClickHouse.Config = store.Default()
 	c.Kubernetes.Mode, c.Kubernetes.Identity, c.Kubernetes.ClusterDomain = "auto", event.DefaultIdentityTemplate, "cluster.local"
-	c.Containers.Sockets = []string{"/run/docker.sock", "/run/podman/podman.sock"}
+	c.Containers.Sockets = []string{"/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock"}
 	c.Inventory.Cluster = "cluster"
 	c.Log.Level = "warn"
 	return c
