@@ -57,7 +57,8 @@ type Cluster struct {
 	faces      map[netip.Addr]*face
 	nodePorts  map[Port]view
 	aliases    map[string]string
-	podRanges  []netip.Prefix // sorted, without overlap
+	inhabited  map[netip.Addr]int // addresses of pods among neighbours
+	podRanges  []netip.Prefix     // sorted, without overlap
 	clusterIPs []netip.Prefix
 	generation uint64
 	told       clusterCounters
@@ -110,6 +111,7 @@ func NewCluster(cfg ClusterConfig) *Cluster {
 		disputed: map[netip.Addr]*place{}, vacant: lru.New[netip.Addr, *place](math.MaxInt), buried: lru.New[burial, uint64](maxBuried),
 		dirty: dirt{places: map[netip.Addr]*place{}, services: map[*service]bool{}, nodePorts: map[Port]bool{}, aliases: map[objectName]bool{}},
 		faces: map[netip.Addr]*face{}, nodePorts: map[Port]view{}, aliases: map[string]string{},
+		inhabited: map[netip.Addr]int{},
 	}
 }
 
@@ -121,7 +123,7 @@ type objectName struct{ namespace, name string }
 
 // Update takes over changes that were told at a time, in their order. Before [Cluster.Lookup] sees any of them, settle is called with the addresses
 // whose answers they change, at one port or all, so that what was counted until then goes to who had them; settle may call Lookup, but not Update. It
-// may be nil, and is not called where no answer changes. Addresses that become worth waiting for only by a node's range for pods are not told.
+// may be nil, and is not called where no answer changes. Addresses that nobody has had, and that become worth waiting for or cease to be, are not told.
 func (c *Cluster) Update(at time.Time, changes []Change, settle func([]netip.Addr)) {
 	c.write.Lock()
 	defer c.write.Unlock()
@@ -229,7 +231,7 @@ func (c *Cluster) Gauges() map[string]uint64 {
 	}
 }
 
-// Generation grows with each update that changed an answer.
+// Generation grows with each update that changed an answer, also one for a time in the past.
 func (c *Cluster) Generation() uint64 {
 	c.read.RLock()
 	defer c.read.RUnlock()

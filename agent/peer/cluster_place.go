@@ -19,6 +19,7 @@ type place struct {
 	holder  *pod  // of the pods, the one that has it
 	state   State // of the holding: Known with a holder, Contested, or Unknown
 	vacated bool  // a pod had it, and none has it now
+	pod     bool  // it is counted as one of a pod, now or before
 	since   int64 // the holder may have it since then
 	free    int64 // until then others certainly had it
 	past    []tenancy

@@ -19,7 +19,9 @@ const (
 	manyNodes    = 100
 )
 
-func addressOf(kind byte, i int) netip.Addr { return netip.AddrFrom4([4]byte{10, kind, byte(i >> 8), byte(i)}) }
+func addressOf(kind byte, i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, kind, byte(i >> 8), byte(i)})
+}
 
 func address6Of(kind byte, i int) netip.Addr {
 	return netip.AddrFrom16([16]byte{0: 0xfd, 13: kind, 14: byte(i >> 8), 15: byte(i)})

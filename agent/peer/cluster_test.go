@@ -40,7 +40,7 @@ func TestPodsOfBothFamilies(t *testing.T) {
 		c.want(toward(a, 80), "one")
 		c.want(from(a), "one")
 	}
-	c.want(toward(ip("fd00::b"), 80), "unknown")
+	c.want(toward(ip("fd00::1:a"), 80), "unknown")
 	p.Addresses = addresses("10.1.0.9", "fd00::a") // its sandbox was made anew
 	c.tell(second(2), p)
 	c.want(toward(ip("10.1.0.1"), 80), "vacant")
@@ -231,6 +231,29 @@ func TestRangesForPodsAreWorthWaitingFor(t *testing.T) {
 	c.want(toward(ip("10.1.3.3"), 80), "vacant")
 }
 
+func TestNeighboursOfPodsAreWorthWaitingFor(t *testing.T) {
+	c := newClusterTest(t, ClusterConfig{MaxVacant: 1})
+	p := newPod("a", "one", ip("10.1.0.1"), ip("fd00::1"))
+	c.tell(second(1), p)
+	c.want(toward(ip("10.1.0.200"), 80), "vacant")
+	c.want(from(ip("fd00::c8")), "vacant")
+	c.want(toward(ip("10.1.1.1"), 80), "unknown")
+	c.tell(second(2), Change{Pod: &p, Deleted: true}, newPod("b", "two", ip("10.2.0.1"), ip("10.3.0.1")))
+	c.tell(second(3), Change{Pod: &Pod{UID: "b"}, Deleted: true}) // of all four, one is remembered
+	vacant := 0
+	for _, a := range addresses("10.1.0.200", "fd00::c8", "10.2.0.200", "10.3.0.200") {
+		if c.Lookup(toward(a, 80)).State == Vacant {
+			vacant++
+		}
+	}
+	if vacant != 1 || len(c.inhabited) != 1 {
+		t.Errorf("of 4 neighbourhoods, %d are left, %d counted; want 1", vacant, len(c.inhabited))
+	}
+	if a := c.Lookup(Query{}); a != (Answer{}) {
+		t.Errorf("no address is %+v", a)
+	}
+}
+
 func TestAlias(t *testing.T) {
 	c := newClusterTest(t, ClusterConfig{ClusterDomain: "k8s.example"})
 	for name, target := range map[string]string{"db": "DB.prod.example.com.", "twice": "db.shop.svc.k8s.example", "round": "square.shop.svc.k8s.example", "square": "round.shop.svc.k8s.example", "bad": "no spaces.example"} {
@@ -335,7 +358,7 @@ func TestClusterBounds(t *testing.T) {
 	}
 	c.tell(second(6), p)
 	c.want(toward(addressOf(9, maxPodAddresses-1), 80), "one")
-	c.want(toward(addressOf(9, maxPodAddresses), 80), "unknown")
+	c.want(toward(addressOf(9, maxPodAddresses), 80), "vacant") // for all that is known
 	c.tell(second(7), Change{Pod: &p, Deleted: true})
 	if v := c.Gauges()["cluster-vacant"]; v != 2 {
 		t.Errorf("%d vacant addresses are known, want 2", v)

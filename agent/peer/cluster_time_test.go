@@ -176,7 +176,11 @@ func TestShortPodsAreToldOnceTheyEnded(t *testing.T) {
 	c.want(at(q, second(10.7)), "vacant") // it had ended when it was told to have
 	c.want(at(q, second(9.5)), "vacant")
 
+	before := c.Generation()
 	c.tell(second(20), short("b", "two", 11.5, 14.5))
+	if c.Generation() == before {
+		t.Error("whoever waits is not told that there is news")
+	}
 	c.want(at(q, second(13)), "two")
 	c.want(at(q, second(14.7)), "two likely")
 	c.want(at(q, second(15)), "vacant")

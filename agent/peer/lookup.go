@@ -36,7 +36,7 @@ type State uint8
 const (
 	Unknown   State = iota // no address of the cluster, as far as is known
 	Known                  // of a pod, a service or a node
-	Vacant                 // a pod had it, or it is in a node's range for pods, and nobody is known to have it now: whoever gets it is told soon
+	Vacant                 // a pod had it, or pods have such addresses, and nobody is known to have it now: whoever gets it is told soon
 	Contested              // more than one live pod claims it, and nothing says which of them is right
 	Likely                 // of a pod at the time that was asked for, unless another is told to have had it within the same second
 )
@@ -58,7 +58,7 @@ func (c *Cluster) Lookup(q Query) Answer {
 			v = f.at(q.At.UnixNano(), v)
 		}
 	}
-	if v.state == Unknown && within(c.podRanges, a) {
+	if v.state == Unknown && (c.inhabited[neighbours(a)] > 0 || within(c.podRanges, a)) {
 		v.state = Vacant
 	}
 	c.read.RUnlock()
