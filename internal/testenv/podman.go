@@ -59,6 +59,7 @@ default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 lock_type = "file"
+exit_command_delay = 0
 runtime = "crun"
 tmp_dir = "%[1]s/tmp"
 static_dir = "%[1]s/static"
@@ -194,9 +195,20 @@ func (p *TestPodman) Do(args ...string) string {
 // Run starts a container, with flags such as --name, and gives its id. It sleeps until it is removed.
 func (p *TestPodman) Run(flags ...string) string {
 	p.t.Helper()
+	return p.run(append([]string{"--detach"}, flags...), "sleep", "600")
+}
+
+// Once runs a command of busybox in a container of a name, which is removed when the command ends.
+func (p *TestPodman) Once(name string, command ...string) {
+	p.t.Helper()
+	p.run([]string{"--rm", "--name", name}, command...)
+}
+
+func (p *TestPodman) run(flags []string, command ...string) string {
+	p.t.Helper()
 	// Privileged: otherwise crun loads a program for devices, for which it wants more locked memory than a test may have.
-	args := append([]string{"run", "--detach", "--privileged", "--cgroup-parent", p.parent.Path()}, flags...)
-	return p.Do(append(args, PodmanImage, "/bin/busybox", "sleep", "600")...)
+	args := append([]string{"run", "--privileged", "--cgroup-parent", p.parent.Path()}, flags...)
+	return p.Do(append(append(args, PodmanImage, "/bin/busybox"), command...)...)
 }
 
 // Cgroup gives path and id of the cgroup that a container runs in.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -53,6 +54,9 @@ func newNetwork(outside *os.File) (*network, error) {
 	if err == nil {
 		err = n.inside(outside, [2]netip.Addr{Outside4, Outside6})
 	}
+	if err == nil {
+		err = up(home, uplink)
+	}
 	if err != nil {
 		return nil, errors.Join(err, outside.Close())
 	}
@@ -86,10 +90,13 @@ func (n *network) connect(namespace *os.File, addresses [2]netip.Addr) (host str
 	if err != nil {
 		return "", err
 	}
+	if err := n.home.LinkSetUp(pair); err != nil {
+		return host, err
+	}
 	if err := n.inside(namespace, addresses); err != nil {
 		return host, err
 	}
-	if err := n.home.LinkSetUp(pair); err != nil {
+	if err := up(n.home, pair); err != nil {
 		return host, err
 	}
 	for i, a := range addresses {
@@ -120,7 +127,37 @@ func (n *network) inside(namespace *os.File, addresses [2]netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(there.LinkSetUp(lo), n.side(there, eth, addresses))
+	if err := errors.Join(there.LinkSetUp(lo), n.side(there, eth, addresses)); err != nil {
+		return err
+	}
+	if err := up(there, eth); err != nil {
+		return err
+	}
+	return wait("address "+addresses[1].String()+" is not local", func() (bool, error) {
+		routes, err := there.RouteGet(addresses[1].AsSlice())
+		return err == nil && len(routes) == 1 && routes[0].Type == unix.RTN_LOCAL, nil
+	})
+}
+
+// up waits until an interface works, which is a little after its other end is there. What is sent until then, is lost. The same goes for addresses of
+// IPv6.
+func up(at *netlink.Handle, link netlink.Link) error {
+	return wait("interface "+link.Attrs().Name+" is not up", func() (bool, error) {
+		now, err := at.LinkByIndex(link.Attrs().Index)
+		return err == nil && now.Attrs().OperState == netlink.OperUp, err
+	})
+}
+
+// wait waits for what the kernel does a little later than it was asked to.
+func wait(missing string, there func() (bool, error)) error {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if ok, err := there(); ok || err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return errors.New(missing + " after 10s")
+		}
+	}
 }
 
 // side gives an interface its addresses, and sends everything through it.
