@@ -32,6 +32,9 @@ var csvColumns = map[string]func(d *event.Declaration, cell string) error{
 	"expires":           func(d *event.Declaration, cell string) (err error) { d.Expires, err = parseTime(cell); return err },
 }
 
+// csvTold are columns of lists that Ambit prints which say nothing here: such a list can be completed and read again.
+var csvTold = []string{"source", "source_name", "privilege_reasons", "tokens", "first_declared", "last_declared", "gone"}
+
 const labelColumn = "label:"
 
 // parseCSV reads comma-separated values with a line of column names, as spreadsheets save them.
@@ -85,6 +88,7 @@ func csvHeader(names []string, r *csv.Reader) ([]string, error) {
 			name = labelColumn + strings.TrimSpace(key)
 		}
 		_, known := csvColumns[name]
+		known = known || slices.Contains(csvTold, name)
 		if !known && (!strings.HasPrefix(name, labelColumn) || name == labelColumn) {
 			return nil, fmt.Errorf("line %d, column %d: column %q is unknown; known are %s, and %s<key> for anything else", line, column, shorten(name),
 				strings.Join(columnNames(), ", "), labelColumn)
@@ -117,7 +121,11 @@ func csvEntry(columns, record []string) (d event.Declaration, column string, err
 			d.Labels[key] = cell
 			continue
 		}
-		if err := csvColumns[columns[i]](&d, cell); err != nil {
+		read, ok := csvColumns[columns[i]]
+		if !ok {
+			continue
+		}
+		if err := read(&d, cell); err != nil {
 			return d, columns[i], err
 		}
 	}

@@ -103,6 +103,31 @@ func (c *client) patch(ctx context.Context, path, token string, change, v any) e
 	return nil
 }
 
+// importTime is how long a list may take.
+const importTime = 10 * time.Minute
+
+// post sends a body of some length, with the token that allows it, and reads the answer into v.
+func (c *client) post(ctx context.Context, path string, query url.Values, token, kind string, body io.Reader, length int64, v any) error {
+	ctx, cancel := context.WithTimeout(ctx, importTime)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path+"?"+query.Encode(), body)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", c.base, err)
+	}
+	r.ContentLength = length
+	r.Header.Set("Content-Type", kind)
+	r.Header.Set("Authorization", "Bearer "+token)
+	answer, err := c.do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Close()
+	if err := json.NewDecoder(io.LimitReader(answer, maxAnswer)).Decode(v); err != nil {
+		return fmt.Errorf("read the answer of %s: %w; is it Ambit, and of this version?", c.base, err)
+	}
+	return nil
+}
+
 // do sends a request and gives the body of a good answer.
 func (c *client) do(r *http.Request) (io.ReadCloser, error) {
 	answer, err := c.http.Do(r)

@@ -10,16 +10,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ambit-nhi/ambit/collector/api"
+	"github.com/ambit-nhi/ambit/collector/inventory"
 )
 
 func newIdentitiesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "identities",
-		Short: "List the identities that were seen, and how far they are learned",
+		Short: "List the identities that were seen or are declared, how far they are learned, and who answers for them",
 		Args:  noArgs,
 	}
 	server, form, limit := serverFlag(cmd), outputFlag(cmd), limitFlag(cmd)
 	state := cmd.Flags().String("state", "", "only those in this state: warming, learning or stable")
+	declared := cmd.Flags().String("inventory", "", "only those that fit to the inventory so: declared-seen, declared-never-seen, seen-undeclared or orphaned")
 	text := cmd.Flags().StringP("query", "q", "", "only those whose URI holds this text")
 	unattributed := cmd.Flags().Bool("unattributed", false, "what could not be attributed to an identity proper, and why")
 	back := &window{90 * 24 * time.Hour}
@@ -35,6 +37,9 @@ func newIdentitiesCommand() *cobra.Command {
 		query := url.Values{}
 		if cmd.Flags().Changed("state") {
 			query.Set("state", *state)
+		}
+		if cmd.Flags().Changed("inventory") {
+			query.Set("inventory", *declared)
 		}
 		if *text != "" {
 			query.Set("q", *text)
@@ -70,6 +75,12 @@ func identityColumns(now time.Time) []column[api.Identity] {
 		{"STATE", stateOf, "state", func(r *row) string { return r.State }},
 		{Name: "progress", Value: func(r *row) string { return strconv.FormatFloat(r.Progress.Fraction, 'f', 4, 64) }},
 		{"EVIDENCE", func(r *row) string { return string(r.Evidence) }, "evidence", func(r *row) string { return string(r.Evidence) }},
+		{"INVENTORY", func(r *row) string { return viewOf(r).State.Words() }, "inventory", func(r *row) string { return string(viewOf(r).State) }},
+		{Name: "inventory_reason", Value: func(r *row) string { return viewOf(r).Reason }},
+		{Name: "inventory_owner", Value: func(r *row) string { return viewOf(r).Owner }},
+		{Name: "environment", Value: func(r *row) string { return viewOf(r).Environment }},
+		{Name: "domain", Value: func(r *row) string { return string(viewOf(r).Domain) }},
+		{Name: "privilege", Value: func(r *row) string { return string(viewOf(r).Privilege) }},
 		{"RESOURCES", resources, "resources", resources},
 		{"CONNECTIONS", connections, "connections", connections},
 		{"FAILED", failed, "failed", failed},
@@ -80,6 +91,14 @@ func identityColumns(now time.Time) []column[api.Identity] {
 		{Name: "last_seen", Value: func(r *row) string { return stamp(&r.LastSeen) }},
 		{Name: "nodes", Value: func(r *row) string { return strings.Join(r.Nodes, " ") }},
 	}
+}
+
+// viewOf is what is declared of an identity, of which there may be nothing.
+func viewOf(r *api.Identity) *inventory.View {
+	if r.Inventory == nil {
+		return &inventory.View{}
+	}
+	return r.Inventory
 }
 
 func identityOf(r *api.Identity) string { return r.Identity.String() }

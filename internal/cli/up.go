@@ -194,6 +194,9 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 		ready("on " + listener.Addr().String())
 		return server.Run(ctx, listener)
 	})
+	if err == nil {
+		err = u.startInventory(ctx)
+	}
 	if err != nil || c.NoAgent {
 		return err
 	}

@@ -65,9 +65,16 @@ func TestWrongUse(t *testing.T) {
 	f("identities --unattributed --window 90", "90d")
 	f("identities --server ftp://x", "ftp://x")
 	f("identities --server http://127.0.0.1:1/path", "/path")
+	f("inventory export", "unknown command", "did you mean import?")
+	f("inventory import", "at least one", "ambit inventory import --help")
+	f("inventory import --format xml list.xml", "xml", "csv, json or spire")
+	f("inventory import --source x a.csv b.csv", "--source", "2 files")
+	f("inventory import -", "--source")
+	f("inventory import a/list.csv b/list.json", "list", "twice")
+	f("inventory list --limit -1", "-1")
 	f("findings --follow -o csv", "--follow")
 	f("report unused --window 90", "90d")
-	for _, command := range []string{"", "up", "agent", "collector", "clickhouse", "doctor", "identities", "reach", "findings", "report", "report unused", "report coverage", "replay", "version"} {
+	for _, command := range []string{"", "up", "agent", "collector", "clickhouse", "doctor", "identities", "inventory", "inventory import", "inventory list", "reach", "findings", "report", "report unused", "report coverage", "replay", "version"} {
 		code, out, errs := ambit(t, append(strings.Fields(command), "--help")...)
 		if code != exitGood || !strings.Contains(out, "Usage:") || errs != "" {
 			t.Errorf("%s --help: %d %q %q", command, code, out, errs)

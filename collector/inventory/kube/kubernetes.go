@@ -56,10 +56,13 @@ type Kubernetes struct {
 	trouble map[string]string // by resource, what was logged last
 }
 
-// New reads how to reach the API. It connects to nothing.
+// ErrPodIdentities means that pods, not service accounts, have identities, so that there is nothing to declare.
+var ErrPodIdentities = errors.New("kubernetes.identity holds {pod}, so that a service account has no identity of its own to be declared")
+
+// New reads how to reach the API. It connects to nothing. Besides errors of the configuration there is ErrPodIdentities.
 func New(cfg Config) (*Kubernetes, error) {
 	if cfg.Template.Identity(cfg.TrustDomain, "n", "s", "a") != cfg.Template.Identity(cfg.TrustDomain, "n", "s", "b") {
-		return nil, errors.New("make the inventory of Kubernetes: kubernetes.identity holds {pod}, so that a service account has no identity of its own; leave {pod} out, or set kubernetes.mode off")
+		return nil, ErrPodIdentities
 	}
 	if cfg.Settle == 0 {
 		cfg.Settle = 2 * time.Second
