@@ -21,6 +21,7 @@ type status struct {
 	started  time.Time
 	feeds    map[string]*feedStatus
 	away     time.Time // since when some kind of object cannot be told; zero while all can
+	warned   bool
 	gone     time.Duration
 	noNode   bool // nodes are known, and this is none of them
 	denied   map[right]bool
@@ -35,6 +36,9 @@ type feedStatus struct {
 	err     error
 	asking  time.Time // since when an answer is awaited; zero while none is
 }
+
+// blip is how long the API may be away without a line in the log: connections that are cut are made anew at once.
+const blip = 2 * time.Second
 
 var errNoAnswer = errors.New("it does not answer")
 
@@ -98,13 +102,15 @@ func (s *status) weigh(now time.Time) {
 	switch {
 	case err != nil && s.away.IsZero():
 		s.away = now
-		if !apierrors.IsForbidden(err) { // which rights are missing is told one by one
-			slog.Warn("the Kubernetes API is away: pods and addresses are told as they were", "server", s.host, "error", err)
-		}
+	case err != nil && !s.warned && now.Sub(s.away) >= blip && !apierrors.IsForbidden(err): // which rights are missing is told one by one
+		s.warned = true
+		slog.Warn("the Kubernetes API is away: pods and addresses are told as they were", "server", s.host, "error", err)
 	case err == nil && !s.away.IsZero():
 		s.gone += now.Sub(s.away)
-		slog.Info("the Kubernetes API is back", "server", s.host, "after", now.Sub(s.away).Round(time.Millisecond))
-		s.away = time.Time{}
+		if s.warned {
+			slog.Info("the Kubernetes API is back", "server", s.host, "after", now.Sub(s.away).Round(time.Millisecond))
+		}
+		s.away, s.warned = time.Time{}, false
 	}
 }
 
