@@ -5,12 +5,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -157,19 +159,20 @@ func (b *Bus) Connect(name string) (*nats.Conn, error) {
 	}
 	nc, err := nats.Connect(where, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS at %s: %w; %s", redact(b.cfg.URLs), err, remedy(err))
+		return nil, fmt.Errorf("connect to NATS at %s: %w; %s", redact(b.cfg.URLs), err, remedy(err, b.cfg.TLS != nil))
 	}
 	return nc, nil
 }
 
-// remedy says where to look when a connection fails.
-func remedy(err error) string {
+// remedy says where to look when a connection fails. A server that refuses a certificate may be gone before its reason is read.
+func remedy(err error, certificate bool) string {
 	var op *net.OpError
 	switch {
+	case errors.As(err, &op) && op.Op == "remote error",
+		certificate && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)):
+		return "it refuses this certificate, it seems: does it trust who signed that, and is nats.tls right?"
 	case errors.Is(err, nats.ErrTLS):
 		return "is it the right server, and does nats.tls name it?"
-	case errors.As(err, &op) && op.Op == "remote error":
-		return "it refuses this certificate: does it trust who signed that, and is nats.tls right?"
 	case errors.Is(err, nats.ErrSecureConnWanted), errors.Is(err, nats.ErrSecureConnRequired):
 		return "one side wants TLS, the other has none: are nats.urls and nats.tls right?"
 	}

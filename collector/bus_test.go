@@ -1,8 +1,16 @@
 package collector
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/nats-io/nats.go"
 )
 
 // TestBusSecrets checks that neither errors nor descriptions show what opens a server.
@@ -31,4 +39,24 @@ func TestBusSyncs(t *testing.T) {
 	if c := bus.server.server.JetStreamConfig(); !c.SyncAlways {
 		t.Errorf("the server syncs every %s only", c.SyncInterval)
 	}
+}
+
+// TestRemedy checks where users are told to look when a connection fails.
+func TestRemedy(t *testing.T) {
+	alert := &net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}
+	broken := &net.OpError{Op: "write", Err: os.NewSyscallError("write", syscall.EPIPE)}
+	f := func(err error, certificate bool, want string) {
+		t.Helper()
+		if got := remedy(fmt.Errorf("connect: %w", err), certificate); !strings.Contains(got, want) {
+			t.Errorf("%v: %s, want %s", err, got, want)
+		}
+	}
+	f(alert, true, "refuses this certificate")
+	f(broken, true, "refuses this certificate")
+	f(fmt.Errorf("%w: %w", nats.ErrTLS, broken), true, "refuses this certificate")
+	f(io.EOF, true, "refuses this certificate")
+	f(broken, false, "is it running")
+	f(nats.ErrNoServers, true, "is it running")
+	f(nats.ErrTLS, true, "the right server")
+	f(nats.ErrSecureConnWanted, true, "one side wants TLS")
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -34,9 +35,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.As(err, &use):
 		fmt.Fprintln(stderr, "ambit:", oneLine(err))
 		return exitUsage
-	case errors.Is(err, syscall.EPIPE): // who reads the output went away
+	case outputGone(err):
 		return exitFailed
 	}
 	fmt.Fprintln(stderr, "ambit:", oneLine(err))
 	return exitFailed
+}
+
+// outputGone says whether who reads the output went away, which is no news to anybody; a connection that broke is.
+func outputGone(err error) bool {
+	var connection *net.OpError
+	return errors.Is(err, syscall.EPIPE) && !errors.As(err, &connection)
 }
