@@ -125,18 +125,18 @@ func ranges(a netip.Addr) (near, wide netip.Prefix, host, index uint64) {
 	return near, wide, host, index
 }
 
-// Counters says since the start: how many ranges came to stand for their addresses, how often an address was told by its wide range for want of room,
-// and how many ranges were forgotten while they were still good.
+// Counters says since the start, by cause: how often an address was told by its wide range for want of room, and how many ranges were forgotten while
+// they were still good. That a range stands for its addresses is no loss.
 func (r *Ranges) Counters() map[string]uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return map[string]uint64{"net-ranges-formed": r.formed, "net-ranges-full": r.floored, "net-ranges-evicted": r.crowds.evicted}
+	return map[string]uint64{"net-ranges-full": r.floored, "net-ranges-evicted": r.crowds.evicted}
 }
 
-// Gauges says how many ranges stand for their addresses now, and how many addresses and ranges are held.
+// Gauges says how many ranges stand for their addresses now, how many came to since the start, and how many addresses and ranges are held.
 func (r *Ranges) Gauges() map[string]uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	standing := r.crowds.standing(r.now)
-	return map[string]uint64{"net-ranges": uint64(standing), "net-addresses": uint64(r.crowds.held)}
+	return map[string]uint64{"net-ranges": uint64(standing), "net-ranges-formed": r.formed, "net-addresses": uint64(r.crowds.held)}
 }

@@ -100,7 +100,7 @@ func TestWideRanges(t *testing.T) {
 		if last != netip.MustParsePrefix(wide) {
 			t.Errorf("%s: a new one: %s", what, last)
 		}
-		if g, c := r.Gauges(), r.Counters(); g["net-ranges"] != 1 || g["net-addresses"] != 1 || c["net-ranges-formed"] != 66 || c["net-ranges-full"] != 0 {
+		if g, c := r.Gauges(), r.Counters(); g["net-ranges"] != 1 || g["net-addresses"] != 1 || g["net-ranges-formed"] != 66 || c["net-ranges-full"] != 0 {
 			t.Errorf("%s: %v, %v", what, g, c)
 		}
 	}
