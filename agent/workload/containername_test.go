@@ -86,9 +86,12 @@ func FuzzTold(f *testing.F) {
 func FuzzParseEvent(f *testing.F) {
 	f.Add([]byte(`{"Type":"container","Action":"start","Actor":{"ID":"` + containerA + `","Attributes":{"name":"web"}},"time":1795319561}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		id, what, err := parseEvent(line)
+		id, what, said, err := parseEvent(line)
 		if what != containerOther && (err != nil || containerID(id) == "") {
 			t.Fatalf("%q %d %v", id, what, err)
+		}
+		if what == containerChanged {
+			said.lastingName(id)
 		}
 	})
 }

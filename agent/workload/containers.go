@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ambit-nhi/ambit/event"
+	"github.com/ambit-nhi/ambit/internal/lru"
 )
 
 // ContainersConfig of [Containers]. TrustDomain and Node are needed, zero values of the others mean the defaults.
@@ -40,7 +41,8 @@ type Containers struct {
 	generation atomic.Uint64
 
 	mu       sync.RWMutex
-	known    map[string]*container // by id
+	known    map[string]*container         // by id
+	strange  *lru.Cache[string, time.Time] // when ids that no engine told of were first met
 	overflow uint64
 	failures uint64
 }
@@ -63,7 +65,7 @@ func NewContainers(cfg ContainersConfig) (*Containers, error) {
 	}
 	cfg.Keep = cmp.Or(max(cfg.Keep, 0), 5*time.Minute)
 	cfg.Max = orDefault(cfg.Max, 8192)
-	c := &Containers{cfg: cfg, known: map[string]*container{}}
+	c := &Containers{cfg: cfg, known: map[string]*container{}, strange: lru.New[string, time.Time](1024)}
 	for _, socket := range cfg.Sockets {
 		if !strings.HasPrefix(socket, "/") {
 			return nil, fmt.Errorf("name containers: socket %q is not an absolute path, such as %s", socket, DefaultSockets[0])
@@ -108,6 +110,40 @@ func (c *Containers) Workload(g Cgroup, p Process) (event.Workload, bool) {
 	return event.Workload{}, false
 }
 
+// soonWait is how long an engine may take to tell of a container that runs already.
+const soonWait = 3 * time.Second
+
+// Soon says that a cgroup looks like that of a container that is not known, but may be within moments: an engine tells of containers when it makes
+// them, but what it tells takes its time.
+func (c *Containers) Soon(path string) bool {
+	if !slices.ContainsFunc(c.engines, func(e *engine) bool { return e.followed.Load() }) {
+		return false
+	}
+	if _, pod := parsePodPath(path); pod {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	strange := ""
+	for id := range containerIDs(path) {
+		if c.known[id] != nil {
+			return false
+		}
+		if strange == "" {
+			strange = id
+		}
+	}
+	if strange == "" {
+		return false
+	}
+	first := c.strange.Get(strange)
+	if first == nil {
+		c.strange.Put(strange, time.Now())
+		return true
+	}
+	return time.Since(*first) < soonWait
+}
+
 // Generation implements [Source].
 func (c *Containers) Generation() uint64 { return c.generation.Load() }
 
@@ -134,6 +170,16 @@ func (c *Containers) Gauges() map[string]uint64 {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return map[string]uint64{"containers": uint64(len(c.known))}
+}
+
+// expect notes what an event said of a container that is not known.
+func (c *Containers) expect(e *engine, id string, t told) {
+	c.mu.RLock()
+	_, known := c.known[id]
+	c.mu.RUnlock()
+	if !known && t.Name != "" {
+		c.put(e, id, t)
+	}
 }
 
 // put notes what an engine told of a container.

@@ -234,6 +234,39 @@ func TestTroubledEngine(t *testing.T) {
 	}, "no events")
 }
 
+// TestShortContainers holds that the event itself names a container that is gone before it can be asked for, and that who runs already is waited
+// for, but not for long.
+func TestShortContainers(t *testing.T) {
+	_, what, said, err := parseEvent([]byte(`{"Type":"container","Action":"start","Actor":{"ID":"` + containerA +
+		`","Attributes":{"name":"zen_wing","image":"postgres:16","com.docker.compose.project":"shop"}}}`))
+	if err != nil || what != containerChanged {
+		t.Fatal(what, err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		c := testContainers(t, ContainersConfig{})
+		path := scope(containerA).Path
+		if c.Soon(path) {
+			t.Error("no engine is there that could tell")
+		}
+		c.engines[0].followed.Store(true)
+		if !c.Soon(path) || c.Soon("/system.slice/nginx.service") {
+			t.Error("the container is not waited for, or what is none is")
+		}
+		time.Sleep(soonWait)
+		if c.Soon(path) {
+			t.Error("still waited for")
+		}
+		c.expect(c.engines[0], containerA, said)
+		if w, known := c.Workload(scope(containerA), Process{}); !known || w.Container != "zen_wing" || w.Image != "postgres:16" {
+			t.Errorf("%+v", w)
+		}
+		c.remove(containerA)
+		if w, known := c.Workload(scope(containerA), Process{}); !known || w.Container != "zen_wing" || c.Soon(path) {
+			t.Errorf("after its end: %+v", w)
+		}
+	})
+}
+
 func TestNewContainers(t *testing.T) {
 	if _, err := NewContainers(ContainersConfig{}); err == nil {
 		t.Error("no error without trust domain")

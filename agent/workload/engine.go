@@ -29,6 +29,8 @@ type engine struct {
 	http    *http.Client
 	images  *lru.Cache[string, toldImage] // by id
 	trouble atomic.Pointer[engineTrouble] // nil while the engine answers, or is not there
+
+	followed atomic.Bool // the engine answers, and tells what becomes of its containers
 }
 
 type engineTrouble struct {
@@ -94,6 +96,8 @@ func (e *engine) watch(ctx context.Context) error {
 		return fmt.Errorf("list containers of %s: %w", e.socket, err)
 	}
 	e.trouble.Store(nil)
+	e.followed.Store(true)
+	defer e.followed.Store(false)
 	until, cancel := context.WithTimeout(ctx, listAgain)
 	defer cancel()
 	err := e.follow(until, since)
@@ -189,12 +193,13 @@ func (e *engine) follow(ctx context.Context, since time.Time) error {
 	lines := bufio.NewScanner(body)
 	lines.Buffer(nil, maxEvent)
 	for lines.Scan() {
-		id, what, err := parseEvent(lines.Bytes())
+		id, what, said, err := parseEvent(lines.Bytes())
 		if err != nil {
 			return err
 		}
 		switch what {
 		case containerChanged:
+			e.owner.expect(e, id, said) // it may be gone before it can be asked for
 			err = e.learn(ctx, id)
 		case containerRemoved:
 			e.owner.remove(id)
@@ -214,30 +219,34 @@ const (
 	containerRemoved
 )
 
-// parseEvent reads one event of Docker's API.
-func parseEvent(line []byte) (id string, what containerEvent, err error) {
+// parseEvent reads one event of Docker's API, and what it says of the container.
+func parseEvent(line []byte) (id string, what containerEvent, t told, err error) {
 	var said struct {
 		Type   string
 		Action string
-		Actor  struct{ ID string }
+		Actor  struct {
+			ID         string
+			Attributes map[string]string // name and image, and all labels
+		}
 	}
 	if len(line) == 0 {
-		return "", containerOther, nil
+		return "", containerOther, told{}, nil
 	}
 	if err := json.Unmarshal(line, &said); err != nil {
-		return "", containerOther, fmt.Errorf("read event: %w", err)
+		return "", containerOther, told{}, fmt.Errorf("read event: %w", err)
 	}
 	id = containerID(said.Actor.ID)
 	if said.Type != "container" || id == "" {
-		return "", containerOther, nil
+		return "", containerOther, told{}, nil
 	}
 	switch said.Action {
 	case "create", "start", "rename":
-		return id, containerChanged, nil
+		t.Name, t.Config.Image, t.Config.Labels = said.Actor.Attributes["name"], said.Actor.Attributes["image"], said.Actor.Attributes
+		return id, containerChanged, t, nil
 	case "destroy", "remove": // as Docker and as Podman say it
-		return id, containerRemoved, nil
+		return id, containerRemoved, told{}, nil
 	}
-	return id, containerOther, nil
+	return id, containerOther, told{}, nil
 }
 
 var (

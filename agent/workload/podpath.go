@@ -16,6 +16,7 @@ type podPath struct {
 //
 // with anything below the container, and below a kubelet that has a root of its own or runs in a container itself. The outermost pod counts: what
 // stands below it, the pod named itself. For the same reason nothing counts that stands below a cgroup where a user or a service may name cgroups.
+// An engine's container is not among those: kubelet itself may run in one, and who may write cgroups there is as good as root.
 func parsePodPath(path string) (podPath, bool) {
 	parent, above := "", ""
 	for rest := strings.TrimPrefix(path, "/"); rest != ""; {
