@@ -17,6 +17,7 @@ const (
 	maxServicePorts     = 1024
 	maxSliceEndpoints   = 1000
 	maxSlicePorts       = 100
+	maxPortName         = 63
 	maxNodeAddresses    = 64
 	maxNodeRanges       = 16
 )

@@ -32,6 +32,10 @@ func (c *Cluster) putService(s *Service) {
 		externalName: c.externalName(s.ExternalName), version: s.Version, mark: c.mark[KindService],
 	}
 	for _, p := range clipped(c, s.Ports, maxServicePorts) {
+		if len(p.Name) > maxPortName {
+			c.counted.badObject++
+			continue
+		}
 		x.ports = append(x.ports, servicePort{name: unique.Make(p.Name), Port: p.Port, nodePort: p.NodePort})
 	}
 	if old == nil {

@@ -57,6 +57,11 @@ func (c *Cluster) newSlice(s *EndpointSlice) *slice {
 	}
 	x.service = objectName{x.key.namespace, strings.Clone(s.Service)}
 	for _, p := range clipped(c, s.Ports, maxSlicePorts) {
+		if len(p.Name) > maxPortName {
+			c.counted.badObject++
+			x.partial = true
+			continue
+		}
 		x.ports = append(x.ports, slicePort{unique.Make(p.Name), p.Port})
 	}
 	held := 0

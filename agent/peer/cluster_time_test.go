@@ -190,6 +190,13 @@ func TestShortPodsAreToldOnceTheyEnded(t *testing.T) {
 	c.want(at(q, second(15)), "three")
 	c.want(at(q, second(18)), "vacant")
 
+	next := newPod("n", "next", moved)
+	next.Created = second(18)
+	c.tell(second(20.1), next)
+	c.want(at(q, second(16.5)), "three")
+	c.tell(second(20.1), Change{Pod: &next, Deleted: true})
+	c.want(at(q, second(16.5)), "three likely")
+
 	again := short("c", "three", 14.5, 16)
 	c.tell(second(20.2), again, Change{Pod: &again, Deleted: true})
 	c.want(at(q, second(15)), "three")

@@ -99,7 +99,7 @@ func (f *face) at(at int64, now view) view {
 			return view{state: Contested}
 		case !found:
 			v, found = view{identity: t.identity, state: Known}, true
-			if at >= t.sure {
+			if at >= t.sure && !(held && at < f.since) { // the next is told already, and was not yet there
 				v.state = Likely
 			}
 		}
