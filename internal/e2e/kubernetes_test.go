@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"context"
-	"errors"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -11,6 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/ambit-nhi/ambit/event"
 	"github.com/ambit-nhi/ambit/internal/testenv"
@@ -36,11 +35,11 @@ func TestKernelKubernetes(t *testing.T) {
 		t.Logf("%d pods after %s", len(w.pods), time.Since(began).Round(time.Millisecond))
 
 		began = time.Now()
-		made, replaced, idle := w.live(t, connections)
+		l := w.live(t, connections)
 		outbound := w.truth.sum(func(e end) bool { return e.direction == event.Outbound })
 		inbound := w.truth.sum(func(e end) bool { return e.direction == event.Inbound })
-		t.Logf("%d connections in %s, while %d pods ended and others got their addresses, after %s (median) to %s", made, time.Since(began).Round(time.Millisecond),
-			replaced, idle[len(idle)/2].Round(time.Millisecond), idle[len(idle)-1].Round(time.Millisecond))
+		t.Logf("%d connections in %s; meanwhile %d pods ended and others were started, and %d jobs ran; %d addresses changed hands within %s to %s", outbound,
+			time.Since(began).Round(time.Millisecond), l.replaced.Load(), l.jobs.Load(), len(l.idle), l.idle[0].Round(time.Millisecond), l.idle[len(l.idle)-1].Round(time.Millisecond))
 		if outbound != inbound || outbound < connections {
 			t.Fatalf("the pods contradict each other: %d connections were made, %d served", outbound, inbound)
 		}
@@ -64,70 +63,79 @@ func (w *town) populate(t *testing.T, groups []*group) {
 	}
 }
 
-// live has the pods connect, end, and be replaced, and gives what was done: connections, replaced pods, and for how long addresses that changed
-// hands directly were nobody's, in order.
-func (w *town) live(t *testing.T, connections int64) (made int64, replaced int, idle []time.Duration) {
+// life is what the pods of a town did.
+type life struct {
+	connections, replaced, jobs, changing atomic.Int64
+
+	mu   sync.Mutex
+	idle []time.Duration // for how long addresses that changed hands were nobody's
+}
+
+const (
+	workers      = 8
+	replacers    = 3
+	replacements = 20 // by each
+	jobs         = 40
+	pace         = 60 // meetings of 20 connections a second; more would only wear out the machine while pods change
+)
+
+// live has the pods connect, end, and be replaced, until there were enough connections and all changes are made, and then end in order.
+func (w *town) live(t *testing.T, connections int64) *life {
 	t.Helper()
-	const (
-		workers      = 8
-		replacements = 60
-		jobs         = 40
-	)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	draw := func(n uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, n)) }
-	var count atomic.Int64
-	var changes sync.WaitGroup
-	changes.Add(2)
-	over := make(chan struct{})
-	go func() {
-		defer close(over)
-		changes.Wait()
-	}()
+	draw := func(n int) *rand.Rand { return rand.New(rand.NewPCG(seed, uint64(n))) }
+	l := &life{}
 	work, ctx := errgroup.WithContext(t.Context())
+	limit := rate.NewLimiter(pace, workers)
+	l.changing.Store(replacers + 1)
 	for n := range workers {
+		d := draw(n)
 		work.Go(func() error {
-			return w.bustle(ctx, draw(uint64(n)), func(made int) bool {
-				select {
-				case <-over:
-					return count.Add(int64(made)) < connections
-				default:
-					count.Add(int64(made))
-					return true
+			for l.changing.Load() > 0 || l.connections.Load() < connections {
+				if err := limit.Wait(ctx); err != nil {
+					return err
 				}
-			})
+				made, err := w.mingle(d)
+				if err != nil {
+					return err
+				}
+				l.connections.Add(int64(made))
+			}
+			return nil
+		})
+	}
+	for n := range replacers {
+		d := draw(workers + n)
+		work.Go(func() error {
+			defer l.changing.Add(-1)
+			for done := 0; done < replacements && ctx.Err() == nil; {
+				ok, err := w.replace(ctx, d, l)
+				if err != nil {
+					return err
+				}
+				if ok {
+					done++
+				}
+			}
+			return nil
 		})
 	}
 	work.Go(func() error {
-		defer changes.Done()
-		for d := draw(100); replaced < replacements && ctx.Err() == nil; {
-			took, err := w.replace(ctx, d)
-			if err != nil {
-				return err
-			}
-			if took > 0 {
-				idle = append(idle, took)
-			}
-			if took != 0 {
-				replaced++
-			}
-		}
-		return nil
-	})
-	work.Go(func() error {
-		defer changes.Done()
-		d := draw(101)
+		defer l.changing.Add(-1)
+		d := draw(workers + replacers)
 		for n := 0; n < jobs && ctx.Err() == nil; n++ {
 			if err := w.job(ctx, w.groups[n%10*5+4], d); err != nil {
 				return err
 			}
+			l.jobs.Add(1)
 		}
 		return nil
 	})
-	if err := work.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+	if err := work.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	slices.Sort(idle)
+	slices.Sort(l.idle)
 	var last errgroup.Group
 	last.SetLimit(4)
 	for _, r := range w.pods {
@@ -136,5 +144,5 @@ func (w *town) live(t *testing.T, connections int64) (made int64, replaced int, 
 	if err := last.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	return count.Load(), replaced, idle
+	return l
 }

@@ -22,8 +22,9 @@ type target struct {
 	release func()
 }
 
-// aim draws a target: a service, or a pod's own address. It is nil if what was drawn is about to change.
-func (w *town) aim(draw *rand.Rand, times int) *target {
+// aim draws a target for a pod: a service, or a pod's own address. It is nil if what was drawn is about to change. A pod leaves its own service alone:
+// kube-proxy sends what comes back to its sender on by the node's address.
+func (w *town) aim(from *resident, draw *rand.Rand, times int) *target {
 	r, release := w.anyone(draw)
 	if r == nil {
 		return nil
@@ -32,7 +33,7 @@ func (w *town) aim(draw *rand.Rand, times int) *target {
 	x := &target{peer: r.identity, release: release}
 	g := r.group
 	switch {
-	case g.kind == "Deployment" && draw.IntN(2) == 0:
+	case g.kind == "Deployment" && g != from.group && draw.IntN(2) == 0:
 		release()
 		if !g.busy.TryRLock() {
 			return nil
@@ -80,22 +81,14 @@ func (w *town) connect(r *resident, program *node.Program, targets []*target) (i
 	return made, nil
 }
 
-// bustle has pods connect to each other, many at a time, until enough connections were made or there is an error.
-func (w *town) bustle(ctx context.Context, draw *rand.Rand, more func(made int) bool) error {
-	for made := 0; ctx.Err() == nil && more(made); {
-		made = 0
-		r, release := w.anyone(draw)
-		if r == nil {
-			continue
-		}
-		n, err := w.meet(r, draw, 4, 5)
-		release()
-		if err != nil {
-			return err
-		}
-		made = n
+// mingle has some pod connect to others, and says how often.
+func (w *town) mingle(draw *rand.Rand) (int, error) {
+	r, release := w.anyone(draw)
+	if r == nil {
+		return 0, nil
 	}
-	return nil
+	defer release()
+	return w.meet(r, draw, 4, 5)
 }
 
 // meet has one container of a pod connect to some others.
@@ -107,56 +100,53 @@ func (w *town) meet(r *resident, draw *rand.Rand, others, times int) (int, error
 		}
 	}()
 	for range others {
-		if x := w.aim(draw, times); x != nil {
+		if x := w.aim(r, draw, times); x != nil {
 			targets = append(targets, x)
 		}
 	}
 	return w.connect(r, r.Programs[draw.IntN(len(r.Programs))], targets)
 }
 
-// replace ends a pod of one group, and starts one of another at its addresses. The new pod connects, and is connected to, before the API knows that
-// it has them. It says how long the addresses were nobody's.
-func (w *town) replace(ctx context.Context, draw *rand.Rand) (time.Duration, error) {
+// replace ends a pod of one Deployment, and starts one of another, most often at its addresses. The new pod connects, and is connected to, before the API
+// knows that it has them. It says whether the pod that was drawn could be replaced.
+func (w *town) replace(ctx context.Context, draw *rand.Rand, l *life) (bool, error) {
 	w.mu.Lock()
-	r := w.pods[draw.IntN(len(w.pods))]
+	old := w.pods[draw.IntN(len(w.pods))]
 	w.mu.Unlock()
-	if r.group.kind != "Deployment" || r.group.size() < 3 {
-		return 0, nil
-	}
 	next := w.groups[draw.IntN(len(w.groups))]
-	for next.kind != "Deployment" || next.account == r.group.account {
-		next = w.groups[draw.IntN(len(w.groups))]
+	if old.group.kind != "Deployment" || old.group.size() < 4 || next.kind != "Deployment" || next.account == old.group.account || !old.busy.TryLock() {
+		return false, nil // else the lock is kept for good
 	}
-	r.busy.Lock() // for good
-	if err := w.leave(ctx, r); err != nil {
-		return 0, err
+	if err := w.leave(ctx, old); err != nil {
+		return false, err
 	}
 	ended := time.Now()
-	if err := r.Remove(ctx); err != nil {
-		return 0, err
+	if err := old.Remove(ctx); err != nil {
+		return false, err
 	}
-	n, err := w.create(ctx, next)
+	r, err := w.create(ctx, next)
 	if err == nil {
-		err = w.start(n)
+		err = w.start(r)
 	}
 	if err != nil {
-		return 0, err
+		return false, err
 	}
-	nobodys := time.Since(ended)
-	if _, err := w.meet(n, draw, 3, 2); err != nil {
-		return 0, err
+	if r.Addresses == old.Addresses {
+		l.mu.Lock()
+		l.idle = append(l.idle, time.Since(ended))
+		l.mu.Unlock()
+	}
+	if _, err := w.meet(r, draw, 3, 2); err != nil {
+		return false, err
 	}
 	if other, release := w.anyone(draw); other != nil {
-		family := draw.IntN(2)
-		x := &target{at: netip.AddrPortFrom(n.Addresses[family], next.port), peer: n.identity}
+		x := &target{at: netip.AddrPortFrom(r.Addresses[draw.IntN(2)], next.port), peer: r.identity}
 		x.dial = talk.Dial{Network: "tcp", Address: x.at.String(), Times: 2}
 		_, err = w.connect(other, other.Programs[0], []*target{x})
 		release()
 	}
-	if n.Addresses != r.Addresses {
-		nobodys = -1 // another pod was faster
-	}
-	return nobodys, errors.Join(err, w.join(ctx, n))
+	l.replaced.Add(1)
+	return true, errors.Join(err, w.join(ctx, r))
 }
 
 // job runs a pod that lives for 200 ms. The API is told of it only when it is over, with its address for the first time, as kubelet does with such pods.

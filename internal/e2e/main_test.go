@@ -8,8 +8,10 @@ import (
 	"testing"
 )
 
-// binary is the program under test, built once.
+// binary is the program under test, built once, also for a test that runs in a process of its own (testenv.OwnNetwork).
 var binary string
+
+const binaryFile = "AMBIT_E2E_BINARY"
 
 func TestMain(m *testing.M) {
 	if mode := os.Getenv(trafficMode); mode != "" {
@@ -23,6 +25,9 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
+	if binary = os.Getenv(binaryFile); binary != "" {
+		return m.Run()
+	}
 	dir, err := os.MkdirTemp("", "ambit-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -34,6 +39,10 @@ func run(m *testing.M) int {
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build ambit: %v\n%s", err, out)
+		return 1
+	}
+	if err := os.Setenv(binaryFile, binary); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
