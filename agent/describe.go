@@ -10,7 +10,8 @@ import (
 	"github.com/ambit-nhi/ambit/event"
 )
 
-// Workload says who an edge belongs to. It may know soon where a pod's cgroup is older than what the API has told of the pod.
+// Workload says who an edge belongs to. It may know soon where a pod's cgroup is older than what the API has told of the pod,
+// or a container's than what its engine has.
 func (a *Agent) Workload(e *bpf.Edge) (*event.Workload, bool) {
 	p := workload.Process{TGID: e.Process.TGID, UID: e.Process.UID, Interactive: e.Process.Interactive}
 	if e.Process.File != 0 {
@@ -22,6 +23,9 @@ func (a *Agent) Workload(e *bpf.Edge) (*event.Workload, bool) {
 		overflow := *w
 		overflow.Unattributed = event.UnattributedQuota
 		return &overflow, false
+	}
+	if w.Evidence == event.EvidenceCgroup && w.Container == "" && w.Unattributed == "" {
+		return w, a.sources.soon(w.Cgroup)
 	}
 	return w, w.Unattributed == event.UnattributedPod
 }

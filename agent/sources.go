@@ -17,13 +17,15 @@ type sources struct {
 	changes   chan []peer.Change // of the cluster's addresses, for the agent's loop
 	done      <-chan struct{}    // closed when nobody takes changes any more; set before anything runs
 
+	soon func(cgroup string) bool // whether a cgroup's container may be known soon
+
 	missing  []func() []string
 	counters []func() map[string]uint64
 	gauges   []func() map[string]uint64
 }
 
 func newSources(cfg Config) (*sources, error) {
-	s := &sources{changes: make(chan []peer.Change)}
+	s := &sources{changes: make(chan []peer.Change), soon: func(string) bool { return false }}
 	if cfg.Kubernetes != nil {
 		pods := workload.NewKubernetes(workload.KubernetesConfig{
 			TrustDomain: cfg.TrustDomain, Template: cfg.Identity, Node: cfg.Node, Checkpoint: cfg.file("pods.json"),
@@ -44,6 +46,7 @@ func newSources(cfg Config) (*sources, error) {
 			return nil, err
 		}
 		s.workloads = append(s.workloads, containers)
+		s.soon = containers.Soon
 		s.run = append(s.run, containers.Run)
 		s.missing = append(s.missing, containers.Missing)
 		s.counters = append(s.counters, containers.Counters)
