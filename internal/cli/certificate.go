@@ -84,7 +84,7 @@ func (c *config) servers() (svid.Peers, error) {
 }
 
 // checkWait is how long a check waits for the Workload API.
-const checkWait = 3 * time.Second
+const checkWait = 5 * time.Second
 
 // startCertificate starts what keeps the certificate, if one is configured, and has bus use it. It waits until there is one; a check does not
 // wait long.

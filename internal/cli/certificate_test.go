@@ -194,7 +194,7 @@ func TestUpWithSVID(t *testing.T) {
 		t.Error("the metrics do not say when the SVID ends")
 	}
 	await(t, "readiness", func() bool { return !strings.Contains(m.get("/readyz"), "SVID") })
-	api.Give(ca.Issue(testenv.Leaf{URIs: []string{collectorID}, NotAfter: time.Now().Add(3 * time.Second)}), bundle, nil)
+	api.Give(ca.Issue(testenv.Leaf{URIs: []string{collectorID}, NotAfter: time.Now().Add(6 * time.Second)}), bundle, nil)
 	await(t, "the end of the SVID", func() bool { return strings.Contains(m.get("/readyz"), "SVID of "+collectorID+" ended ") })
 	api.Give(ca.SVID(collectorID), bundle, nil)
 	await(t, "readiness again", func() bool { return !strings.Contains(m.get("/readyz"), "SVID") })
