@@ -1,15 +1,19 @@
 package kube
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -17,6 +21,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/ambit-nhi/ambit/agent/peer"
+	"github.com/ambit-nhi/ambit/agent/workload"
+	"github.com/ambit-nhi/ambit/event"
 )
 
 var outage = flag.Duration("outage", 3*time.Second, "how long the API server is away in TestOutage")
@@ -274,4 +280,64 @@ func TestNew(t *testing.T) {
 	f(Config{Node: "n1", Kubeconfig: "/nonexistent"}, "read kubeconfig /nonexistent")
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	f(Config{Node: "n1"}, "name a kubeconfig")
+}
+
+// An agent that starts while the API is away knows the pods that it knew before; what happened meanwhile it learns when the API is back.
+func TestRestartWhileAway(t *testing.T) {
+	c, a := cluster(t)
+	pod := a.pod("n1", "kept", "10.244.0.5")
+	gone := a.pod("n1", "gone", "10.244.0.6")
+	td, err := event.ParseTrustDomain("shop.example")
+	a.must(err)
+	cfg := workload.KubernetesConfig{TrustDomain: td, Node: "n1", Checkpoint: filepath.Join(t.TempDir(), "pods.json")}
+	r := newRoad(t, c.URL())
+	kubeconfig := r.kubeconfig(c.Kubeconfig())
+	run := func() (*Watcher, *workload.Kubernetes, func()) {
+		pods := workload.NewKubernetes(cfg)
+		w, err := New(Config{Kubeconfig: kubeconfig, Node: "n1"}, pods, newSinks(t))
+		a.must(err)
+		ctx, cancel := context.WithCancel(context.Background())
+		var group errgroup.Group
+		group.Go(func() error { return pods.Run(ctx) })
+		group.Go(func() error { return w.Run(ctx) })
+		stop := sync.OnceFunc(func() {
+			cancel()
+			if err := group.Wait(); err != nil {
+				t.Error(err)
+			}
+		})
+		t.Cleanup(stop)
+		return w, pods, stop
+	}
+	ask := func(k *workload.Kubernetes, p *corev1.Pod) event.Workload {
+		w, _ := k.Workload(workload.Cgroup{Path: "/kubepods/burstable/pod" + string(p.UID) + "/" + strings.Repeat("ab", 32)}, workload.Process{})
+		return w
+	}
+	w, pods, stop := run()
+	await(t, "sync", w.Synced)
+	want := ask(pods, pod)
+	if want.Identity != event.KubernetesIdentity(td, "shop", "checkout") || want.Container != "server" || want.Evidence != event.EvidenceKubernetes {
+		t.Errorf("%+v", want)
+	}
+	stop()
+	r.close()
+	a.deletePod("gone")
+	later := a.pod("n1", "later", "10.244.0.7")
+
+	w, pods, _ = run()
+	await(t, "words for it", func() bool { return len(w.Missing()) == 1 })
+	if got := ask(pods, pod); got != want {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if got := ask(pods, later); got.Unattributed != event.UnattributedPod {
+		t.Errorf("nobody can know yet: %+v", got)
+	}
+	r.open()
+	t.Logf("attributed %s after the API was back", await(t, "the pod that came meanwhile", func() bool { return ask(pods, later).Container == "server" }))
+	if got := ask(pods, gone); got.Pod != "gone" { // its last events
+		t.Errorf("%+v", got)
+	}
+	if got := ask(pods, pod); got != want {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
 }
