@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -95,6 +96,50 @@ func TestKernelRunning(t *testing.T) {
 	if _, err := r.Running(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
 	}
+}
+
+func TestKernelRunningPods(t *testing.T) {
+	testenv.RequireKernel(t)
+	base := "ambit-running-pods-" + strconv.Itoa(os.Getpid())
+	first := testenv.Cgroup(t, fill(base+"/kubepods/burstable/pod<U>/<X>"))
+	second := testenv.Cgroup(t, fill(base+"/kubepods.slice/kubepods-pod<v>.slice/cri-containerd-<Y>.scope"))
+	unknown := testenv.Cgroup(t, base+"/kubepods/besteffort/pod5/"+idA)
+	sleep := realPath(t, "sleep")
+	for _, c := range []*testenv.TestCgroup{first, second, second, unknown} {
+		c.Start(exec.Command(sleep, "1000"))
+	}
+	k := testKubernetes(t, KubernetesConfig{})
+	k.ReplacePods([]Pod{testPod(uidA, "a", PodContainer{Name: "server", ID: idA}), testPod(uidB, "b")})
+	r, err := New(Config{TrustDomain: k.cfg.TrustDomain, Node: "n1", Sources: []Source{k}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := r.Running(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string][]event.Workload{}
+	for _, w := range got {
+		seen[w.Cgroup] = append(seen[w.Cgroup], w)
+	}
+	f := func(c *testenv.TestCgroup, want event.Workload) {
+		t.Helper()
+		want.Cgroup, want.Executable = c.Path(), sleep
+		if got := seen[c.Path()]; len(got) != 1 || got[0] != want {
+			t.Errorf("got  %+v\nwant %+v", got, want)
+		}
+	}
+	pod := func(account, container string) event.Workload {
+		return event.Workload{
+			Identity: event.KubernetesIdentity(k.cfg.TrustDomain, "shop", account), Evidence: event.EvidenceKubernetes, Namespace: "shop", Pod: account + "-7c9f",
+			Container: container, ServiceAccount: account, Owner: "Deployment/" + account,
+		}
+	}
+	f(first, pod("a", "server"))
+	f(second, pod("b", ""))
+	f(unknown, event.Workload{
+		Identity: event.CgroupIdentity(k.cfg.TrustDomain, "n1", unknown.Path()), Evidence: event.EvidenceCgroup, Unattributed: event.UnattributedPod,
+	})
 }
 
 func TestProcReaders(t *testing.T) {
