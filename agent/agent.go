@@ -70,7 +70,7 @@ func New(cfg Config, nc *nats.Conn) (*Agent, error) {
 	}
 	a := &Agent{cfg: cfg, running: make(chan []event.Workload, 1)}
 	a.publish = newPublisher(publisherConfig{Node: cfg.Node, Partitions: cfg.Partitions, QueueBytes: cfg.QueueBytes}, js)
-	a.names, a.ranges = peer.New(peer.Config{}), peer.NewRanges(peer.RangesConfig{})
+	a.names, a.ranges = peer.New(peer.Config{ClusterDomain: cfg.ClusterDomain}), peer.NewRanges(peer.RangesConfig{})
 	a.translations, a.turned = peer.NewTranslations(), map[bpf.Number]turned{}
 	a.cluster = peer.NewCluster(peer.ClusterConfig{TrustDomain: cfg.TrustDomain, Template: cfg.Identity, ClusterDomain: cfg.ClusterDomain})
 	if a.sources, err = newSources(cfg); err != nil {
@@ -360,6 +360,9 @@ func (a *Agent) heartbeat(now time.Time) *event.Heartbeat {
 	gather(h.Gauges, append(a.sources.gauges, a.names.Gauges, a.ranges.Gauges, a.cluster.Gauges)...)
 	known := gather(map[string]uint64{}, append(a.sources.counters, a.resolve.Counters, a.names.Counters, a.ranges.Counters, a.cluster.Counters,
 		a.translations.Counters, a.publish.Counters)...)
+	const collapsed = "dns-names-collapsed" // told by another name, not lost
+	h.Gauges[collapsed] = known[collapsed]
+	delete(known, collapsed)
 	h.Lost = a.losses.tell(a.lost, a.ledger.lost(), known)
 	return h
 }
