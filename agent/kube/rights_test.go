@@ -72,7 +72,7 @@ func TestRights(t *testing.T) {
 		await(t, "sync", w.Synced)
 		a.pod("n1", "pod", "10.244.0.5", ownedBy("ReplicaSet", "apps/v1", "gone-7c9f", "1"))
 		await(t, "a pod", func() bool { _, ok := s.pod("pod"); return ok })
-		await(t, "its owner to be asked for", func() bool { return w.Counters()["kubernetes-owner-unknown"] == 1 })
+		await(t, "its owner to be asked for", func() bool { return w.Gauges()["kubernetes-owners-guessed"] == 1 })
 		if got := w.Missing(); len(got) != 0 {
 			t.Errorf("missing: %q", got)
 		}

@@ -212,10 +212,15 @@ func (s *status) counters(now time.Time) map[string]uint64 {
 	if !s.away.IsZero() {
 		away += now.Sub(s.away)
 	}
+	return map[string]uint64{"kubernetes-away-seconds": uint64(away / time.Second)}
+}
+
+func (s *status) gauges() map[string]uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return map[string]uint64{
-		"kubernetes-away-seconds":   uint64(away / time.Second),
 		"kubernetes-watch-restarts": s.restarts,
 		"kubernetes-relists":        s.relists,
-		"kubernetes-owner-unknown":  s.unowned,
+		"kubernetes-owners-guessed": s.unowned,
 	}
 }

@@ -96,8 +96,11 @@ func (w *Watcher) Synced() bool { return w.status.synced() }
 // Missing says what is not seen now, in words for people, each on one line; nothing while all is well.
 func (w *Watcher) Missing() []string { return w.status.missing(time.Now()) }
 
-// Counters only grow, by name: "kubernetes-away-seconds" is how long something was not told, the others how often something happened.
+// Counters says how many seconds something was not told since the start.
 func (w *Watcher) Counters() map[string]uint64 { return w.status.counters(time.Now()) }
+
+// Gauges says how often watches were made anew, and everything was told anew, and how many pods' owners could not be asked for. Nothing is lost by that.
+func (w *Watcher) Gauges() map[string]uint64 { return w.status.gauges() }
 
 // addresses gives changes to the sink, one call at a time.
 type addresses struct {

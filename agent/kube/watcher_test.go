@@ -148,7 +148,7 @@ func TestOwners(t *testing.T) {
 	f("six", "StatefulSet/db", ownedBy("StatefulSet", "apps/v1", "db", "1"))
 	f("seven", "")
 	f("eight", "Deployment/gone", ownedBy("ReplicaSet", "apps/v1", "gone-7c9f", "2"), hash) // nobody can be asked any more
-	await(t, "the count of those who could not be asked", func() bool { return w.Counters()["kubernetes-owner-unknown"] == 1 })
+	await(t, "the count of those who could not be asked", func() bool { return w.Gauges()["kubernetes-owners-guessed"] == 1 })
 }
 
 func TestOutage(t *testing.T) {
@@ -162,7 +162,7 @@ func TestOutage(t *testing.T) {
 	r.cut() // the watches end, nothing else
 	a.pod("n1", "after-cut", "10.244.0.7")
 	t.Logf("closed watches: next pod told after %s", await(t, "a pod", func() bool { _, ok := s.pod("after-cut"); return ok }))
-	if n := w.Counters()["kubernetes-watch-restarts"]; n == 0 {
+	if n := w.Gauges()["kubernetes-watch-restarts"]; n == 0 {
 		t.Error("the restart of watches is not counted")
 	}
 
@@ -233,8 +233,8 @@ func TestResourceVersionTooOld(t *testing.T) {
 	}))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.replaced == replaced || w.Counters()["kubernetes-relists"] == 0 {
-		t.Errorf("pods were replaced %d times, then %d: %v", replaced, s.replaced, w.Counters())
+	if s.replaced == replaced || w.Gauges()["kubernetes-relists"] == 0 {
+		t.Errorf("pods were replaced %d times, then %d: %v", replaced, s.replaced, w.Gauges())
 	}
 	if len(s.pods) != 21 || s.worst > 1 {
 		t.Errorf("%d pods; %d had one address", len(s.pods), s.worst)

@@ -42,7 +42,7 @@ func (k *Kubernetes) Run(ctx context.Context) error {
 			slog.Warn("cannot keep this node's pods for the next start", "error", err)
 		}
 		if err != nil {
-			k.count("pod-checkpoint-failed")
+			k.count(&k.failed)
 		}
 		told = err != nil
 	}
@@ -65,10 +65,10 @@ func (k *Kubernetes) Run(ctx context.Context) error {
 	}
 }
 
-func (k *Kubernetes) count(cause string) {
+func (k *Kubernetes) count(n *uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.counters[cause]++
+	*n++
 }
 
 // save writes a new file and puts it in the place of the old one.
@@ -121,7 +121,7 @@ func (k *Kubernetes) restore() {
 	}
 	if err != nil {
 		slog.Warn("the pods that ran before cannot be told until the Kubernetes API does", "file", k.cfg.Checkpoint, "error", err)
-		k.count("pod-checkpoint-unusable")
+		k.count(&k.unusable)
 		return
 	}
 	k.mu.Lock()

@@ -78,8 +78,8 @@ func TestUnusableCheckpoint(t *testing.T) {
 		if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, why) || !strings.Contains(text, file) {
 			t.Errorf("log: %s\nwant one line with %q", text, why)
 		}
-		if len(k.pods) != 0 || k.Counters()["pod-checkpoint-unusable"] != 1 {
-			t.Errorf("%d pods, %v", len(k.pods), k.Counters())
+		if len(k.pods) != 0 || k.Gauges()["pod-checkpoint-unusable"] != 1 {
+			t.Errorf("%d pods, %v", len(k.pods), k.Gauges())
 		}
 	}
 	f("", "unexpected end")
@@ -108,7 +108,7 @@ func TestCheckpointThatCannotBeWritten(t *testing.T) {
 		}
 		stop()
 		<-done
-		if n := k.Counters()["pod-checkpoint-failed"]; n != 3 {
+		if n := k.Gauges()["pod-checkpoint-failed"]; n != 3 {
 			t.Errorf("failed %d times, want 3", n)
 		}
 	})

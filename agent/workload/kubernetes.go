@@ -25,10 +25,12 @@ type Kubernetes struct {
 	generation atomic.Uint64
 	dirty      chan struct{} // holds one if the checkpoint is older than the pods
 
-	mu       sync.RWMutex // guards all below
-	pods     map[string]*knownPod
-	static   map[string][]*knownPod // by the hash that names their cgroups
-	counters map[string]uint64
+	mu     sync.RWMutex // guards all below
+	pods   map[string]*knownPod
+	static map[string][]*knownPod // by the hash that names their cgroups
+
+	overflow, refused, ambiguous uint64 // pods
+	unusable, failed             uint64 // checkpoints
 }
 
 type knownPod struct {
@@ -45,7 +47,7 @@ func NewKubernetes(cfg KubernetesConfig) *Kubernetes {
 	cfg.MaxPods = orDefault(cfg.MaxPods, 4096)
 	k := &Kubernetes{
 		cfg: cfg, dirty: make(chan struct{}, 1),
-		pods: map[string]*knownPod{}, static: map[string][]*knownPod{}, counters: map[string]uint64{},
+		pods: map[string]*knownPod{}, static: map[string][]*knownPod{},
 	}
 	k.restore()
 	return k
@@ -90,22 +92,20 @@ func (k *Kubernetes) pod(path podPath) event.Workload {
 // Generation grows whenever answers may have changed.
 func (k *Kubernetes) Generation() uint64 { return k.generation.Load() }
 
-// Gauges says how many pods of this node are known, with those that are gone.
+// Gauges says how many pods of this node are known, with those that are gone, and how often their checkpoint failed.
 func (k *Kubernetes) Gauges() map[string]uint64 {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	return map[string]uint64{"node-pods": uint64(len(k.pods))}
+	return map[string]uint64{
+		"node-pods": uint64(len(k.pods)), "pod-checkpoint-unusable": k.unusable, "pod-checkpoint-failed": k.failed,
+	}
 }
 
-// Counters says what went wrong since the start, by cause.
+// Counters says which pods could not be known since the start, by cause.
 func (k *Kubernetes) Counters() map[string]uint64 {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	c := map[string]uint64{"pods-overflow": 0, "pod-refused": 0, "static-pod-ambiguous": 0, "pod-checkpoint-unusable": 0}
-	for cause, n := range k.counters {
-		c[cause] = n
-	}
-	return c
+	return map[string]uint64{"pods-overflow": k.overflow, "pod-refused": k.refused, "static-pod-ambiguous": k.ambiguous}
 }
 
 // PutPod tells a pod's state. The pod belongs to k from here on.
@@ -148,12 +148,12 @@ func (k *Kubernetes) ReplacePods(pods []Pod) {
 
 func (k *Kubernetes) put(p Pod) {
 	if err := p.validate(); err != nil { // the API server lets no such pod in
-		k.counters["pod-refused"]++
+		k.refused++
 		return
 	}
 	known := k.pods[p.UID]
 	if known == nil && len(k.pods) >= k.cfg.MaxPods && !k.evict() {
-		k.counters["pods-overflow"]++
+		k.overflow++
 		return
 	}
 	gone := time.Time{}
@@ -188,7 +188,7 @@ func (k *Kubernetes) claim(known *knownPod) {
 	hash := known.pod.ConfigHash
 	k.static[hash] = append(k.static[hash], known)
 	if k.claimant(hash) == nil {
-		k.counters["static-pod-ambiguous"]++
+		k.ambiguous++
 	}
 }
 
