@@ -58,7 +58,7 @@ func (c *command) start(ctx context.Context) error {
 		}
 		if strings.HasPrefix(line, c.ready) {
 			go io.Copy(io.Discard, lines) // as a terminal would, but faster
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(time.Second)       // what it does once, when it starts, is not what watching costs
 			return nil
 		}
 	}
