@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -24,17 +23,19 @@ func TestKernelContainers(t *testing.T) {
 	host, port, _ := strings.Cut(server, ":")
 	say := "echo hi | busybox nc " + host + " " + port
 
-	eventually(t, 30*time.Second, func() string { // from here on the engine is followed
+	eventually(t, time.Minute, func() string { // from here on the engine is followed
 		podman.Do("exec", "web", "/bin/busybox", "sh", "-c", "PATH=/bin; "+say)
 		if got := u.reach(containerIdentity(t, "web")); len(got) == 0 {
 			return "web is not known by its name"
 		}
 		return ""
 	})
-	for i := range 5 {
-		job := fmt.Sprintf("job%d", i)
+	jobs := []string{"job1", "job2", "job3"}
+	for _, job := range jobs {
 		podman.Once(job, "sh", "-c", "PATH=/bin; "+say)
-		eventually(t, 15*time.Second, func() string {
+	}
+	for _, job := range jobs {
+		eventually(t, 30*time.Second, func() string {
 			return sameReach(u.reach(containerIdentity(t, job)), map[string]event.Counts{
 				netResource(server, "tcp"): {Connections: 1, BytesSent: 3, BytesReceived: answerBytes},
 			})
@@ -48,7 +49,7 @@ func TestKernelContainers(t *testing.T) {
 	}
 	var coverage report.List[report.NodeCoverage]
 	u.cli(&coverage, "report", "coverage", "--window", "1h")
-	if a := coverage.Coverage.Attribution; a == nil || a.Attributed < 6 || !strings.Contains(coverage.Coverage.Statement, "Attributed: ") {
+	if a := coverage.Coverage.Attribution; a == nil || a.Attributed < 4 || !strings.Contains(coverage.Coverage.Statement, "Attributed: ") {
 		t.Errorf("attribution %+v in %q", a, coverage.Coverage.Statement)
 	}
 }
