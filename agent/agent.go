@@ -312,7 +312,14 @@ func (a *Agent) apply(changes []peer.Change) error {
 	if err != nil {
 		return err
 	}
-	a.cluster.Update(now.wall, changes, func(addresses []netip.Addr) { err = a.ledger.settle(addresses, now) })
+	var moved []netip.Addr
+	a.cluster.Update(now.wall, changes, func(addresses []netip.Addr) {
+		moved = addresses
+		err = a.ledger.settle(addresses, now)
+	})
+	if err == nil {
+		err = a.ledger.settled(moved, now)
+	}
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ type Config struct {
 	ClusterDomain string                 // of the cluster's DNS; default cluster.local
 	Engines       []string               // sockets of container engines; those that are not there are looked for again
 	StateDir      string                 // folder of what outlives a restart; empty: nothing does
+	Missing       func() []string        // what else cannot be done at the moment, in words, for heartbeats; may be nil
 }
 
 // file is where something that outlives a restart is kept; empty if nothing does.

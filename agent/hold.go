@@ -2,6 +2,7 @@ package agent
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/ambit-nhi/ambit/bpf"
@@ -128,6 +129,26 @@ func (l *ledger) settle(addresses []netip.Addr, now moment) error {
 			l.blurred += c.Opened - x.last.Opened
 		}
 		l.lookClosely(x, now)
+	}
+	return nil
+}
+
+// settled ends the wait of edges toward addresses that have an owner now. What they did so far may have been for one before; what they do from now on is not.
+func (l *ledger) settled(addresses []netip.Addr, now moment) error {
+	for _, x := range l.held {
+		if x.since == 0 || x.unsure || !slices.Contains(addresses, x.edge.Address) {
+			continue
+		}
+		if _, soon := l.describe.Peer(&x.edge, now.wall); soon {
+			continue
+		}
+		c, err := l.edges.Counters(x.edge.Number)
+		if err != nil {
+			return err
+		}
+		x.since, x.gaveUp = 0, true
+		l.tell(x, c, now, time.Time{})
+		x.gaveUp = false
 	}
 	return nil
 }

@@ -188,6 +188,45 @@ func TestLedgerBlursWhatCouldBeEither(t *testing.T) {
 	}
 }
 
+// later is a describer to whose address a pod came and went before the one that has it now: who had it depends on when.
+type later struct {
+	*slow
+	since time.Time
+	now   event.Identity
+}
+
+func (d *later) Peer(e *bpf.Edge, at time.Time) (event.Peer, bool) {
+	p := event.Peer{Address: e.Address, Port: e.Port}
+	if at.Before(d.since) {
+		return p, true // nobody says yet who had it then
+	}
+	p.Identity = d.now
+	return p, false
+}
+
+// What waited is not mixed with what is done to the address's next owner.
+func TestLedgerEndsTheWaitWhenAnAddressHasAnOwner(t *testing.T) {
+	l, m, s, told := newSlowLedger(t)
+	s.learn(true, true)
+	next := identity(t, "next")
+	l.describe = &later{s, start.wall.Add(2 * time.Second), next}
+	address := []netip.Addr{m.edges[edge].Address}
+	m.counters[edge] = bpf.Counters{Opened: 1}
+	_, err := l.announced(start, []bpf.Number{edge})
+	check(t, err)
+	check(t, l.settled(address, after(time.Second)))
+	if len(*told) != 0 {
+		t.Fatal("told while nobody has the address")
+	}
+	check(t, l.settled(address, after(2*time.Second)))
+	m.counters[edge] = bpf.Counters{Opened: 4}
+	check(t, l.drain(after(3*time.Second)))
+	if len(*told) != 2 || (*told)[0].Peer.Identity != (event.Identity{}) || (*told)[0].Counts.Connections != 1 ||
+		(*told)[1].Peer.Identity != next || (*told)[1].Counts.Connections != 3 {
+		t.Fatalf("told %+v; want one connection of nobody's, and three of the next owner's", *told)
+	}
+}
+
 func TestLedgerFinishesWithoutWaiting(t *testing.T) {
 	l, m, _, told := newSlowLedger(t)
 	m.counters[edge] = bpf.Counters{Opened: 2}

@@ -135,6 +135,9 @@ func (u *up) startAgent(ctx context.Context) error {
 	if u.config.kubernetesWanted() {
 		config.Kubernetes = &kube.Config{Kubeconfig: u.config.Kubernetes.Kubeconfig, Node: u.config.kubernetesNode()}
 	}
+	if u.svid != nil {
+		config.Missing = u.svid.Missing
+	}
 	if config.StateDir, err = u.config.stateDir(); err != nil {
 		return err
 	}
