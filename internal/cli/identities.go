@@ -75,12 +75,7 @@ func identityColumns(now time.Time) []column[api.Identity] {
 		{"STATE", stateOf, "state", func(r *row) string { return r.State }},
 		{Name: "progress", Value: func(r *row) string { return strconv.FormatFloat(r.Progress.Fraction, 'f', 4, 64) }},
 		{"EVIDENCE", func(r *row) string { return string(r.Evidence) }, "evidence", func(r *row) string { return string(r.Evidence) }},
-		{"INVENTORY", func(r *row) string { return viewOf(r).State.Words() }, "inventory", func(r *row) string { return string(viewOf(r).State) }},
-		{Name: "inventory_reason", Value: func(r *row) string { return viewOf(r).Reason }},
-		{Name: "inventory_owner", Value: func(r *row) string { return viewOf(r).Owner }},
-		{Name: "environment", Value: func(r *row) string { return viewOf(r).Environment }},
-		{Name: "domain", Value: func(r *row) string { return string(viewOf(r).Domain) }},
-		{Name: "privilege", Value: func(r *row) string { return string(viewOf(r).Privilege) }},
+		{Head: "INVENTORY", Cell: func(r *row) string { return viewOf(r).State.Words() }},
 		{"RESOURCES", resources, "resources", resources},
 		{"CONNECTIONS", connections, "connections", connections},
 		{"FAILED", failed, "failed", failed},
@@ -90,6 +85,12 @@ func identityColumns(now time.Time) []column[api.Identity] {
 		{Name: "first_seen", Value: func(r *row) string { return stamp(&r.FirstSeen) }},
 		{Name: "last_seen", Value: func(r *row) string { return stamp(&r.LastSeen) }},
 		{Name: "nodes", Value: func(r *row) string { return strings.Join(r.Nodes, " ") }},
+		{Name: "inventory", Value: func(r *row) string { return string(viewOf(r).State) }},
+		{Name: "inventory_reason", Value: func(r *row) string { return viewOf(r).Reason }},
+		{Name: "inventory_owner", Value: func(r *row) string { return viewOf(r).Owner }},
+		{Name: "environment", Value: func(r *row) string { return viewOf(r).Environment }},
+		{Name: "domain", Value: func(r *row) string { return string(viewOf(r).Domain) }},
+		{Name: "privilege", Value: func(r *row) string { return string(viewOf(r).Privilege) }},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ambit-nhi/ambit/collector/api"
+	"github.com/ambit-nhi/ambit/collector/inventory"
 	"github.com/ambit-nhi/ambit/collector/report"
 	"github.com/ambit-nhi/ambit/event"
 )
@@ -40,10 +41,19 @@ func TestForms(t *testing.T) {
 	golden(t, "identities", []api.Identity{
 		{Identity: checkout, Kind: "service-account", State: "stable", Progress: api.Progress{Fraction: 1}, Evidence: event.EvidenceKubernetes,
 			Nodes: []string{"n1", "n2"}, FirstSeen: now.Add(-72 * time.Hour), LastSeen: now, LastUsed: &used,
-			Connections: 1234, Failed: 5, BytesSent: 1023, BytesReceived: 5 << 30, Resources: 17},
+			Connections: 1234, Failed: 5, BytesSent: 1023, BytesReceived: 5 << 30, Resources: 17, Inventory: &inventory.View{
+				State: inventory.DeclaredSeen, Reason: "declared by csv cmdb, last seen today", Owner: "=cmd()", Environment: "production",
+				Domain: event.DomainService, Privilege: event.PrivilegeLow,
+			}},
 		{Identity: idle, Kind: "unit", State: "learning", Progress: api.Progress{Fraction: 0.4267}, Evidence: event.EvidenceSystemd,
 			Nodes: []string{"n1"}, FirstSeen: now.Add(-time.Hour), LastSeen: now},
 	}, identityColumns(now))
+	golden(t, "declarations", []event.Declaration{
+		{Identity: checkout, Kind: "service-account", Source: event.SourceKubernetes, SourceName: "cluster", Namespace: "shop", Name: "checkout", Owner: "@team",
+			Purpose: "takes \"orders\", and\x1b pays", Environment: "production", Domain: event.DomainService, Privilege: event.PrivilegeHigh,
+			PrivilegeReasons: []string{"a", "b"}, Tokens: []event.TokenKind{event.TokenBound, event.TokenSecret}, Created: used, FirstDeclared: used, LastDeclared: now},
+		{Identity: idle, Source: event.SourceCSV, SourceName: "cmdb", FirstDeclared: used, LastDeclared: used, Gone: now.Add(-time.Hour)},
+	}, declarationColumns(now))
 	golden(t, "reach", []api.Reach{{
 		Resource: resource(t, "dns:api.example.com:443/tcp"), Direction: event.Outbound, Protocol: event.TCP, Port: 443,
 		FirstTime: now.Add(-50 * time.Hour), LastTime: used, LastSuccess: &used, Connections: 3, Failed: 1, BytesSent: 2048, BytesReceived: 7,
