@@ -38,7 +38,7 @@ func newSources(cfg Config) (*sources, error) {
 		s.run = append(s.run, watcher.Run, pods.Run)
 		s.missing = append(s.missing, watcher.Missing)
 		s.counters = append(s.counters, watcher.Counters, pods.Counters)
-		s.gauges = append(s.gauges, pods.Gauges)
+		s.gauges = append(s.gauges, watcher.Gauges, pods.Gauges)
 	}
 	if len(cfg.Engines) > 0 { // after Kubernetes, to which the containers of pods belong
 		containers, err := workload.NewContainers(workload.ContainersConfig{TrustDomain: cfg.TrustDomain, Node: cfg.Node, Sockets: cfg.Engines})
