@@ -100,7 +100,9 @@ func (w *town) live(t *testing.T, connections int64) *life {
 				if err != nil {
 					return err
 				}
-				l.connections.Add(int64(made))
+				if l.connections.Add(int64(made)) >= connections {
+					limit.SetLimit(pace / 10) // only until all changes are made
+				}
 			}
 			return nil
 		})

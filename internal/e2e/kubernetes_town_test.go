@@ -52,6 +52,8 @@ type resident struct {
 	busy     sync.RWMutex // held by who connects from it or to it, against its end
 }
 
+func (r *resident) name() string { return r.Spec.Namespace + "/" + r.Spec.Name }
+
 const (
 	appPort   = 8080 // of the first container, TCP and UDP
 	proxyPort = 9090 // of the second
@@ -179,7 +181,7 @@ func (w *town) leave(ctx context.Context, r *resident) error {
 
 // ask ends a pod's programs and counts what they served.
 func (w *town) ask(r *resident) error {
-	for _, program := range r.Programs {
+	for i, program := range r.Programs {
 		served, err := program.Stop()
 		if err != nil {
 			return err
@@ -192,13 +194,13 @@ func (w *town) ask(r *resident) error {
 				return fmt.Errorf("%s served %q, which is nobody", program.Name, s.From)
 			}
 			e := end{
-				who: r.identity, pod: program.Name, direction: event.Inbound, protocol: event.Protocol(s.Network),
+				who: r.identity, pod: r.name(), direction: event.Inbound, protocol: event.Protocol(s.Network),
 				at: netip.AddrPortFrom(netip.Addr{}, s.Port), peer: from.identity,
 			}
 			if from.Spec.HostNetwork { // the address is the node's, and anybody's there
 				e.peer, e.name = event.Identity{}, w.node.Name()
 			}
-			w.truth.add(e, s.Times)
+			w.truth.add(e, r.Spec.Containers[i], s.Times)
 		}
 	}
 	return nil

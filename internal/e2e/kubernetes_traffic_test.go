@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/ambit-nhi/ambit/event"
-	"github.com/ambit-nhi/ambit/internal/testenv/node"
 	talk "github.com/ambit-nhi/ambit/internal/testenv/traffic"
 )
 
@@ -58,8 +57,9 @@ func (w *town) aim(from *resident, draw *rand.Rand, times int) *target {
 	return x
 }
 
-// connect has a program connect to targets, and counts.
-func (w *town) connect(r *resident, program *node.Program, targets []*target) (int, error) {
+// connect has a container connect to targets, and counts.
+func (w *town) connect(r *resident, container int, targets []*target) (int, error) {
+	program := r.Programs[container]
 	dials := make([]talk.Dial, len(targets))
 	for i, x := range targets {
 		dials[i] = x.dial
@@ -75,8 +75,8 @@ func (w *town) connect(r *resident, program *node.Program, targets []*target) (i
 		}
 		made += results[i].Done
 		w.truth.add(end{
-			who: r.identity, pod: program.Name, direction: event.Outbound, protocol: event.Protocol(x.dial.Network), at: x.at, peer: x.peer, name: x.name,
-		}, results[i].Done)
+			who: r.identity, pod: r.name(), direction: event.Outbound, protocol: event.Protocol(x.dial.Network), at: x.at, peer: x.peer, name: x.name,
+		}, r.Spec.Containers[container], results[i].Done)
 	}
 	return made, nil
 }
@@ -104,7 +104,7 @@ func (w *town) meet(r *resident, draw *rand.Rand, others, times int) (int, error
 			targets = append(targets, x)
 		}
 	}
-	return w.connect(r, r.Programs[draw.IntN(len(r.Programs))], targets)
+	return w.connect(r, draw.IntN(len(r.Programs)), targets)
 }
 
 // replace ends a pod of one Deployment, and starts one of another, most often at its addresses. The new pod connects, and is connected to, before the API
@@ -142,7 +142,7 @@ func (w *town) replace(ctx context.Context, draw *rand.Rand, l *life) (bool, err
 	if other, release := w.anyone(draw); other != nil {
 		x := &target{at: netip.AddrPortFrom(r.Addresses[draw.IntN(2)], next.port), peer: r.identity}
 		x.dial = talk.Dial{Network: "tcp", Address: x.at.String(), Times: 2}
-		_, err = w.connect(other, other.Programs[0], []*target{x})
+		_, err = w.connect(other, 0, []*target{x})
 		release()
 	}
 	l.replaced.Add(1)

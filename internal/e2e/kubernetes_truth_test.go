@@ -16,7 +16,7 @@ import (
 // end is one end's view of connections: who, and with whom. It is what a truth is counted by, and what observations are counted by.
 type end struct {
 	who       event.Identity
-	pod       string // namespace/pod/container
+	pod       string // namespace/pod
 	direction event.Direction
 	protocol  event.Protocol
 	at        netip.AddrPort // outbound: what was asked for; inbound: the own port alone
@@ -30,19 +30,23 @@ func (e end) String() string {
 
 // tally counts connections by end.
 type tally struct {
-	mu sync.Mutex
-	m  map[end]uint64
+	mu         sync.Mutex
+	m          map[end]uint64
+	containers map[string]uint64 // both ends, by namespace/pod/container; an agent may not know it yet
 }
 
-func newTally() *tally { return &tally{m: make(map[end]uint64)} }
+func newTally() *tally { return &tally{m: make(map[end]uint64), containers: make(map[string]uint64)} }
 
-func (t *tally) add(e end, n int) {
+func (t *tally) add(e end, container string, n int) {
 	if n == 0 {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.m[e] += uint64(n)
+	if container != "" {
+		t.containers[e.pod+"/"+container] += uint64(n)
+	}
 }
 
 func (t *tally) sum(which func(end) bool) uint64 {
@@ -57,13 +61,14 @@ func (t *tally) sum(which func(end) bool) uint64 {
 	return sum
 }
 
-// observed counts one observation of a pod's container, and says whether it was one.
-func (t *tally) observed(o *event.Observation) bool {
+// observed counts one observation of a pod's container; node is the path of the cgroup that the node is in. Others are left out: an agent sees the
+// whole machine.
+func (t *tally) observed(o *event.Observation, node string) {
 	w := &o.Workload
-	if !strings.Contains(w.Cgroup, "kubepods") {
-		return false
+	if !strings.HasPrefix(w.Cgroup, node+"/kubepods") {
+		return
 	}
-	e := end{who: w.Identity, pod: w.Namespace + "/" + w.Pod + "/" + w.Container, direction: o.Direction, protocol: o.Protocol, peer: o.Peer.Identity}
+	e := end{who: w.Identity, pod: w.Namespace + "/" + w.Pod, direction: o.Direction, protocol: o.Protocol, peer: o.Peer.Identity}
 	if w.Unattributed != "" {
 		e.who, e.pod = event.Identity{}, ""
 	}
@@ -75,8 +80,7 @@ func (t *tally) observed(o *event.Observation) bool {
 	if e.peer.IsZero() || isService(e.at.Addr()) {
 		e.name = o.Peer.Name
 	}
-	t.add(e, int(o.Counts.Connections))
-	return true
+	t.add(e, w.Container, int(o.Counts.Connections))
 }
 
 // verdict is what came of comparing.
@@ -115,6 +119,12 @@ func compare(truth, observed *tally) verdict {
 		}
 	}
 	v.lost = v.truth - min(v.truth, v.observed)
+	for container, n := range observed.containers {
+		if has := truth.containers[container]; n > has {
+			v.wrong += n - has
+			v.wrongs = append(v.wrongs, fmt.Sprintf("%d × container %s, of which in truth %d", n, container, has))
+		}
+	}
 	for _, list := range [][]string{v.wrongs, v.nobodies, v.gone} {
 		slices.SortFunc(list, func(a, b string) int { return cmp.Compare(a, b) })
 	}
@@ -129,7 +139,7 @@ func (v verdict) check(t *testing.T) {
 	show := func(what string, lines []string) {
 		t.Helper()
 		if len(lines) > 0 {
-			t.Errorf("%s (%d):\n%s", what, len(lines), strings.Join(lines[:min(20, len(lines))], "\n"))
+			t.Errorf("%s (%d):\n%s", what, len(lines), strings.Join(lines[:min(400, len(lines))], "\n"))
 		}
 	}
 	if v.wrong > 0 {
@@ -155,7 +165,7 @@ func TestCompare(t *testing.T) {
 	}
 	a, b, c := event.KubernetesIdentity(td, "shop", "a"), event.KubernetesIdentity(td, "shop", "b"), event.KubernetesIdentity(td, "shop", "c")
 	at := netip.MustParseAddrPort("10.0.0.1:80")
-	ab := end{who: a, pod: "shop/a/app", direction: event.Outbound, protocol: event.TCP, at: at, peer: b}
+	ab := end{who: a, pod: "shop/a", direction: event.Outbound, protocol: event.TCP, at: at, peer: b}
 	f := func(observed map[end]uint64, right, nobody, wrong, lost uint64) {
 		t.Helper()
 		v := compare(&tally{m: map[end]uint64{ab: 10}}, &tally{m: observed})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -77,7 +78,7 @@ func (s *seen) take(m jetstream.Msg) error {
 		return err
 	}
 	for o := range b.Observations() {
-		s.tally.observed(o)
+		s.tally.observed(o, "/"+filepath.Base(testenv.OwnCgroup()))
 	}
 	return nil
 }
@@ -97,7 +98,7 @@ func (s *seen) atLeast(n uint64) string {
 func startAgent(t *testing.T, env ...string) {
 	t.Helper()
 	log := &syncBuffer{}
-	cmd := exec.Command(binary, "agent", "--trust-domain", "shop.example", "--interval", "1s")
+	cmd := exec.Command(binary, "agent", "--trust-domain", "shop.example", "--interval", "1s", "--data", t.TempDir())
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = log
 	out, err := cmd.StdoutPipe()

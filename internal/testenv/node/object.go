@@ -43,7 +43,8 @@ func podSpec(spec PodSpec) corev1.PodSpec {
 		c := corev1.Container{Name: name, Image: image}
 		if i == 0 {
 			for _, port := range spec.Ports {
-				c.Ports = append(c.Ports, corev1.ContainerPort{Name: fmt.Sprintf("p%d", port), ContainerPort: int32(port)})
+				c.Ports = append(c.Ports, corev1.ContainerPort{ContainerPort: int32(port), Protocol: corev1.ProtocolTCP},
+					corev1.ContainerPort{ContainerPort: int32(port), Protocol: corev1.ProtocolUDP})
 			}
 		}
 		one := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("16Mi")}

@@ -32,7 +32,7 @@ type PodSpec struct {
 	HostNetwork    bool
 	QoS            QoS
 	Containers     []string
-	Ports          []uint16 // that the first container declares
+	Ports          []uint16 // that the first container declares, for TCP and UDP
 }
 
 // Pod is a pod of the node. Its life is, step by step, [Node.Create], Start, Report, Kill, ReportEnd, Release, Delete; [Node.Run] and Remove take them
