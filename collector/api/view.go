@@ -16,7 +16,7 @@ type Page[T any] struct {
 // Identity is an identity with what is known of it. Counts are of outbound connections; last_used is of any direction.
 type Identity struct {
 	Identity      event.Identity `json:"identity"`
-	Kind          string         `json:"kind"`  // service-account, unit, cgroup, process, workload, certificate
+	Kind          string         `json:"kind"`  // service-account, unit, cgroup, container, process, workload, certificate
 	State         string         `json:"state"` // warming, learning, stable; unknown where the detector holds no state of it
 	Progress      Progress       `json:"progress"`
 	Evidence      event.Evidence `json:"evidence,omitempty"`

@@ -141,11 +141,16 @@ func admin(t *testing.T, c *testenv.Cluster) *kubernetes.Clientset {
 type requests struct {
 	mu     sync.Mutex
 	rights map[string]bool
-	next   http.RoundTripper
 	read   bool
 }
 
-func (r *requests) RoundTrip(q *http.Request) (*http.Response, error) {
+// noting hands requests on.
+type noting struct {
+	*requests
+	next http.RoundTripper
+}
+
+func (r noting) RoundTrip(q *http.Request) (*http.Response, error) {
 	path := strings.Split(strings.Trim(q.URL.Path, "/"), "/")
 	verb := "list"
 	if q.URL.Query().Get("watch") != "" {
@@ -194,10 +199,7 @@ func TestKubernetes(t *testing.T) {
 	a := admin(t, c)
 	asked := &requests{rights: map[string]bool{}}
 	wrap := func(config *rest.Config) {
-		config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-			asked.next = next
-			return asked
-		})
+		config.Wrap(func(next http.RoundTripper) http.RoundTripper { return noting{asked, next} })
 	}
 	kubeconfig := c.KubeconfigFor("ambit", "ambit-collector")
 	o := start(t, Config{Kubeconfig: kubeconfig, wrap: wrap})
