@@ -139,7 +139,7 @@ func (v verdict) check(t *testing.T) {
 	show := func(what string, lines []string) {
 		t.Helper()
 		if len(lines) > 0 {
-			t.Errorf("%s (%d):\n%s", what, len(lines), strings.Join(lines[:min(400, len(lines))], "\n"))
+			t.Errorf("%s (%d):\n%s", what, len(lines), strings.Join(lines[:min(40, len(lines))], "\n"))
 		}
 	}
 	if v.wrong > 0 {
