@@ -46,6 +46,7 @@ func TestKernelKubernetes(t *testing.T) {
 		truth := outbound + inbound
 		took := eventually(t, 40*time.Second, func() string { return seen.atLeast(truth) })
 		t.Logf("all told %s after the last", took.Round(time.Millisecond))
+		seen.end(t)
 		compare(w.truth, seen.tally).check(t)
 	})
 }

@@ -69,7 +69,7 @@ func (w *town) found(ctx context.Context) error {
 			daemon.port = hostPort + uint16(i)
 		}
 		w.groups = append(w.groups,
-			&group{kind: "Deployment", namespace: namespace, name: "web", account: "web", pods: 7, containers: []string{"app", "proxy"}, port: appPort},
+			&group{kind: "Deployment", namespace: namespace, name: "web", account: "web", pods: 8, containers: []string{"app", "proxy"}, port: appPort},
 			&group{kind: "Deployment", namespace: namespace, name: "api", account: "api", pods: 7, port: appPort},
 			&group{kind: "StatefulSet", namespace: namespace, name: "db", account: "db", pods: 4, port: appPort},
 			daemon,

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -22,9 +23,12 @@ import (
 
 // seen is what an agent told of a node's pods, as it comes over the stream.
 type seen struct {
-	tally *tally
-	beat  atomic.Pointer[event.Heartbeat] // the latest
-	bad   atomic.Pointer[error]
+	tally  *tally
+	beat   atomic.Pointer[event.Heartbeat] // the latest
+	bad    atomic.Pointer[error]
+	last   atomic.Uint64 // number of the latest message
+	stream jetstream.Stream
+	stop   func() // of the agent
 }
 
 // watchNode starts `ambit agent` with a kubeconfig, waits until it watches, and takes what it tells until the test ends.
@@ -50,17 +54,23 @@ func watchNode(t *testing.T, name, kubeconfig string) *seen {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &seen{tally: newTally()}
+	s := &seen{tally: newTally(), stream: stream}
 	taking, err := consumer.Consume(func(m jetstream.Msg) {
-		if err := s.take(m); err != nil {
-			s.bad.Store(&err)
+		about, err := m.Metadata()
+		if err == nil {
+			err = s.take(m)
 		}
+		if err != nil {
+			s.bad.Store(&err)
+			return
+		}
+		s.last.Store(about.Sequence.Stream)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(taking.Stop)
-	startAgent(t, "AMBIT_NATS_URLS="+server.ClientURL(), "AMBIT_KUBERNETES_MODE=on", "AMBIT_KUBERNETES_KUBECONFIG="+kubeconfig, "AMBIT_NODE="+name)
+	s.stop = startAgent(t, "AMBIT_NATS_URLS="+server.ClientURL(), "AMBIT_KUBERNETES_MODE=on", "AMBIT_KUBERNETES_KUBECONFIG="+kubeconfig, "AMBIT_NODE="+name)
 	return s
 }
 
@@ -94,8 +104,24 @@ func (s *seen) atLeast(n uint64) string {
 	return ""
 }
 
-// startAgent starts `ambit agent` and waits until it watches. It is ended with the test, as a service manager ends it.
-func startAgent(t *testing.T, env ...string) {
+// end ends the agent, and takes all that it told to its end.
+func (s *seen) end(t *testing.T) {
+	t.Helper()
+	s.stop()
+	eventually(t, 20*time.Second, func() string {
+		info, err := s.stream.Info(t.Context())
+		if err != nil {
+			return err.Error()
+		}
+		if got := s.last.Load(); got < info.State.LastSeq {
+			return fmt.Sprintf("%d of %d messages were taken", got, info.State.LastSeq)
+		}
+		return ""
+	})
+}
+
+// startAgent starts `ambit agent` and waits until it watches. It is ended by stop, or with the test, as a service manager ends it.
+func startAgent(t *testing.T, env ...string) (stop func()) {
 	t.Helper()
 	log := &syncBuffer{}
 	cmd := exec.Command(binary, "agent", "--trust-domain", "shop.example", "--interval", "1s", "--data", t.TempDir())
@@ -121,7 +147,7 @@ func startAgent(t *testing.T, env ...string) {
 		}
 		ended <- errors.Join(lines.Err(), cmd.Wait())
 	}()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 		select {
 		case err := <-ended:
@@ -133,6 +159,9 @@ func startAgent(t *testing.T, env ...string) {
 			<-ended
 			t.Error("ambit agent did not end within 30 s of SIGTERM")
 		}
+	})
+	t.Cleanup(func() {
+		stop()
 		if t.Failed() {
 			t.Logf("ambit agent said:\n%s", log)
 		}
@@ -145,4 +174,5 @@ func startAgent(t *testing.T, env ...string) {
 	case <-time.After(time.Minute):
 		t.Fatal("ambit agent does not watch after a minute")
 	}
+	return stop
 }
