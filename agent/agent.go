@@ -183,7 +183,7 @@ func (a *Agent) watch(ctx context.Context, ready func()) error {
 				return err
 			}
 			for i := range workloads {
-				if workloads[i].Evidence != event.EvidenceProcess { // what people run by hand is known by what it reaches, or not at all
+				if worthTelling(&workloads[i]) {
 					a.publish.Sight(&workloads[i])
 				}
 			}
@@ -193,6 +193,12 @@ func (a *Agent) watch(ctx context.Context, ready func()) error {
 			return err
 		}
 	}
+}
+
+// worthTelling says whether to tell of a workload that only runs. What people run by hand is known by what it reaches, or not at all; and a pod that the API has
+// not told of will have another name in a moment.
+func worthTelling(w *event.Workload) bool {
+	return w.Evidence != event.EvidenceProcess && w.Unattributed != event.UnattributedPod
 }
 
 // now reads the clocks. When they have parted, watching begins anew as far as others can tell: they measure it in wall time, of which some is
