@@ -28,6 +28,7 @@ type ambitAsked struct {
 	Check   uint64
 	Address [2]uint64
 	Port    uint64
+	Process ambitProcess
 }
 
 type ambitCgroupName struct {
@@ -189,6 +190,7 @@ const (
 	ambitVarAnchor            = "anchor"
 	ambitVarEdgesPerCgroup    = "edges_per_cgroup"
 	ambitVarEphemeralPort     = "ephemeral_port"
+	ambitVarInventoried       = "inventoried"
 	ambitVarServiceRangeCount = "service_range_count"
 	ambitVarServiceRanges     = "service_ranges"
 	ambitVarTick              = "tick"
@@ -285,6 +287,7 @@ type ambitVariableSpecs struct {
 	Anchor            *ebpf.VariableSpec `ebpf:"anchor"`
 	EdgesPerCgroup    *ebpf.VariableSpec `ebpf:"edges_per_cgroup"`
 	EphemeralPort     *ebpf.VariableSpec `ebpf:"ephemeral_port"`
+	Inventoried       *ebpf.VariableSpec `ebpf:"inventoried"`
 	ServiceRangeCount *ebpf.VariableSpec `ebpf:"service_range_count"`
 	ServiceRanges     *ebpf.VariableSpec `ebpf:"service_ranges"`
 	Tick              *ebpf.VariableSpec `ebpf:"tick"`
@@ -363,6 +366,7 @@ type ambitVariables struct {
 	Anchor            *ebpf.Variable `ebpf:"anchor"`
 	EdgesPerCgroup    *ebpf.Variable `ebpf:"edges_per_cgroup"`
 	EphemeralPort     *ebpf.Variable `ebpf:"ephemeral_port"`
+	Inventoried       *ebpf.Variable `ebpf:"inventoried"`
 	ServiceRangeCount *ebpf.Variable `ebpf:"service_range_count"`
 	ServiceRanges     *ebpf.Variable `ebpf:"service_ranges"`
 	Tick              *ebpf.Variable `ebpf:"tick"`

@@ -160,7 +160,7 @@ func (w *watcher) own(b *testing.B, operations int, do func()) float64 {
 func attachAll(b *testing.B, k *Kernel) (links []link.Link) {
 	b.Helper()
 	for _, h := range hooks {
-		if h.attach == nil {
+		if h.attach == nil || h.beside != 0 {
 			continue
 		}
 		l, err := h.attach(k.collection.Programs[h.program], testConfig(b))

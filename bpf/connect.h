@@ -4,9 +4,14 @@
 
 static __always_inline int connects(struct bpf_sock_addr *c, bool six)
 {
-	if (c->protocol == IPPROTO_TCP)
-		remember_asked(c, six);
-	else if (c->protocol == IPPROTO_UDP)
+	if (c->protocol == IPPROTO_TCP) {
+		struct bpf_sock *sk = c->sk;
+		struct tcp_sock *t = sk ? bpf_skc_to_tcp_sock(sk) : 0;
+		struct process p;
+		current_process(&p);
+		if (t)
+			remember_asked(socket_number(t), c, six, &p);
+	} else if (c->protocol == IPPROTO_UDP)
 		udp_connect(c, six);
 	return 1;
 }

@@ -16,6 +16,7 @@ type connection struct{ client, server int }
 func demandTraffic() {
 	listeners, open := map[int]int{}, map[int][]connection{}
 	var others []*exec.Cmd
+	var filled, begun int
 	connect := func(to unix.Sockaddr, key int) netip.AddrPort { // gives the client's end
 		c, s := pair(listeners[key], 0, to)
 		open[key] = append(open[key], connection{c, s})
@@ -78,6 +79,33 @@ func demandTraffic() {
 			}
 			delete(open, args[0])
 			return "closed"
+		},
+		"begin": func(args ...int) any { // to connect to a port whose listener has no room; answered at once
+			filled = must(dial(0, here4(args[0])))
+			begun = must(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0))
+			if err := unix.Connect(begun, here4(args[0])); err != unix.EINPROGRESS {
+				panic(err)
+			}
+			return "begun"
+		},
+		"room": func(args ...int) any { // there now is
+			s, _, err := unix.Accept4(listeners[args[0]], unix.SOCK_CLOEXEC)
+			check(err)
+			must(unix.Poll([]unix.PollFd{{Fd: int32(begun), Events: unix.POLLOUT}}, -1))
+			hangUp(filled, s)
+			return must(unix.GetsockoptInt(begun, unix.SOL_SOCKET, unix.SO_ERROR))
+		},
+		"leave": func(args ...int) any { // all that waits for the listener is reset, or refused
+			check(unix.Close(listeners[args[0]]))
+			must(unix.Poll([]unix.PollFd{{Fd: int32(begun), Events: unix.POLLOUT}}, -1))
+			e := must(unix.GetsockoptInt(begun, unix.SOL_SOCKET, unix.SO_ERROR))
+			check(unix.Close(filled))
+			check(unix.Close(begun))
+			return e
+		},
+		"listen-short": func(args ...int) any {
+			listeners[args[0]] = listenTCP(args[0], 0, 0)
+			return args[0]
 		},
 		"refuse": func(args ...int) any { // connect to ports from, to, where nobody listens, each from so many threads at once
 			for port := args[0]; port <= args[1]; port++ {

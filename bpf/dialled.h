@@ -1,7 +1,8 @@
 /* What a program asked for and what it got. Another program at the connect hooks, such as a service load balancer, may turn a connection elsewhere:
  * the first is then told as dialled. Translation later on, by netfilter, is seen by nobody here: for peers that user space names (service_ranges) the
  * first established connection's own end is kept, by which the connection tracker can be asked.
- * Not seen: what was asked where the other program runs before ours; MPTCP. */
+ * Not seen: what was asked where the other program runs before ours, as do those that were attached before us, or to a cgroup below, where the kernel has
+ * no BPF_F_PREORDER (before 6.15), and there all who were at sendmsg before we noticed them; MPTCP. */
 #pragma once
 
 #define SERVICE_RANGES 4
@@ -14,20 +15,25 @@ struct range {
 struct range service_ranges[SERVICE_RANGES]; /* written by user space */
 __u32 service_range_count;
 
-static __always_inline __u64 asked_check(__u64 sk, const struct asked *a)
+static __always_inline struct asked *asking_slot(__u64 socket)
 {
-	return sk ^ a->address[0] ^ a->address[1] ^ a->port << 32;
+	__u32 i = socket * 0x9E3779B97F4A7C15ULL >> 54;
+	return bpf_map_lookup_elem(&asking, &i);
 }
 
-/* remember_asked: what comes next for this socket, in the same task, is what became of it. */
-static __always_inline void remember_asked(struct bpf_sock_addr *c, bool six)
+static __always_inline __u64 asked_check(__u64 socket, const struct asked *a)
 {
-	__u32 zero = 0;
+	const __u64 *w = (void *)&a->process;
+	_Static_assert(sizeof a->process == 32, "all of it is checked");
+	return socket ^ a->address[0] ^ a->address[1] ^ a->port << 32 ^ w[0] ^ w[1] ^ w[2] ^ w[3];
+}
+
+/* remember_asked: what this socket does next, in the same task, is what became of it. */
+static __always_inline void remember_asked(__u64 socket, struct bpf_sock_addr *c, bool six, const struct process *p)
+{
 	struct edge_key k;
-	struct bpf_sock *sk = c->sk;
-	struct tcp_sock *t = sk ? bpf_skc_to_tcp_sock(sk) : 0;
-	struct asked *a = bpf_map_lookup_elem(&asking, &zero);
-	if (!t || !a)
+	struct asked *a = asking_slot(socket);
+	if (!a)
 		return;
 	remote_of(&k, c, six);
 	a->check = 0;
@@ -37,23 +43,27 @@ static __always_inline void remember_asked(struct bpf_sock_addr *c, bool six)
 	a->address[0] = k.address[0];
 	a->address[1] = k.address[1];
 	a->port = k.port;
+	a->process = *p;
 	barrier();
-	a->check = asked_check(socket_number(t), a);
+	a->check = asked_check(socket, a);
 }
 
-/* asked_elsewhere says whether the connection that is begun to k is not what was asked for, and copies that. */
-static __always_inline bool asked_elsewhere(struct sock *sk, const struct edge_key *k, struct asked *copy)
+/* take_asked gives what a socket was asked for, once. */
+static __always_inline bool take_asked(__u64 socket, struct asked *copy)
 {
-	__u32 zero = 0;
-	struct asked *a = bpf_map_lookup_elem(&asking, &zero);
+	struct asked *a = asking_slot(socket);
 	if (!a)
 		return false;
-	__u64 number = socket_number(sk);
 	*copy = *a;
-	if (copy->check != asked_check(number, copy)) /* another task's, or we are on another CPU by now */
+	if (copy->check != asked_check(socket, copy)) /* another socket's by now */
 		return false;
 	a->check = 0;
-	return copy->port != k->port || copy->address[0] != k->address[0] || copy->address[1] != k->address[1];
+	return true;
+}
+
+static __always_inline bool elsewhere(const struct asked *a, const struct edge_key *k)
+{
+	return a->port != k->port || a->address[0] != k->address[0] || a->address[1] != k->address[1];
 }
 
 static __always_inline void set_dialled(__u32 number, const __u64 *address, __u16 port)

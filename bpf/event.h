@@ -56,6 +56,7 @@ struct asked {
 	__u64 check; /* of the socket and all that follows: two that meet here are told */
 	__u64 address[2];
 	__u64 port;
+	struct process process; /* TCP */
 };
 
 /* The name of an executable file, from exec. */

@@ -17,22 +17,23 @@ type hook struct {
 	purpose string // what is blind without it, in words
 	needed  bool
 	attach  func(*ebpf.Program, Config) (link.Link, error) // nil for iterators, which are read once
+	beside  ebpf.AttachType                                // attached only once another program is attached there
 }
 
 var hooks = []hook{
-	{"cgroup_mkdir_name", "tp_btf/cgroup_mkdir", "names of cgroups that are gone before anyone looks", false, tracing},
-	{"exec_name", "tp_btf/sched_process_exec", "paths of executables that end before anyone looks", false, tracing},
-	{"tcp_state", "tp_btf/inet_sock_set_state", "TCP connections", true, tracing},
-	{"connect4", "cgroup/connect4", "executables behind connected UDP sockets, and services that a load balancer stands for (IPv4)", false, first(ebpf.AttachCGroupInet4Connect)},
-	{"connect6", "cgroup/connect6", "executables behind connected UDP sockets, and services that a load balancer stands for (IPv6)", false, first(ebpf.AttachCGroupInet6Connect)},
-	{"udp_sendmsg4", "cgroup/sendmsg4", "UDP datagrams of unconnected sockets (IPv4)", false, first(ebpf.AttachCGroupUDP4Sendmsg)},
-	{"udp_sendmsg6", "cgroup/sendmsg6", "UDP datagrams of unconnected sockets (IPv6)", false, first(ebpf.AttachCGroupUDP6Sendmsg)},
-	{"udp_bind4", "cgroup/post_bind4", "executables of UDP servers (IPv4)", false, cgroup(ebpf.AttachCGroupInet4PostBind)},
-	{"udp_bind6", "cgroup/post_bind6", "executables of UDP servers (IPv6)", false, cgroup(ebpf.AttachCGroupInet6PostBind)},
-	{"packet_in", "cgroup_skb/ingress", "inbound UDP, and the DNS answers that name what is reached", false, cgroup(ebpf.AttachCGroupInetIngress)},
-	{"packet_out", "cgroup_skb/egress", "bytes sent by UDP, and connected UDP sockets", false, cgroup(ebpf.AttachCGroupInetEgress)},
-	{"running_tasks", "iter/task", "executables of processes older than the agent that end early", false, nil},
-	{"open_sockets", "iter/task_file", "connections that were open before the agent started", false, nil},
+	{"cgroup_mkdir_name", "tp_btf/cgroup_mkdir", "names of cgroups that are gone before anyone looks", false, tracing, 0},
+	{"exec_name", "tp_btf/sched_process_exec", "paths of executables that end before anyone looks", false, tracing, 0},
+	{"tcp_state", "tp_btf/inet_sock_set_state", "TCP connections", true, tracing, 0},
+	{"connect4", "cgroup/connect4", "executables behind connected UDP sockets, and services that a load balancer stands for (IPv4)", false, first(ebpf.AttachCGroupInet4Connect), 0},
+	{"connect6", "cgroup/connect6", "executables behind connected UDP sockets, and services that a load balancer stands for (IPv6)", false, first(ebpf.AttachCGroupInet6Connect), 0},
+	{"udp_sendmsg4", "cgroup/sendmsg4", "services that a load balancer turns unconnected UDP sockets away from (IPv4)", false, first(ebpf.AttachCGroupUDP4Sendmsg), ebpf.AttachCGroupUDP4Sendmsg},
+	{"udp_sendmsg6", "cgroup/sendmsg6", "services that a load balancer turns unconnected UDP sockets away from (IPv6)", false, first(ebpf.AttachCGroupUDP6Sendmsg), ebpf.AttachCGroupUDP6Sendmsg},
+	{"udp_bind4", "cgroup/post_bind4", "executables of UDP servers (IPv4)", false, cgroup(ebpf.AttachCGroupInet4PostBind), 0},
+	{"udp_bind6", "cgroup/post_bind6", "executables of UDP servers (IPv6)", false, cgroup(ebpf.AttachCGroupInet6PostBind), 0},
+	{"packet_in", "cgroup_skb/ingress", "inbound UDP, and the DNS answers that name what is reached", false, cgroup(ebpf.AttachCGroupInetIngress), 0},
+	{"packet_out", "cgroup_skb/egress", "outbound UDP", false, cgroup(ebpf.AttachCGroupInetEgress), 0},
+	{"running_tasks", "iter/task", "executables of processes older than the agent that end early", false, nil, 0},
+	{"open_sockets", "iter/task_file", "connections that were open before the agent started", false, nil, 0},
 }
 
 func tracing(p *ebpf.Program, _ Config) (link.Link, error) {
@@ -62,6 +63,17 @@ func first(at ebpf.AttachType) func(*ebpf.Program, Config) (link.Link, error) {
 		}
 		return cgroup(at)(p, cfg)
 	}
+}
+
+// others says whether anyone has attached a program to a hook of the root cgroup. If the kernel does not tell, somebody may have.
+func others(at ebpf.AttachType, cfg Config) bool {
+	root, err := os.Open(cfg.CgroupRoot)
+	if err != nil {
+		return true
+	}
+	defer root.Close()
+	attached, err := link.QueryPrograms(link.QueryOptions{Target: int(root.Fd()), Attach: at})
+	return err != nil || len(attached.Programs) > 0
 }
 
 // HookStatus says whether this kernel takes a hook.

@@ -32,6 +32,9 @@ type Kernel struct {
 	edges      *ebpf.Memory
 	origins    *ebpf.Memory
 	missing    []HookStatus
+	waiting    []hook // for programs of others
+	censuses   int
+	cfg        Config
 
 	close sync.Once
 }
@@ -50,7 +53,7 @@ func load(spec *ebpf.CollectionSpec, cfg Config) (*Kernel, error) {
 	if err := rlimit.RemoveMemlock(); err != nil { // kernels before 5.11 count maps against it
 		return nil, fmt.Errorf("lift the limit of locked memory: %w", err)
 	}
-	k := &Kernel{}
+	k := &Kernel{cfg: cfg}
 	var err error
 	k.collection, err = ebpf.NewCollection(spec)
 	if err != nil {
@@ -61,7 +64,7 @@ func load(spec *ebpf.CollectionSpec, cfg Config) (*Kernel, error) {
 			return nil, fmt.Errorf("load programs: %w", err)
 		}
 	}
-	if err := k.start(cfg); err != nil {
+	if err := k.start(); err != nil {
 		k.Close()
 		return nil, err
 	}
@@ -97,19 +100,36 @@ func ephemeralPort() uint16 {
 	return low
 }
 
-func (k *Kernel) start(cfg Config) error {
+func (k *Kernel) start() error {
 	if err := k.open(); err != nil {
 		return err
 	}
 	if err := k.giveNumbers(); err != nil {
 		return err
 	}
+	if err := k.attach(hooks); err != nil {
+		return err
+	}
+	if err := k.nameRunning(); err != nil {
+		return err
+	}
+	_, err := k.Census()
+	return err
+}
+
+// attach attaches those of the hooks that are wanted by now, and keeps the others waiting.
+func (k *Kernel) attach(hooks []hook) error {
+	k.waiting = nil
 	for _, h := range hooks {
 		p := k.collection.Programs[h.program]
 		if p == nil || h.attach == nil {
 			continue
 		}
-		l, err := h.attach(p, cfg)
+		if h.beside != 0 && !others(h.beside, k.cfg) {
+			k.waiting = append(k.waiting, h)
+			continue
+		}
+		l, err := h.attach(p, k.cfg)
 		if err != nil && !h.needed {
 			k.missing = append(k.missing, HookStatus{h.name, h.purpose, h.needed, err})
 			continue
@@ -119,11 +139,7 @@ func (k *Kernel) start(cfg Config) error {
 		}
 		k.links = append(k.links, l)
 	}
-	if err := k.nameRunning(); err != nil {
-		return err
-	}
-	_, err := k.Census()
-	return err
+	return nil
 }
 
 func (k *Kernel) open() (err error) {
@@ -189,11 +205,20 @@ func (k *Kernel) readIter(program string) ([]byte, error) {
 }
 
 // Census counts the open TCP sockets of each edge, by the files of all processes. It corrects what is left open in the counters where the kernel
-// skipped a program. Sockets that are older than the agent join their edge here. It takes about a microsecond for each open file of the node.
+// skipped a program. Sockets that are older than the agent join their edge here, and hooks that are attached only beside those of other programs are
+// attached where there are such by now. It takes about a microsecond for each open file of the node.
 func (k *Kernel) Census() (map[Number]uint64, error) {
+	if err := k.attach(k.waiting); err != nil {
+		return nil, err
+	}
 	b, err := k.readIter("open_sockets")
 	if err != nil {
 		return nil, err
+	}
+	if k.censuses++; k.censuses == 2 && b != nil { // the first one misses sockets that were about to be accepted, or closed and lingering
+		if err := k.collection.Variables["inventoried"].Set(uint32(1)); err != nil {
+			return nil, fmt.Errorf("set inventoried: %w", err)
+		}
 	}
 	return countSockets(b), nil
 }

@@ -30,6 +30,10 @@ struct cgroup {
 	struct cgroup_root *root;
 };
 
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
 struct sock_cgroup_data {
 	struct cgroup *cgroup;
 };
@@ -58,6 +62,7 @@ struct sock {
 	__u16 sk_protocol;
 	int sk_err;
 	__u32 sk_max_ack_backlog;
+	__u8 sk_kern_sock : 1; /* nobody's: a tunnel's, for one */
 };
 
 /* Before 5.14 the cgroup stands in one word with flags. */
@@ -130,6 +135,7 @@ struct task_struct {
 	int pid;
 	int tgid;
 	const struct cred *cred;
+	struct css_set *cgroups;
 	struct signal_struct *signal;
 };
 

@@ -3,6 +3,7 @@
 
 #define EDGES 65536 /* at most 1 << 16: the index is 16 bits of an edge's number */
 #define TAGS 65536
+#define ASKING 1024
 
 struct tag {
 	__u64 sk;
@@ -20,8 +21,8 @@ struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 16384); __type
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, TAGS); __type(key, __u32); __type(value, struct tag); } tags SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __uint(max_entries, 262144); __type(key, __u64); __type(value, __u64); } tags_more SEC(".maps");
 
-/* What the task on this CPU asks connect for. */
-struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct asked); } asking SEC(".maps");
+/* What a socket was asked for a moment ago, by its number or cookie. */
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, ASKING); __type(key, __u32); __type(value, struct asked); } asking SEC(".maps");
 
 /* UDP: socket cookie -> peer and edge. Servers have none. */
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 32768); __type(key, __u64); __type(value, struct flow); } flows SEC(".maps");

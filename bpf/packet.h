@@ -56,69 +56,134 @@ static __always_inline bool parse_udp(struct __sk_buff *skb, __u32 offset, bool 
 	return d->length <= 65527;
 }
 
-/* datagram_edge finds the edge of a datagram, or makes it. answer says that it came from a peer that this socket had spoken to. */
-static __always_inline struct edge *datagram_edge(struct __sk_buff *skb, const struct datagram *d, __u64 cgroup, bool out, bool *answer)
+static __always_inline struct edge *opened(struct edge *e)
+{
+	if (e)
+		__sync_fetch_and_add(&e->opened, 1);
+	return e;
+}
+
+/* flow_edge is the edge of a datagram between a flow's ends. */
+static __always_inline struct edge *flow_edge(struct flow *f)
+{
+	struct edge *e = f->number == NO_EDGE ? 0 : edge_by_number(f->number);
+	if (e)
+		return e;
+	struct edge_key k = f->key; /* a connected socket's first datagram; or its edge was given away */
+	e = edge_of(&k, &f->process);
+	if (e) {
+		f->number = e->number;
+		if (f->connected)
+			opened(e);
+	}
+	return e;
+}
+
+static __always_inline bool leads_where_connected(struct bpf_sock *sk, const struct datagram *d)
+{
+	if (sk->dst_port != bpf_htons(d->remote.port))
+		return false;
+	if (d->remote.flags & EDGE_IPV6)
+		return d->remote.address[0] == (sk->dst_ip6[0] | (__u64)sk->dst_ip6[1] << 32) && d->remote.address[1] == (sk->dst_ip6[2] | (__u64)sk->dst_ip6[3] << 32);
+	return d->remote.address[1] >> 32 == sk->dst_ip4;
+}
+
+/* sender is who sends, and for which cgroup: the task we are in, unless the socket is the kernel's own. */
+static __always_inline __u64 sender(struct bpf_sock *sk, __u64 cgroup, struct process *p)
+{
+	struct sock *s = 0;
+	bpf_probe_read_kernel(&s, sizeof s, &sk); /* its address as a number */
+	__builtin_memset(p, 0, sizeof *p);
+	if (sk->protocol != IPPROTO_UDP || BPF_CORE_READ_BITFIELD_PROBED(s, sk_kern_sock))
+		return cgroup;
+	current_process(p);
+	return current_cgroup();
+}
+
+/* sent_edge finds the edge of a datagram that goes out, or makes it. */
+static __always_inline struct edge *sent_edge(struct __sk_buff *skb, const struct datagram *d, struct flow *f, __u64 cookie)
 {
 	struct edge *e;
 	struct edge_key k;
-	struct process nobody = {};
-	__u64 cookie = bpf_get_socket_cookie(skb);
-	struct flow *f = bpf_map_lookup_elem(&flows, &cookie);
-	*answer = false;
+	struct process p;
+	struct flow now;
+	struct asked asked;
 	if (f && same_peer(&f->key, &d->remote)) {
-		*answer = !out;
-		e = f->number == NO_EDGE ? 0 : edge_by_number(f->number);
-		if (e)
-			return e;
-		k = f->key; /* a connected socket's first datagram; or its edge was given away */
-		e = edge_of(&k, &f->process);
-		if (e) {
-			__sync_fetch_and_add(&e->opened, 1);
-			f->number = e->number;
-		}
-		return e;
+		e = flow_edge(f);
+		return f->connected ? e : opened(e);
 	}
+	__u64 cgroup = bpf_skb_cgroup_id(skb);
 	inbound_key(&k, &d->remote, cgroup, d->local_port);
 	e = known_edge(&k);
-	if (e) {
-		if (!out)
-			__sync_fetch_and_add(&e->opened, 1);
+	if (e)
 		return e;
+	struct bpf_sock *any = skb->sk, *sk = any ? bpf_sk_fullsock(any) : 0;
+	if (!sk)
+		return 0;
+	bool connected = leads_where_connected(sk, d), ours = f && f->connected;
+	if (!connected && looks_like_server(d->local_port, d->remote.port)) { /* an answer to whom we did not hear */
+		__builtin_memset(&p, 0, sizeof p);
+		return edge_of(&k, &p);
 	}
+	/* A connected socket that sends where it is connected, and not where its flow leads: another program turned it there. If it has no flow, it is
+	 * older than we are, or its flow was pushed out: it has counted. */
+	bool turned = connected && ours, first = !connected || ours && f->number == NO_EDGE;
+	if (turned) {
+		asked.address[0] = f->key.address[0];
+		asked.address[1] = f->key.address[1];
+		asked.port = f->key.port;
+		p = f->process;
+		cgroup = f->key.cgroup;
+	} else
+		cgroup = sender(sk, cgroup, &p);
+	new_flow(&now, &d->remote, cgroup, &p, connected);
+	if (!connected && take_asked(cookie, &asked))
+		turned = elsewhere(&asked, &now.key);
+	k = now.key;
+	e = edge_of(&k, &now.process);
+	if (!e)
+		return 0;
+	now.number = e->number;
+	if (connected || !ours) /* a connected socket may send elsewhere now and then */
+		keep_flow(cookie, &now);
+	if (turned)
+		set_dialled(e->number, asked.address, asked.port);
+	return first ? opened(e) : e;
+}
+
+/* received_edge finds the edge of a datagram that comes in, or makes it. answer says that it came from a peer that this socket had spoken to. */
+static __always_inline struct edge *received_edge(struct __sk_buff *skb, const struct datagram *d, struct flow *f, bool *answer)
+{
+	struct edge *e;
+	struct edge_key k;
+	struct process nobody;
+	if (f && same_peer(&f->key, &d->remote)) {
+		*answer = true;
+		return flow_edge(f);
+	}
+	__u64 cgroup = bpf_skb_cgroup_id(skb);
+	inbound_key(&k, &d->remote, cgroup, d->local_port);
+	e = known_edge(&k);
+	if (e)
+		return opened(e);
 	struct edge_key asked = d->remote;
 	asked.cgroup = f ? f->key.cgroup : cgroup;
 	asked.executable = f ? f->key.executable : 0;
 	asked.protocol = IPPROTO_UDP;
-	e = f ? known_edge(&asked) : 0; /* one of several peers */
-	if (!e) {
-		/* Not where its flow led: another program turned it to another address, as service load balancers do. Without flow: it is older than we are,
-		 * or its flow was pushed out. */
-		struct bpf_sock *any = skb->sk, *sk = any ? bpf_sk_fullsock(any) : 0;
-		bool ours = out || sk && sk->dst_port;
-		if (!ours || !f && looks_like_server(d->local_port, d->remote.port))
-			goto inbound;
-		struct process who = {};
-		if (f)
-			who = f->process;
-		e = edge_of(&asked, &who);
-		if (!e)
-			return 0;
-		/* What the flow asked for is this datagram if both or neither are of a connected socket: connected ones may send elsewhere in between. */
-		if (f && out && sk && !sk->dst_port == !f->connected)
-			set_dialled(e->number, f->key.address, f->key.port);
+	e = f ? known_edge(&asked) : 0;
+	if (e) { /* one of several peers */
+		*answer = true;
+		return e;
 	}
-	*answer = !out;
-	if (f && f->connected && f->number == NO_EDGE) {
-		__sync_fetch_and_add(&e->opened, 1);
-		f->number = e->number;
-	}
-	return e;
-
-inbound:
-	e = edge_of(&k, &nobody);
-	if (e && !out)
-		__sync_fetch_and_add(&e->opened, 1);
-	return e;
+	struct bpf_sock *any = skb->sk, *sk = any ? bpf_sk_fullsock(any) : 0;
+	__builtin_memset(&nobody, 0, sizeof nobody);
+	/* A connected socket hears its peer alone; one without flow is older than we are, or its flow was pushed out. */
+	if (!sk || !sk->dst_port || !f && looks_like_server(d->local_port, d->remote.port))
+		return opened(edge_of(&k, &nobody));
+	*answer = true;
+	if (f)
+		nobody = f->process;
+	return edge_of(&asked, &nobody);
 }
 
 /* ---- DNS */
@@ -188,11 +253,13 @@ static __always_inline void tcp_packet(struct __sk_buff *skb, __u32 offset)
 
 static __always_inline void udp_packet(struct __sk_buff *skb, __u32 offset, bool out)
 {
-	bool answer;
+	bool answer = false;
 	struct datagram d;
 	if (!parse_udp(skb, offset, out, &d))
 		return;
-	struct edge *e = datagram_edge(skb, &d, bpf_skb_cgroup_id(skb), out, &answer);
+	__u64 cookie = bpf_get_socket_cookie(skb);
+	struct flow *f = bpf_map_lookup_elem(&flows, &cookie);
+	struct edge *e = out ? sent_edge(skb, &d, f, cookie) : received_edge(skb, &d, f, &answer);
 	if (e) {
 		__sync_fetch_and_add(out ? &e->sent : &e->received, d.length);
 		e->last = tick;

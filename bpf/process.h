@@ -33,10 +33,13 @@ static __always_inline void task_process(struct task_struct *t, struct process *
 static __always_inline void current_process(struct process *p)
 {
 	__builtin_memset(p, 0, sizeof *p);
-	if (bpf_core_enum_value_exists(enum bpf_func_id___wanted, BPF_FUNC_get_current_task_btf___wanted))
-		task_process(bpf_get_current_task_btf(), p);
-	else { /* before 5.11 */
+	if (bpf_core_enum_value_exists(enum bpf_func_id___wanted, BPF_FUNC_get_current_task_btf___wanted)) {
+		struct task_struct *t = bpf_get_current_task_btf();
+		task_process(t, p);
+		p->uid = t->cred->uid.val;
+	} else { /* before 5.11 */
 		struct task_struct *t = (void *)bpf_get_current_task();
+		p->uid = BPF_CORE_READ(t, cred, uid.val);
 		struct inode *i = BPF_CORE_READ(t, mm, exe_file, f_inode);
 		p->tgid = BPF_CORE_READ(t, tgid);
 		p->interactive = BPF_CORE_READ(t, signal, tty) != 0;
@@ -46,7 +49,13 @@ static __always_inline void current_process(struct process *p)
 			p->file = file_number(p->inode, p->device, BPF_CORE_READ(i, i_generation));
 		}
 	}
-	p->uid = bpf_get_current_uid_gid();
+}
+
+/* current_cgroup is what the helper says, which not every program may call. */
+static __always_inline __u64 current_cgroup(void)
+{
+	struct task_struct *t = (void *)bpf_get_current_task();
+	return BPF_CORE_READ(t, cgroups, dfl_cgrp, kn, id);
 }
 
 static __always_inline __u64 executable_number(const struct process *p)

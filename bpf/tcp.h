@@ -6,6 +6,9 @@
  *   inbound   SYN_RECV -> ESTABLISHED  edge, opened, tag; its executable is the listener's
  *   inbound   CLOSE    -> LISTEN       task context: who listens
  * A key is looked up once per connection; the socket's tag keeps the edge's number, and the end adds to it without building a key.
+ * The kernel skips a tracing program that would start on a CPU where it runs already: below a softirq, and from 7.x on below another task. A skipped
+ * begin is made up for: an outbound one's with the next transition, by what connect left (dialled.h), others' at their end. A skipped end is for the
+ * census to find.
  * Not seen: connects that fail before SYN_SENT (no route, EPERM). Bytes of a connection count when it ends. */
 #pragma once
 
@@ -38,12 +41,29 @@ static __always_inline void tcp_key(struct edge_key *k, struct sock *sk, bool in
 static __always_inline struct edge *tcp_opened(struct sock *sk, struct edge_key *k, const struct process *p)
 {
 	struct edge *e = edge_of(k, p);
-	if (!e)
+	if (!e || !tag(socket_number(sk), e->number)) /* without a tag it counts when it ends */
 		return 0;
 	__sync_fetch_and_add(&e->opened, 1);
 	e->last = tick;
-	tag(socket_number(sk), e->number);
 	return e;
+}
+
+/* tcp_connects begins an outbound connection. Out of the task that connects, it does so only where that left a word of what it asked for. */
+static __always_inline void tcp_connects(struct sock *sk, bool in_task)
+{
+	struct edge_key k;
+	struct asked a;
+	bool asked = take_asked(socket_number(sk), &a);
+	if (!asked && !in_task)
+		return;
+	if (!asked)
+		current_process(&a.process);
+	tcp_key(&k, sk, false, 0);
+	k.executable = executable_number(&a.process);
+	bool turned = asked && elsewhere(&a, &k);
+	struct edge *e = tcp_opened(sk, &k, &a.process);
+	if (e && turned)
+		set_dialled(e->number, a.address, a.port);
 }
 
 static __always_inline void tcp_closed(struct sock *sk, int old)
@@ -60,12 +80,16 @@ static __always_inline void tcp_closed(struct sock *sk, int old)
 	} else {
 		if (old == TCP_SYN_RECV) /* never was a connection */
 			return;
-		/* Opened before us: executable unknown. An accepted socket has its listener's backlog; skc_num is 0 by now, inet_sport is not. */
+		/* Opened before us, or its begin was lost: executable unknown. An accepted socket has its listener's backlog, which may be zero; skc_num is 0 by
+		 * now, inet_sport is not. */
 		struct edge_key k;
 		struct process nobody = {};
 		count(TAG_LOST);
-		tcp_key(&k, sk, sk->sk_max_ack_backlog, bpf_ntohs(t->inet_conn.icsk_inet.inet_sport));
+		struct listener l = {.cgroup = cgroup_of(sk), .port = bpf_ntohs(t->inet_conn.icsk_inet.inet_sport), .protocol = IPPROTO_TCP};
+		tcp_key(&k, sk, sk->sk_max_ack_backlog || old != TCP_SYN_SENT && listens(&l), l.port);
 		e = edge_of(&k, &nobody);
+		if (e && inventoried)
+			__sync_fetch_and_add(&e->opened, 1);
 	}
 	if (!e)
 		return;
@@ -95,20 +119,15 @@ int BPF_PROG(tcp_state, struct sock *sk, int old, int new)
 		return 0;
 	if (sk->sk_protocol != IPPROTO_TCP) /* not the MPTCP socket on top; its subflows are TCP */
 		return 0;
+	__u32 n;
+	if (new == TCP_SYN_SENT || old == TCP_SYN_SENT && !tag_of(socket_number(sk), &n))
+		tcp_connects(sk, new == TCP_SYN_SENT);
+	if (new == TCP_SYN_SENT)
+		return 0;
 	if (new == TCP_CLOSE) {
 		if (old != TCP_CLOSE && old != TCP_LISTEN)
 			tcp_closed(sk, old);
-	} else if (new == TCP_SYN_SENT) {
-		current_process(&p);
-		tcp_key(&k, sk, false, 0);
-		k.executable = executable_number(&p);
-		struct asked asked;
-		bool turned = asked_elsewhere(sk, &k, &asked);
-		struct edge *e = tcp_opened(sk, &k, &p);
-		if (e && turned)
-			set_dialled(e->number, asked.address, asked.port);
 	} else if (new == TCP_ESTABLISHED) {
-		__u32 n;
 		if (old == TCP_SYN_SENT) {
 			tcp_established(sk);
 			return 0;

@@ -154,6 +154,42 @@ var udpScenarios = []scenario{
 			panic(err)
 		}
 	}, []string{"out udp 127.0.0.1 1000: opened=1 sent=50"}},
+	{"no way out", func() {
+		err := unix.Sendto(socketUDP(unix.AF_INET6, nil), make([]byte, 10), 0, at("2001:db8::1", 1000))
+		if err == nil {
+			panic("there is a route")
+		}
+	}, nil},
+	{"connected, and several times to another", func() {
+		a, b := socketUDP(unix.AF_INET, here4(1000)), socketUDP(unix.AF_INET, at("127.0.0.2", 1000))
+		c := connectedUDP(here4(1000))
+		for range 2 {
+			sendTo(c, 60, at("127.0.0.2", 1000))
+			receiveFrom(b, 60)
+			send(c, 50)
+			receiveFrom(a, 50)
+		}
+	}, []string{
+		"out udp 127.0.0.1 1000: opened=1 sent=100",
+		"out udp 127.0.0.2 1000: opened=2 sent=120",
+		"in udp 127.0.0.1 1000: opened=4 received=220",
+	}},
+	{"connected to one, another, and the first again", func() {
+		a, b := socketUDP(unix.AF_INET, here4(1000)), socketUDP(unix.AF_INET, here4(1001))
+		c := connectedUDP(here4(1000))
+		send(c, 50)
+		check(unix.Connect(c, here4(1001)))
+		send(c, 60)
+		check(unix.Connect(c, here4(1000)))
+		send(c, 50)
+		receiveFrom(a, 50)
+		receiveFrom(b, 60)
+	}, []string{
+		"out udp 127.0.0.1 1000: opened=2 sent=100",
+		"in udp 127.0.0.1 1000: opened=2 received=100",
+		"out udp 127.0.0.1 1001: opened=1 sent=60",
+		"in udp 127.0.0.1 1001: opened=1 received=60",
+	}},
 	{"empty datagram", func() {
 		s := socketUDP(unix.AF_INET, here4(1000))
 		sendTo(socketUDP(unix.AF_INET, nil), 0, here4(1000))
