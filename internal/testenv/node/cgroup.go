@@ -22,7 +22,11 @@ func newContainerID() string {
 // podCgroup is the path of a pod's cgroup below kubelet's root, by driver and quality of service.
 func (n *Node) podCgroup(uid string, qos QoS) string {
 	if n.cfg.Cgroupfs {
-		return filepath.Join("kubepods", string(qos), "pod"+uid)
+		class := string(qos)
+		if qos == Guaranteed {
+			class = ""
+		}
+		return filepath.Join("kubepods", class, "pod"+uid)
 	}
 	slice := "kubepods"
 	path := slice + ".slice"
