@@ -223,7 +223,7 @@ func TestMissing(t *testing.T) {
 	f(time.Minute, "pods, services, endpointslices, nodes: the Kubernetes API at https://api.example has not told them yet")
 	s.asking("pods")
 	f(time.Second)
-	f(2*time.Minute, "new pods: the Kubernetes API at https://api.example is away since ")
+	f(2*time.Minute, "new pods: the Kubernetes API at https://api.example is away")
 	if n := s.counters(now.Add(5 * time.Minute))["kubernetes-away-seconds"]; n < 170 || n > 190 {
 		t.Errorf("away for %d seconds", n)
 	}

@@ -118,7 +118,7 @@ func TestCredentialsThatAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	w, _ := start(t, file, newSinks(t))
-	want := "new pods and addresses: the Kubernetes API at " + c.URL() + " does not accept the agent's credentials since 2"
+	want := "new pods and addresses: the Kubernetes API at " + c.URL() + " does not accept the agent's credentials"
 	await(t, "words for it", func() bool { got := w.Missing(); return len(got) == 1 && strings.HasPrefix(got[0], want) })
 }
 

@@ -152,7 +152,7 @@ func (c *Containers) Missing() []string {
 	var out []string
 	for _, e := range c.engines {
 		if why := e.trouble.Load(); why != nil {
-			out = append(out, fmt.Sprintf("names of new containers: %s since %s", why.err, why.since.UTC().Format(time.RFC3339)))
+			out = append(out, fmt.Sprintf("names of new containers: %s", why.err))
 		}
 	}
 	return out

@@ -23,15 +23,24 @@ func (s *Source) Ready() error {
 	return nil
 }
 
-// Missing says what is wrong at the moment, also while there is still a valid certificate: for a heartbeat. It is nil when all is well.
+// Missing says what is wrong at the moment, also while there is still a valid certificate: for a heartbeat. It is nil when all is well. The words are the
+// same for the same, as those who gather them need.
 func (s *Source) Missing() []string {
 	s.mu.RLock()
-	m, faulty := s.material, s.fault.words != ""
+	m, fault := s.material, s.fault.words
 	s.mu.RUnlock()
-	if now := s.now(); faulty || m == nil || m.check(now) != nil || m.overdue(now) {
-		return []string{s.Status()}
+	now := s.now()
+	switch {
+	case fault != "":
+		fault = "is " + fault
+	case m == nil:
+		fault = "has given none yet"
+	case m.check(now) != nil, m.overdue(now):
+		fault = "does not renew it"
+	default:
+		return nil
 	}
-	return nil
+	return []string{"own certificate: the " + s.origin() + " " + fault}
 }
 
 // Status says in one line what there is.
