@@ -3,7 +3,9 @@ package event
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 )
 
 // Heartbeat says that a node was watched from Started to Time without a break, and what was lost there since Started, by cause.
@@ -43,16 +45,30 @@ const (
 // maxWords bounds version, kernel, and each sentence on what is missing, in bytes.
 const maxWords = 512
 
-// Encode makes the message.
+// Encode makes the message. Sentences on what is missing hold what others said, such as a server's error: they are cut where they are too long.
 func (h *Heartbeat) Encode() ([]byte, error) {
+	missing := make([]string, 0, len(h.Missing))
+	for _, s := range h.Missing {
+		missing = append(missing, sentence(s))
+	}
 	out, err := pack(&wireHeartbeat{
 		Format: wireVersion, Node: h.Node, Boot: h.Boot, Sequence: h.Sequence, Started: h.Started.UnixNano(), Time: h.Time.UnixNano(),
-		Version: h.Version, Kernel: h.Kernel, Missing: h.Missing, Lost: h.Lost, Gauges: h.Gauges,
+		Version: h.Version, Kernel: h.Kernel, Missing: missing, Lost: h.Lost, Gauges: h.Gauges,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode heartbeat: %w", err)
 	}
 	return out, nil
+}
+
+// sentence gives what may travel of a text.
+func sentence(s string) string {
+	const more = "…"
+	s = strings.ToValidUTF8(s, string(unicode.ReplacementChar))
+	if len(s) <= maxWords {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxWords-len(more)], "") + more
 }
 
 // DecodeHeartbeat reads a heartbeat that came from outside. Its errors are [ErrTooLarge], [ErrVersion] or [ErrMalformed].

@@ -63,7 +63,6 @@ func TestDecodeHeartbeatRefuses(t *testing.T) {
 		"long cause":    func(h *Heartbeat) { h.Lost = map[string]uint64{strings.Repeat("a", maxCauses+1): 1} },
 		"long node":     func(h *Heartbeat) { h.Node = strings.Repeat("n", maxNode+1) },
 		"long version":  func(h *Heartbeat) { h.Version = strings.Repeat("1", maxWords+1) },
-		"long missing":  func(h *Heartbeat) { h.Missing = []string{strings.Repeat("m", maxWords+1)} },
 		"wraps a sum":   func(h *Heartbeat) { h.Lost = map[string]uint64{"ring_full": maxCount + 1} },
 		"large gauge":   func(h *Heartbeat) { h.Gauges = map[string]uint64{"edges": 1 << 63} },
 		"unnamed gauge": func(h *Heartbeat) { h.Gauges = map[string]uint64{"": 1} },
@@ -78,12 +77,40 @@ func TestDecodeHeartbeatRefuses(t *testing.T) {
 			t.Errorf("%s: got %+v, %v", name, got, err)
 		}
 	}
-	message, err := pack(&wireHeartbeat{Format: 2})
+	h := fullHeartbeat()
+	message, err := pack(&wireHeartbeat{
+		Format: wireVersion, Node: h.Node, Boot: h.Boot, Started: h.Started.UnixNano(), Time: h.Time.UnixNano(),
+		Missing: []string{strings.Repeat("m", maxWords+1)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := DecodeHeartbeat(message); !errors.Is(err, ErrMalformed) {
+		t.Errorf("long missing: got %+v, %v", got, err)
+	}
+	message, err = pack(&wireHeartbeat{Format: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := DecodeHeartbeat(message); !errors.Is(err, ErrVersion) {
 		t.Errorf("version 2: %v", err)
+	}
+}
+
+// What a server said of itself, such as all the names in its certificate, must not cost the heartbeat.
+func TestHeartbeatCutsSentences(t *testing.T) {
+	h := fullHeartbeat()
+	h.Missing = []string{"new pods: " + strings.Repeat("é", maxWords), "\xff", "short"}
+	message, err := h.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := DecodeHeartbeat(message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := got.Missing; len(m) != 3 || len(m[0]) < maxWords-8 || !strings.HasPrefix(m[0], "new pods: é") || !strings.HasSuffix(m[0], "é…") || m[1] != "\ufffd" || m[2] != "short" {
+		t.Errorf("got %q", m)
 	}
 }
 
