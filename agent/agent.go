@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -34,6 +35,7 @@ type Agent struct {
 	cluster      *peer.Cluster // empty without Kubernetes
 	translations *peer.Translations
 	turned       map[bpf.Number]turned
+	services     []netip.Prefix // as the kernel side knows them
 	sources      *sources
 
 	kernel  *bpf.Kernel
@@ -329,7 +331,12 @@ func (a *Agent) apply(changes []peer.Change) error {
 	if err != nil {
 		return err
 	}
-	return a.kernel.SetServiceRanges(a.cluster.ServiceRanges())
+	ranges := a.cluster.ServiceRanges()
+	if slices.Equal(ranges, a.services) { // while they are set, the kernel side knows none
+		return nil
+	}
+	a.services = ranges
+	return a.kernel.SetServiceRanges(ranges)
 }
 
 // applyQueued applies what waits, within bounds: new edges wait, too.
@@ -370,15 +377,23 @@ func (a *Agent) heartbeat(now time.Time) *event.Heartbeat {
 		h.Missing = append(h.Missing, m.Purpose+" ("+m.Name+")")
 	}
 	h.Missing = append(h.Missing, a.sources.told()...)
+	if a.cfg.Missing != nil {
+		h.Missing = append(h.Missing, a.cfg.Missing()...)
+	}
 	gather(h.Gauges, append(a.sources.gauges, a.names.Gauges, a.ranges.Gauges, a.cluster.Gauges)...)
 	known := gather(map[string]uint64{}, append(a.sources.counters, a.resolve.Counters, a.names.Counters, a.ranges.Counters, a.cluster.Counters,
 		a.translations.Counters, a.publish.Counters)...)
-	const collapsed = "dns-names-collapsed" // told by another name, not lost
-	h.Gauges[collapsed] = known[collapsed]
-	delete(known, collapsed)
+	for _, name := range notLost {
+		h.Gauges[name] = known[name]
+		delete(known, name)
+	}
 	h.Lost = a.losses.tell(a.lost, a.ledger.lost(), known)
 	return h
 }
+
+// notLost are counters of what happened without anything being lost: names that are told by another, and connections that lead where they were dialled, or
+// whose services are known all the same.
+var notLost = []string{"dns-names-collapsed", "translation-found", "translation-none", "translation-unknown"}
 
 func kernelRelease() string {
 	var u unix.Utsname
