@@ -42,6 +42,7 @@ func TestConvertPod(t *testing.T) {
 			NodeName: "n1", HostNetwork: true,
 			Containers: []corev1.Container{{Ports: []corev1.ContainerPort{
 				{ContainerPort: 2379}, {ContainerPort: 53, Protocol: corev1.ProtocolUDP}, {ContainerPort: 9, Protocol: corev1.ProtocolSCTP}, {ContainerPort: 70000},
+				{ContainerPort: 10248, HostIP: "127.0.0.1"}, {ContainerPort: 2380, HostIP: "0.0.0.0"},
 			}}},
 		},
 		Status: corev1.PodStatus{
@@ -54,7 +55,7 @@ func TestConvertPod(t *testing.T) {
 	wantPeer := &peer.Pod{
 		UID: "u", Namespace: "kube-system", Name: "etcd-n1", Version: 17, Node: "n1", HostNetwork: true,
 		Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")},
-		HostPorts: []peer.Port{{Number: 2379, Protocol: unix.IPPROTO_TCP}, {Number: 53, Protocol: unix.IPPROTO_UDP}},
+		HostPorts: []peer.Port{{Number: 2379, Protocol: unix.IPPROTO_TCP}, {Number: 53, Protocol: unix.IPPROTO_UDP}, {Number: 2380, Protocol: unix.IPPROTO_TCP}},
 		Created:   time.Unix(1, 0),
 	}
 	if !reflect.DeepEqual(o.change.Pod, wantPeer) {

@@ -21,6 +21,9 @@ type controller struct {
 	guess                string // the owner as the names tell
 }
 
+// key tells controllers apart. Who makes a pod may name any uid as its controller's: what one pod says of it must not be taken for what it is.
+func (c *controller) key() string { return c.kind + "/" + c.namespace + "/" + c.name + "/" + c.uid }
+
 var (
 	replicaSets = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "replicasets"}
 	jobs        = schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"}
@@ -67,7 +70,7 @@ type owners struct {
 	asks   chan *controller
 
 	mu    sync.Mutex
-	known *lru.Cache[string, string] // owner by uid of a controller; a guess while it is asked for
+	known *lru.Cache[string, string] // owner by key of a controller; a guess while it is asked for
 }
 
 const (
@@ -85,12 +88,12 @@ func newOwners(a *api, s *status) *owners {
 func (o *owners) of(c *controller) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if owner := o.known.Get(c.uid); owner != nil {
+	if owner := o.known.Get(c.key()); owner != nil {
 		return *owner
 	}
 	select {
 	case o.asks <- c:
-		o.known.Put(c.uid, c.guess)
+		o.known.Put(c.key(), c.guess)
 	default:
 		o.status.ownerUnknown()
 	}
@@ -110,10 +113,10 @@ func (o *owners) run(ctx context.Context, pods *nodePods) error {
 				continue
 			}
 			o.mu.Lock()
-			o.known.Put(c.uid, owner)
+			o.known.Put(c.key(), owner)
 			o.mu.Unlock()
 			if owner != c.guess {
-				pods.owner(c.uid, owner)
+				pods.owner(c.key(), owner)
 			}
 		case <-ctx.Done():
 			return nil

@@ -121,7 +121,7 @@ func podFinished(s *corev1.PodStatus) (last time.Time) {
 	return last
 }
 
-// hostPorts are the ports that a pod has at its node's addresses.
+// hostPorts are the ports that a pod has at its node's addresses: at all of them. What has a port at one address only is not the one at the others.
 func hostPorts(s *corev1.PodSpec) (ports []peer.Port) {
 	for _, kind := range [][]corev1.Container{s.InitContainers, s.Containers} {
 		for i := range kind {
@@ -129,6 +129,9 @@ func hostPorts(s *corev1.PodSpec) (ports []peer.Port) {
 				number := p.HostPort
 				if s.HostNetwork {
 					number = p.ContainerPort
+				}
+				if a, err := netip.ParseAddr(p.HostIP); err == nil && !a.IsUnspecified() {
+					continue
 				}
 				if port, ok := portOf(number, p.Protocol); ok {
 					ports = append(ports, port)

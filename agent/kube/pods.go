@@ -27,7 +27,7 @@ type nodePods struct {
 
 type nodePod struct {
 	pod        workload.Pod
-	controller string // uid
+	controller string // key
 }
 
 func (n *nodePods) put(p *owned) {
@@ -39,7 +39,7 @@ func (n *nodePods) put(p *owned) {
 func (n *nodePods) take(p *owned) workload.Pod {
 	known := nodePod{pod: p.pod}
 	if p.controller != nil {
-		known.controller = p.controller.uid
+		known.controller = p.controller.key()
 		known.pod.Owner = n.owners.of(p.controller)
 	}
 	n.told[p.pod.UID] = known
