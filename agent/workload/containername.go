@@ -29,8 +29,9 @@ type toldImage struct {
 // An engine does not say whether it made up a name. Those that it does are an adjective of a fixed list, a surname, and sometimes a digit.
 func (t *told) lastingName(id string) string {
 	name, labels := strings.TrimPrefix(t.Name, "/"), t.Config.Labels
-	if service := labels["com.docker.swarm.service.name"]; service != "" {
-		return service // its tasks have new names each time
+	// Tasks of a service have new names each time, which begin with the service's. Images have labels, too, but do not name containers.
+	if service := labels["com.docker.swarm.service.name"]; service != "" && strings.HasPrefix(name, service+".") {
+		return service
 	}
 	if labels["com.docker.compose.project"] != "" {
 		name = strings.TrimPrefix(name, id[:12]+"_") // while it replaces another

@@ -35,6 +35,9 @@ func TestLastingName(t *testing.T) {
 	f("shop-web-run-0123456789ab", "shop/checkout", once, "shop-web")
 	f("migrate", "shop/checkout", once, "migrate")
 	f("shop_web.1.x8f3kq0z0a1b2c3d4e5f6g7h8", "shop/checkout", map[string]string{"com.docker.swarm.service.name": "shop_web"}, "shop_web")
+	// An image that was made to be taken for another's service.
+	f("scratch", "evil/miner", map[string]string{"com.docker.swarm.service.name": "shop_web"}, "scratch")
+	f("happy_fermi", "evil/miner", map[string]string{"com.docker.swarm.service.name": "shop_web"}, "docker.io/evil/miner")
 }
 
 func TestImage(t *testing.T) {
