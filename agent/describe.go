@@ -30,21 +30,30 @@ func (a *Agent) Workload(e *bpf.Edge) (*event.Workload, bool) {
 	return w, w.Unattributed == event.UnattributedPod
 }
 
-// Peer says what the other end of an edge is called at a time: who has the address in the cluster, else the name by which this very workload knows
-// it, else the range that stands for it. It may know soon where the address is about to be somebody's.
-func (a *Agent) Peer(e *bpf.Edge, at time.Time) (event.Peer, bool) {
+// Opened tells the cluster's addresses since when a pod connects, which is more exact than what the API tells.
+func (a *Agent) Opened(e *bpf.Edge, w *event.Workload, at time.Time) {
+	if uid, ok := workload.PodUID(w.Cgroup); ok && !e.Inbound {
+		a.cluster.Connected(uid, at)
+	}
+}
+
+// Peer says what the other end of an edge is called, of what began between two times: who has the address in the cluster, else the name by which this very workload knows
+// it. It may know soon where the address is about to be somebody's.
+func (a *Agent) Peer(e *bpf.Edge, at, until time.Time) (event.Peer, bool) {
 	p := event.Peer{Address: e.Address, Port: e.Port}
 	if e.Overflow {
 		return p, false
 	}
-	known := a.cluster.Lookup(peer.Query{Address: e.Address, Port: e.Port, Protocol: e.Protocol, Inbound: e.Inbound, At: at})
+	known := a.cluster.Lookup(peer.Query{
+		Address: e.Address, Port: e.Port, Protocol: e.Protocol, Inbound: e.Inbound, At: at, Until: until, Now: time.Now(),
+	})
 	p.Identity, p.Evidence, p.Name, p.NameSource = known.Identity, known.Evidence, known.Name, known.NameSource
 	if e.Inbound {
 		return p, known.State.Pending()
 	}
 	a.translate(e, &p, at)
 	if p.Identity.IsZero() && p.Name == "" {
-		a.name(e, &p, at, known.State.Pending())
+		a.name(e, &p, at)
 	}
 	return p, known.State.Pending()
 }
@@ -95,19 +104,33 @@ type turned struct {
 }
 
 // name names what the cluster does not know.
-func (a *Agent) name(e *bpf.Edge, p *event.Peer, at time.Time, soon bool) {
-	asked := e.Address
+func (a *Agent) name(e *bpf.Edge, p *event.Peer, at time.Time) {
+	name, ok := a.names.Name(e.Cgroup, askedFor(p), at)
+	if !ok {
+		return
+	}
+	p.Name, p.NameSource = name.Name, event.NameDNS
+	if target, ok := a.cluster.Alias(p.Name); ok {
+		p.Name = target
+	}
+}
+
+// Nameless says which range stands for a peer that has no name, where its workload reaches many of them: one who tries all addresses of a network must
+// not be told address by address.
+func (a *Agent) Nameless(e *bpf.Edge, p *event.Peer, at time.Time) {
+	asked := askedFor(p)
+	if e.Inbound || e.Overflow || asked.IsLoopback() || asked.IsLinkLocalUnicast() {
+		return
+	}
+	p.Range = a.ranges.Range(e.Cgroup, e.Port, e.Protocol, asked, at)
+}
+
+// askedFor is the address that a program connected to.
+func askedFor(p *event.Peer) netip.Addr {
 	if p.Dialled.IsValid() {
-		asked = p.Dialled.Addr()
+		return p.Dialled.Addr()
 	}
-	if name, ok := a.names.Name(e.Cgroup, asked, at); ok {
-		p.Name, p.NameSource = name.Name, event.NameDNS
-		if target, ok := a.cluster.Alias(p.Name); ok {
-			p.Name = target
-		}
-	} else if !soon && !asked.IsLoopback() && !asked.IsLinkLocalUnicast() {
-		p.Range = a.ranges.Range(e.Cgroup, e.Port, e.Protocol, asked, at)
-	}
+	return p.Address
 }
 
 // Generation grows when the answers to Workload or Peer may have changed for the better.

@@ -15,6 +15,9 @@ import (
 // nameWait is how long an edge waits. Then it is told by what is known.
 const nameWait = 10 * time.Second
 
+// askAgain is how often it is asked meanwhile, without news: some answers only need time to be sure.
+const askAgain = time.Second
+
 // Addresses that changed hands are looked at with every poll for a while: what their new owner does is told at once, as a new edge is.
 const (
 	closeLook = 30 * time.Second
@@ -33,6 +36,7 @@ type waiting struct {
 // wait is the part of an entry that waits.
 type wait struct {
 	since   time.Duration // monotonic; 0 if it does not wait
+	tried   time.Duration // monotonic
 	first   time.Time     // of what waits; zero if nothing does, or if it is the last interval's
 	gaveUp  bool          // it waited long enough, and is not made to wait again for the same
 	blurred bool          // what waits may have been for more than one owner of the peer's address
@@ -48,7 +52,7 @@ func (l *ledger) waits(x *entry, now moment, first time.Time, soon bool) bool {
 	case l.closing || x.gaveUp:
 		return false
 	case x.since == 0:
-		x.since = now.monotonic
+		x.since, x.tried = now.monotonic, now.monotonic
 		l.held = append(l.held, x)
 		if x.first = first; first.IsZero() {
 			x.first = now.wall
@@ -67,7 +71,8 @@ func (l *ledger) retry(now moment) error {
 	l.retried = generation
 	kept := l.held[:0]
 	for i, x := range l.held {
-		if x.since != 0 && (news || now.monotonic-x.since >= nameWait) {
+		if x.since != 0 && (news || now.monotonic-x.since >= nameWait || now.monotonic-x.tried >= askAgain) {
+			x.tried = now.monotonic
 			c, err := l.edges.Counters(x.edge.Number)
 			if err != nil {
 				l.held = append(kept, l.held[i:]...)
@@ -139,7 +144,7 @@ func (l *ledger) settled(addresses []netip.Addr, now moment) error {
 		if x.since == 0 || x.unsure || !slices.Contains(addresses, x.edge.Address) {
 			continue
 		}
-		if _, soon := l.describe.Peer(&x.edge, now.wall); soon {
+		if _, soon := l.describe.Peer(&x.edge, now.wall, now.wall); soon {
 			continue
 		}
 		c, err := l.edges.Counters(x.edge.Number)

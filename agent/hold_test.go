@@ -27,13 +27,17 @@ func (s *slow) Workload(*bpf.Edge) (*event.Workload, bool) {
 	return &w, false
 }
 
-func (s *slow) Peer(e *bpf.Edge, _ time.Time) (event.Peer, bool) {
+func (s *slow) Peer(e *bpf.Edge, _, _ time.Time) (event.Peer, bool) {
 	p := event.Peer{Address: e.Address, Port: e.Port}
 	if s.owner {
 		p.Identity = s.peer
 	}
 	return p, !s.owner
 }
+
+func (*slow) Opened(*bpf.Edge, *event.Workload, time.Time) {}
+
+func (*slow) Nameless(*bpf.Edge, *event.Peer, time.Time) {}
 
 func (s *slow) Generation() uint64 { return s.generation }
 
@@ -195,7 +199,7 @@ type later struct {
 	now   event.Identity
 }
 
-func (d *later) Peer(e *bpf.Edge, at time.Time) (event.Peer, bool) {
+func (d *later) Peer(e *bpf.Edge, at, _ time.Time) (event.Peer, bool) {
 	p := event.Peer{Address: e.Address, Port: e.Port}
 	if at.Before(d.since) {
 		return p, true // nobody says yet who had it then

@@ -23,9 +23,12 @@ type edgeSource interface {
 }
 
 // describer says who an edge belongs to and what its peer is called at a time. Where it says soon, it may know better in a moment: see hold.go.
+// Nameless says what stands for a peer without a name, when it is told.
 type describer interface {
-	Workload(*bpf.Edge) (w *event.Workload, soon bool) // shared; not to be changed
-	Peer(e *bpf.Edge, at time.Time) (p event.Peer, soon bool)
+	Workload(*bpf.Edge) (w *event.Workload, soon bool)               // shared; not to be changed
+	Peer(e *bpf.Edge, at, until time.Time) (p event.Peer, soon bool) // of what began between two times
+	Opened(e *bpf.Edge, w *event.Workload, at time.Time)
+	Nameless(e *bpf.Edge, p *event.Peer, at time.Time)
 	Generation() uint64 // grows when answers may have changed
 }
 
@@ -154,7 +157,10 @@ func (l *ledger) open(n bpf.Number, now moment) (bool, error) {
 	if err != nil {
 		return true, err
 	}
-	l.tell(x, c, now, now.at(e.FirstMonotonic))
+	first := now.at(e.FirstMonotonic)
+	l.attribute(x)
+	l.describe.Opened(&x.edge, x.workload, first)
+	l.tell(x, c, now, first)
 	return true, nil
 }
 
@@ -216,7 +222,7 @@ func (l *ledger) tell(x *entry, c bpf.Counters, now moment, first time.Time) {
 	case !first.IsZero():
 		at = first
 	}
-	peer, soon := l.describe.Peer(&x.edge, at)
+	peer, soon := l.describe.Peer(&x.edge, at, at)
 	if l.waits(x, now, first, x.unsure || soon) {
 		if soon && !x.unsure {
 			l.tellFailed(x, c, now, peer)
@@ -257,6 +263,9 @@ func (l *ledger) attribute(x *entry) {
 }
 
 func (l *ledger) observation(x *entry, now moment, peer event.Peer) event.Observation {
+	if peer.Identity.IsZero() && peer.Name == "" {
+		l.describe.Nameless(&x.edge, &peer, now.wall)
+	}
 	o := event.Observation{
 		Time: now.wall, Node: l.node, Workload: *x.workload, Direction: event.Outbound, Protocol: event.TCP, Peer: peer,
 	}

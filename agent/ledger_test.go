@@ -66,9 +66,13 @@ func (plain) Workload(*bpf.Edge) (*event.Workload, bool) {
 	return &event.Workload{Unit: "a.service"}, false
 }
 
-func (plain) Peer(e *bpf.Edge, _ time.Time) (event.Peer, bool) {
+func (plain) Peer(e *bpf.Edge, _, _ time.Time) (event.Peer, bool) {
 	return event.Peer{Address: e.Address, Port: e.Port}, false
 }
+
+func (plain) Opened(*bpf.Edge, *event.Workload, time.Time) {}
+
+func (plain) Nameless(*bpf.Edge, *event.Peer, time.Time) {}
 
 func (plain) Generation() uint64 { return 0 }
 

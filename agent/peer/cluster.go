@@ -40,10 +40,11 @@ type Cluster struct {
 	slices   map[objectName]*slice
 	nodes    map[string]*node
 	places   map[netip.Addr]*place
-	backing  map[objectName][]*slice // by service, which may not be told yet
-	hosts    map[string][]*pod       // with ports at their node's addresses, by node
-	onPorts  map[Port][]*service     // by NodePort
-	disputed map[netip.Addr]*place   // with more than one claimant
+	backing  map[objectName][]*slice          // by service, which may not be told yet
+	hosts    map[string][]*pod                // with ports at their node's addresses, by node
+	onPorts  map[Port][]*service              // by NodePort
+	unhoused map[unique.Handle[string]][]*pod // without address so far, by node
+	disputed map[netip.Addr]*place            // with more than one claimant
 	vacant   *lru.Cache[netip.Addr, *place]
 	buried   *lru.Cache[burial, uint64] // versions of what is gone: its older states may still come
 	mark     [KindNode + 1]uint64       // of the listing that is under way, or was last
@@ -60,6 +61,9 @@ type Cluster struct {
 	inhabited  map[netip.Addr]int // addresses of pods among neighbours
 	podRanges  []netip.Prefix     // sorted, without overlap
 	clusterIPs []netip.Prefix
+	coming     map[unique.Handle[string]][]int64 // when the pods were made whose addresses are not told yet, by node
+	firsts     map[uid]int64                     // when pods connected for the first time, as far as was seen
+	older      map[uid]int64                     // the same of those that were seen before
 	generation uint64
 	told       clusterCounters
 	gauges     clusterGauges
@@ -85,8 +89,16 @@ type dirt struct {
 	services  map[*service]bool
 	nodePorts map[Port]bool
 	aliases   map[objectName]bool
+	unhoused  map[unique.Handle[string]]bool
 	ranges    bool
 	vips      bool
+}
+
+func newDirt() dirt {
+	return dirt{
+		places: map[netip.Addr]*place{}, services: map[*service]bool{}, nodePorts: map[Port]bool{}, aliases: map[objectName]bool{},
+		unhoused: map[unique.Handle[string]]bool{},
+	}
 }
 
 // NewCluster makes an empty Cluster.
@@ -109,7 +121,8 @@ func NewCluster(cfg ClusterConfig) *Cluster {
 		cfg: cfg, pods: map[uid]*pod{}, services: map[objectName]*service{}, slices: map[objectName]*slice{}, nodes: map[string]*node{},
 		places: map[netip.Addr]*place{}, backing: map[objectName][]*slice{}, hosts: map[string][]*pod{}, onPorts: map[Port][]*service{},
 		disputed: map[netip.Addr]*place{}, vacant: lru.New[netip.Addr, *place](math.MaxInt), buried: lru.New[burial, uint64](maxBuried),
-		dirty: dirt{places: map[netip.Addr]*place{}, services: map[*service]bool{}, nodePorts: map[Port]bool{}, aliases: map[objectName]bool{}},
+		dirty: newDirt(), unhoused: map[unique.Handle[string]][]*pod{},
+		coming: map[unique.Handle[string]][]int64{}, firsts: map[uid]int64{}, older: map[uid]int64{},
 		faces: map[netip.Addr]*face{}, nodePorts: map[Port]view{}, aliases: map[string]string{},
 		inhabited: map[netip.Addr]int{},
 	}
@@ -132,6 +145,31 @@ func (c *Cluster) Update(at time.Time, changes []Change, settle func([]netip.Add
 		c.take(&changes[i], now)
 	}
 	c.publish(now, settle)
+}
+
+// Connected tells that a pod of this node connected to something, at a time: it had its addresses then. What the first time was is more exact than
+// anything that the API tells. It is nothing to tell one twice; any order will do.
+func (c *Cluster) Connected(uid string, at time.Time) {
+	const most = 4096
+	key, t := unique.Make(uid), at.UnixNano()
+	c.read.Lock()
+	defer c.read.Unlock()
+	if known, ok := c.first(key); ok && known <= t {
+		return
+	}
+	if len(c.firsts) >= most {
+		c.older, c.firsts = c.firsts, map[unique.Handle[string]]int64{}
+	}
+	c.firsts[key] = t
+	c.generation++
+}
+
+func (c *Cluster) first(pod uid) (int64, bool) {
+	t, ok := c.firsts[pod]
+	if !ok {
+		t, ok = c.older[pod]
+	}
+	return t, ok
 }
 
 func (c *Cluster) take(change *Change, now int64) {

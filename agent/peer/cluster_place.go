@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -16,30 +17,35 @@ type place struct {
 	ends     []end      // endpoints that it is
 	nodes    []*node
 
-	holder  *pod  // of the pods, the one that has it
-	state   State // of the holding: Known with a holder, Contested, or Unknown
-	vacated bool  // a pod had it, and none has it now
-	pod     bool  // it is counted as one of a pod, now or before
-	since   int64 // the holder may have it since then
-	free    int64 // until then others certainly had it
-	past    []tenancy
+	holder    *pod   // of the pods, the one that has it
+	state     State  // of the holding: Known with a holder, Contested, or Unknown
+	vacated   bool   // a pod had it, and none has it now
+	pod       bool   // it is counted as one of a pod, now or before
+	told      int64  // the holder was told to have it then
+	live      []*pod // that claimed it since the last update
+	past      []tenancy
+	forgotten int64 // who had it before is not known any more
 }
 
-// tenancy is a time, in nanoseconds, in which a pod had an address. Slices of them are never changed in place.
+// tenancy is the longest time, in nanoseconds, in which a pod may have had an address. Slices of them are never changed in place.
 type tenancy struct {
-	identity event.Identity
-	from     int64
-	sure     int64 // until then it certainly had it
-	until    int64 // from then on it certainly had not: the API tells whole seconds
+	pod         uid
+	identity    unique.Handle[event.Identity]
+	node        unique.Handle[string]
+	from, until int64
 }
 
 const (
 	// maxPast bounds the former holders of an address that are known.
-	maxPast = 4
+	maxPast = 32
 	// pastFor is how long they matter: nothing waits for as long.
-	pastFor = time.Minute
-	// maxSkew is how far the clock of the API server may be ahead of this node's, and edges still find the pod that they are of.
-	maxSkew = 2 * time.Second
+	pastFor = 20 * time.Second
+	// maxSkew is how far other clocks may be from this node's: as far as etcd puts up with.
+	maxSkew = time.Second
+	// maxDelay is how late the API may tell of an object.
+	maxDelay = 2 * time.Second
+	// maxJitter is how far times of edges may be off, since two clocks cannot be read at once.
+	maxJitter = 25 * time.Millisecond
 )
 
 // place gives what is known of an address, and has it looked at again at the end of this update.
@@ -78,47 +84,48 @@ func (c *Cluster) owner(pl *place) (*pod, State) {
 	return firm, Known
 }
 
-// hold sees to who has an address now. It may have been so for longer than it is told: since the pod was made, but not while another certainly had it.
+// hold sees to who has an address now, and keeps who had it.
 func (c *Cluster) hold(pl *place, now int64) {
+	pl.live = slices.DeleteFunc(pl.live, func(x *pod) bool {
+		gone := !slices.Contains(pl.pods, x)
+		if gone {
+			pl.remember(x.tenancy(now), now)
+		}
+		return gone
+	})
 	holder, state := c.owner(pl)
 	if holder == pl.holder && state == pl.state {
 		return
 	}
-	switch {
-	case pl.holder != nil:
-		t := tenancy{identity: pl.holder.identity.Value(), from: pl.since, sure: now, until: now}
-		if f := pl.holder.finished; f != 0 {
-			t.sure, t.until = min(now, f), min(now, f+int64(time.Second))
-		}
-		pl.remember(t, now)
-	case pl.state == Contested:
-		pl.free = now
-	}
 	if state == Contested {
 		c.counted.contested++
 	}
-	pl.holder, pl.state = holder, state
-	if holder != nil {
-		pl.since = min(now, max(pl.free, holder.created))
+	pl.holder, pl.state, pl.told = holder, state, now
+}
+
+// tenancy is when a pod may have had its addresses: not before it was made, nor after it was told to have ended. Of its own the API tells whole seconds,
+// by other clocks.
+func (x *pod) tenancy(until int64) tenancy {
+	t := tenancy{pod: x.uid, identity: x.identity, node: x.node, from: math.MinInt64, until: until}
+	if x.created != 0 {
+		t.from = x.created - int64(maxSkew)
 	}
+	if x.finished != 0 {
+		t.until = min(until, x.finished+int64(time.Second+maxSkew))
+	}
+	return t
 }
 
 func (pl *place) remember(t tenancy, now int64) {
-	t.sure = max(t.sure, t.from)
-	pl.free = max(pl.free, t.sure)
 	if t.from >= t.until {
 		return
 	}
-	var past []tenancy
-	for _, p := range pl.past {
-		if now-p.until < int64(pastFor) {
-			past = append(past, p)
-		}
-	}
-	if past = append(past, t); len(past) > maxPast {
+	past := append(slices.Clip(pl.past), t)
+	for len(past) > maxPast || now-past[0].until >= int64(pastFor) && len(past) > 1 {
+		pl.forgotten = max(pl.forgotten, past[0].until)
 		past = past[1:]
 	}
-	pl.past = past
+	pl.past = slices.Clip(past)
 }
 
 // afterwards takes note of addresses that a pod is told to have had only now that it has ended: short ones are told once with an address. Edges may wait
@@ -131,14 +138,16 @@ func (c *Cluster) afterwards(p *Pod, held []netip.Addr, now int64) (fresh bool) 
 		c.counted.badObject++
 		return false
 	}
-	identity, finished := c.identity(p), p.Finished.Truncate(time.Second).UnixNano()
+	x := &pod{
+		uid: unique.Make(p.UID), identity: unique.Make(c.identity(p)), node: unique.Make(p.Node), created: p.Created.UnixNano(),
+		finished: p.Finished.Truncate(time.Second).UnixNano(),
+	}
 	for _, a := range c.addresses(p.Addresses, maxPodAddresses) {
 		if slices.Contains(held, a) {
 			continue
 		}
 		pl := c.place(a)
-		from := max(pl.free, p.Created.UnixNano())
-		pl.remember(tenancy{identity: identity, from: from, sure: min(now, finished), until: min(now, finished+int64(time.Second))}, now)
+		pl.remember(x.tenancy(now), now)
 		if len(pl.pods) == 0 {
 			pl.vacated = true
 			c.vacant.Put(a, pl)
@@ -161,10 +170,12 @@ type face struct {
 	ports             []portView          // sorted
 	node              bool                // NodePorts come first
 
-	// Of addresses of pods: who had it when.
-	timed bool
-	since int64
-	past  []tenancy
+	// Of addresses of pods: who may have had it when.
+	timed     bool
+	holder    uid
+	told      int64
+	claims    []tenancy
+	forgotten int64
 }
 
 type portView struct {
@@ -217,7 +228,13 @@ func (c *Cluster) face(a netip.Addr, pl *place) *face {
 		f.outbound = unique.Make(out)
 	}
 	if len(pl.services) == 0 && len(pl.nodes) == 0 && (pl.holder != nil || pl.state == Contested || pl.vacated) {
-		f.timed, f.since, f.past = true, pl.since, pl.past
+		f.timed, f.told, f.claims, f.forgotten = true, pl.told, pl.past, pl.forgotten
+		if pl.holder != nil {
+			f.holder = pl.holder.uid
+		}
+		for _, x := range pl.pods {
+			f.claims = append(slices.Clip(f.claims), x.tenancy(math.MaxInt64))
+		}
 	}
 	for _, p := range c.ports(pl) {
 		if v := c.view(pl, p, out); v != out {

@@ -101,12 +101,19 @@ func (c *Cluster) linkPod(x *pod) {
 		for _, a := range x.addresses {
 			pl := c.place(a)
 			pl.pods = append(pl.pods, x)
+			if !slices.Contains(pl.live, x) {
+				pl.live = append(pl.live, x)
+			}
 			if len(pl.pods) > 1 {
 				c.disputed[a] = pl
 			}
 			pl.vacated = false
 			c.vacant.Remove(a)
 		}
+	}
+	if x.unhoused() {
+		c.unhoused[x.node] = append(c.unhoused[x.node], x)
+		c.dirty.unhoused[x.node] = true
 	}
 	if len(x.hostPorts) > 0 {
 		c.hosts[x.node.Value()] = append(c.hosts[x.node.Value()], x)
@@ -128,6 +135,12 @@ func (c *Cluster) unlinkPod(x *pod) {
 			}
 		}
 	}
+	if x.unhoused() {
+		if c.unhoused[x.node] = without(c.unhoused[x.node], x); len(c.unhoused[x.node]) == 0 {
+			delete(c.unhoused, x.node)
+		}
+		c.dirty.unhoused[x.node] = true
+	}
 	if len(x.hostPorts) > 0 {
 		left := without(c.hosts[x.node.Value()], x)
 		if c.hosts[x.node.Value()] = left; len(left) == 0 {
@@ -135,6 +148,11 @@ func (c *Cluster) unlinkPod(x *pod) {
 		}
 	}
 	c.touchHost(x)
+}
+
+// unhoused says that a pod may have addresses that are not told yet.
+func (x *pod) unhoused() bool {
+	return !x.host && len(x.addresses) == 0 && x.node.Value() != ""
 }
 
 // touchHost has the addresses of a pod's node looked at again, where the pod may be reached there.

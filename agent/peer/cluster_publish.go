@@ -26,12 +26,12 @@ func (c *Cluster) publish(now int64, settle func([]netip.Addr)) {
 	}
 	faces := map[netip.Addr]*face{}
 	var changed []netip.Addr
-	news := c.dirty.ranges
+	news := c.dirty.ranges || len(c.dirty.unhoused) > 0
 	for a, pl := range c.dirty.places {
 		f, before := c.face(a, pl), c.faces[a]
 		if !f.same(before) {
 			changed = append(changed, a)
-		} else if f != nil && !slices.Equal(f.past, before.past) {
+		} else if f != nil && (!slices.Equal(f.claims, before.claims) || f.told != before.told) {
 			news = true // for who asks for the past
 		}
 		faces[a] = f
@@ -112,6 +112,15 @@ func (c *Cluster) show(faces map[netip.Addr]*face, ports map[Port]view, news boo
 			delete(c.aliases, name)
 		}
 	}
+	for node := range c.dirty.unhoused {
+		var made []int64
+		for _, x := range c.unhoused[node] {
+			made = append(made, x.created)
+		}
+		if c.coming[node] = made; made == nil {
+			delete(c.coming, node)
+		}
+	}
 	if c.dirty.ranges {
 		c.podRanges = ranges
 	}
@@ -146,12 +155,13 @@ func (c *Cluster) inhabit(neighbours netip.Addr, pods bool) {
 func (c *Cluster) clean() {
 	const large = 1024
 	if d := &c.dirty; len(d.places) > large || len(d.services) > large {
-		*d = dirt{places: map[netip.Addr]*place{}, services: map[*service]bool{}, nodePorts: map[Port]bool{}, aliases: map[objectName]bool{}}
+		*d = newDirt()
 		return
 	}
 	clear(c.dirty.places)
 	clear(c.dirty.services)
 	clear(c.dirty.nodePorts)
 	clear(c.dirty.aliases)
+	clear(c.dirty.unhoused)
 	c.dirty.ranges, c.dirty.vips = false, false
 }

@@ -85,7 +85,7 @@ func TestTwoClaimOneAddress(t *testing.T) {
 	if n := c.Counters()["cluster-contested"]; n != 3 {
 		t.Errorf("counted %d times", n)
 	}
-	c.want(at(q, second(2.5)), "vacant") // nobody was sure of either
+	c.want(at(q, second(2.5)), "contested")
 }
 
 func TestServices(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+	"unique"
 
 	"github.com/ambit-nhi/ambit/event"
 )
@@ -16,8 +17,10 @@ type Query struct {
 	Protocol uint8  // IPPROTO_TCP or IPPROTO_UDP
 	Inbound  bool   // the peer opened the connection: the port is not its own
 
-	// At asks who had a pod's address at a time in the past, by what is known now: for edges that waited. The zero time asks for now.
-	At time.Time
+	// At asks who had a pod's address at a time in the past, by what is known Now: for edges that waited. The zero time asks for now. Where Now is zero,
+	// all that the API has to tell of that time counts as told.
+	// With Until, it was at some time between.
+	At, Until, Now time.Time
 }
 
 // Answer says who has an address. Identity, name and evidence may each be missing.
@@ -38,12 +41,10 @@ const (
 	Known                  // of a pod, a service or a node
 	Vacant                 // a pod had it, or pods have such addresses, and nobody is known to have it now: whoever gets it is told soon
 	Contested              // more than one live pod claims it, and nothing says which of them is right
-	Likely                 // of a pod at the time that was asked for, unless another is told to have had it within the same second
 )
 
-// Pending says that another answer may come within seconds: it is worth to wait and ask again. What the answer says meanwhile is what to take when
-// the waiting ends.
-func (s State) Pending() bool { return s == Vacant || s == Contested || s == Likely }
+// Pending says that another answer may come within seconds: it is worth to wait and ask again. Until then, nobody has the address.
+func (s State) Pending() bool { return s == Vacant || s == Contested }
 
 // Lookup says who has an address. It does not allocate.
 func (c *Cluster) Lookup(q Query) Answer {
@@ -55,7 +56,7 @@ func (c *Cluster) Lookup(q Query) Answer {
 	if f != nil {
 		v = c.find(f, p, q.Inbound)
 		if f.timed && !q.At.IsZero() {
-			v = f.at(q.At.UnixNano(), v)
+			v = c.at(f, &q, v)
 		}
 	}
 	if v.state == Unknown && (c.inhabited[neighbours(a)] > 0 || within(c.podRanges, a)) {
@@ -82,37 +83,65 @@ func (c *Cluster) find(f *face, p Port, inbound bool) view {
 	return f.outbound.Value()
 }
 
-// at is what an address of pods was at a time, given what it is now. Names are not known of the past.
-func (f *face) at(at int64, now view) view {
-	v, found, latest := view{state: Vacant}, false, int64(math.MinInt64)
-	holder := f.inbound.Value()
-	held := !holder.identity.IsZero()
-	if held && at >= f.since {
-		v, found = now, true
+// at is what an address of pods was at a time, given what it is now: the pod's that alone may have had it then. Names are not known of the past.
+func (c *Cluster) at(f *face, q *Query, now view) view {
+	at := q.At.UnixNano()
+	until := max(at, q.Until.UnixNano())
+	if q.Until.IsZero() {
+		until = at
 	}
-	for i := range f.past {
-		t := &f.past[i]
-		latest = max(latest, t.until)
+	switch {
+	case f.holder != uid{} && (at >= f.told || c.connectedBy(f.holder, at)):
+		return now // it had the address then, and still has it
+	case at < f.forgotten:
+		return view{state: Contested}
+	}
+	// One pod after the other has the address: whoever had it before the last that is known to have had it by then, has it no more.
+	latest := int64(math.MinInt64)
+	for i := range f.claims {
+		if first, ok := c.first(f.claims[i].pod); ok && first <= at {
+			latest = max(latest, first)
+		}
+	}
+	var only *tenancy
+	for i := range f.claims {
+		t := &f.claims[i]
+		first, seen := c.first(t.pod)
 		switch {
-		case at < t.from || at >= t.until:
-		case found && v.identity != t.identity:
+		case until < t.from || at >= t.until:
+		case seen && first < latest:
+		case seen && q.Inbound && first-int64(maxJitter) > until: // it had not connected to anything yet
+		case only != nil && only.identity != t.identity:
 			return view{state: Contested}
-		case !found:
-			v, found = view{identity: t.identity, state: Known}, true
-			if at >= t.sure && !(held && at < f.since) { // the next is told already, and was not yet there
-				v.state = Likely
-			}
+		case only == nil || t.pod == f.holder:
+			only = t
 		}
 	}
 	switch {
-	case found:
-	case holder.state == Contested:
-		v.state = Contested
-	case held && at >= latest && at >= f.since-int64(maxSkew):
-		v = now
-		v.state = Likely
+	case only == nil:
+		return view{state: Vacant}
+	case !q.Now.IsZero() && q.Now.UnixNano()-until < int64(maxDelay) || c.awaits(only.node, until): // another may be told to have had it
+		return view{state: Vacant}
+	case only.pod == f.holder:
+		return now
 	}
-	return v
+	return view{identity: only.identity.Value(), state: Known}
+}
+
+func (c *Cluster) connectedBy(pod uid, at int64) bool {
+	first, ok := c.first(pod)
+	return ok && first <= at
+}
+
+// awaits says whether a node has a pod that may have had an address at a time, and was not told to have any yet. What stands without for a minute stands
+// still, and is told soon after it starts.
+func (c *Cluster) awaits(node unique.Handle[string], at int64) bool {
+	for _, made := range c.coming[node] {
+		if made-int64(maxSkew) <= at && at-made < int64(time.Minute) {
+			return true
+		}
+	}
+	return false
 }
 
 func (v view) answer() Answer {

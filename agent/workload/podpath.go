@@ -38,6 +38,12 @@ func parsePodPath(path string) (podPath, bool) {
 	return podPath{}, false
 }
 
+// PodUID gives the UID of the pod that a cgroup is of, by its path: the API server's, but for static pods.
+func PodUID(cgroup string) (uid string, ok bool) {
+	p, ok := parsePodPath(cgroup)
+	return p.uid, ok
+}
+
 // podOfSlice reads names such as kubepods-burstable-pod<uid>.slice, where systemd wants "_" for the "-" of the uid.
 func podOfSlice(segment string) (podPath, bool) {
 	slice, engine, colon := strings.Cut(segment, ":")
