@@ -37,6 +37,9 @@ var csvTold = []string{"source", "source_name", "privilege_reasons", "tokens", "
 
 const labelColumn = "label:"
 
+// maxColumns is more than all that are known, and the labels that a declaration may have.
+const maxColumns = 100
+
 // parseCSV reads comma-separated values with a line of column names, as spreadsheets save them.
 func parseCSV(data []byte, c *collect) error {
 	r := csv.NewReader(bytes.NewReader(data))
@@ -80,6 +83,9 @@ func parseCSV(data []byte, c *collect) error {
 func csvHeader(names []string, r *csv.Reader) ([]string, error) {
 	if len(names) == 1 && (strings.Contains(names[0], ";") || strings.Contains(names[0], "\t")) {
 		return nil, errors.New("line 1: the columns are not separated by commas: save the list with commas")
+	}
+	if len(names) > maxColumns {
+		return nil, fmt.Errorf("line 1: there are %d columns, at most %d are read", len(names), maxColumns)
 	}
 	for i, name := range names {
 		line, column := r.FieldPos(i)

@@ -155,7 +155,7 @@ func eachEntry(data []byte, field string, visit func(line int, raw json.RawMessa
 		counted = start
 		var raw json.RawMessage
 		if err := d.Decode(&raw); err != nil {
-			return faultAt(array, err, line-lineAt(array, counted))
+			return faultAt(data, err)
 		}
 		if err := visit(line, raw); err != nil {
 			return err
@@ -213,18 +213,17 @@ func object(data []byte) (map[string]json.RawMessage, error) {
 	return fields, nil
 }
 
-// faultAt says in which line the JSON is broken.
-func faultAt(data []byte, err error, more ...int) error {
-	lines := 0
-	for _, n := range more {
-		lines += n
-	}
+// faultAt says in which line the JSON is broken. A decoder does not count all that it reads, so that the place is looked for again.
+func faultAt(data []byte, err error) error {
 	var syntax *json.SyntaxError
 	switch {
 	case errors.As(err, &syntax):
-		return fmt.Errorf("line %d: no JSON: %w", lines+lineAt(data, int(syntax.Offset)), err)
+		if exact := new(json.SyntaxError); errors.As(json.Unmarshal(data, new(json.RawMessage)), &exact) {
+			syntax = exact
+		}
+		return fmt.Errorf("line %d: no JSON: %w", lineAt(data, int(syntax.Offset)), syntax)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
-		return fmt.Errorf("line %d: the JSON ends too early", lines+lineAt(data, len(data)))
+		return fmt.Errorf("line %d: the JSON ends too early", lineAt(data, len(data)))
 	}
 	return err
 }

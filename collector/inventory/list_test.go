@@ -132,6 +132,35 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// TestFaultyLine: the line that is told is the one to repair, however long the list is.
+func TestFaultyLine(t *testing.T) {
+	const entry = "{\"identity\": \"spiffe://shop.example/%d\",\n  \"owner\": \"x\"\n}\n,\n"
+	for begin, end := range map[string]string{"[\n": "]\n", "{\"declarations\":\n[\n": "]\n}\n"} {
+		var b strings.Builder
+		b.WriteString(begin)
+		for i := range 1000 {
+			fmt.Fprintf(&b, entry, i)
+		}
+		want := fmt.Sprintf("line %d: no JSON", 1+strings.Count(b.String(), "\n"))
+		b.WriteString("{\"identity\": oops}\n" + end)
+		if _, err := Parse(event.SourceJSON, "list", strings.NewReader(b.String())); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", begin, err, want)
+		}
+	}
+}
+
+// TestManyColumns: a line of column names that is made to be long costs nothing.
+func TestManyColumns(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("identity")
+	for i := range 1_000_000 {
+		fmt.Fprintf(&b, ",label:%d", i)
+	}
+	if _, err := Parse(event.SourceCSV, "list", strings.NewReader(b.String()+"\n")); err == nil || !strings.Contains(err.Error(), "at most 100") {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestOrder: what a list declares does not depend on the order of its entries, nor on how often it is read.
 func TestOrder(t *testing.T) {
 	for _, source := range []event.DeclarationSource{event.SourceCSV, event.SourceJSON, event.SourceSPIRE} {

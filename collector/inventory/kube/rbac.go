@@ -16,8 +16,12 @@ type breadth struct {
 	reasons   []string
 }
 
-// maxReasons bounds the reasons of an account.
-const maxReasons = 16
+// Bounds of the reasons of an account. Kubernetes takes words of any length, and of any letters, in a role.
+const (
+	maxReasons = 16
+	maxRole    = 253 // bytes of a role's name
+	maxWord    = 63  // bytes of a verb, a resource or a group
+)
 
 func (b *breadth) add(p event.Privilege, reason string) {
 	if p.Rank() > b.privilege.Rank() {
@@ -47,6 +51,7 @@ func (b *breadth) told() []string {
 // granted judges the rules of a role where a binding puts them in force: in a namespace, or in the whole cluster where it is empty.
 func granted(role string, rules []rbacv1.PolicyRule, namespace string) breadth {
 	b := breadth{privilege: event.PrivilegeNone}
+	role = clean(role, maxRole)
 	for i := range rules {
 		r := rule{&rules[i], namespace, role}
 		if len(r.Resources) > 0 && !r.ownReview() {
@@ -188,10 +193,14 @@ var escalations = []struct {
 // words are a few of a list.
 func words(list []string) string {
 	const most = 4
-	if len(list) > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), len(list)-most)
+	var told []string
+	for _, w := range list[:min(len(list), most)] {
+		told = append(told, clean(w, maxWord))
 	}
-	return strings.Join(list, ", ")
+	if len(list) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(told, ", "), len(list)-most)
+	}
+	return strings.Join(told, ", ")
 }
 
 func groups(list []string) string {

@@ -112,6 +112,30 @@ func TestGrantedGrows(t *testing.T) {
 	})
 }
 
+// TestStrangeRules: Kubernetes takes any words as verbs and resources of a role. They must not keep an account out of the inventory.
+func TestStrangeRules(t *testing.T) {
+	td, err := event.ParseTrustDomain("shop.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &Kubernetes{cfg: Config{TrustDomain: td, Cluster: "east"}}
+	for name, word := range map[string]string{"long": strings.Repeat("ü", 2000), "control": "a\x1b[2J\nb", "not UTF-8": "a\xff"} {
+		all, refused := k.declare(&objects{
+			accounts: []*corev1.ServiceAccount{{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "a"}}},
+			clusterRoles: []*rbacv1.ClusterRole{{ObjectMeta: metav1.ObjectMeta{Name: "r"}, Rules: []rbacv1.PolicyRule{
+				{Verbs: []string{"*"}, APIGroups: []string{""}, Resources: []string{word, "secrets"}},
+				{Verbs: []string{word}, APIGroups: []string{word}, Resources: []string{"*"}},
+			}}},
+			clusterBindings: []*rbacv1.ClusterRoleBinding{{
+				RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: "r"}, Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "shop", Name: "a"}},
+			}},
+		})
+		if refused != 0 || len(all) != 1 || all[0].Privilege != event.PrivilegeHigh {
+			t.Errorf("%s: %d refused, %+v", name, refused, all)
+		}
+	}
+}
+
 func TestDeclare(t *testing.T) {
 	td, err := event.ParseTrustDomain("shop.example")
 	if err != nil {
