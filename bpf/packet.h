@@ -1,7 +1,7 @@
 /* Packets, of UDP and of nothing else but the answers of DNS servers over TCP: all others are most, and must be told quickly. A packet begins at its
  * network header here, and the kernel has put all headers into its linear part by now.
  * Hooks: cgroup_skb both ways.
- * Not seen: IPv6 extension headers; data on a SYN. */
+ * Not seen: IPv6 extension headers; data on a SYN; what an unconnected UDP socket asked for where netfilter turned it in the socket's own namespace. */
 #pragma once
 
 #define DNS_PORT 53
@@ -79,13 +79,13 @@ static __always_inline struct edge *flow_edge(struct flow *f)
 	return e;
 }
 
-static __always_inline bool leads_where_connected(struct bpf_sock *sk, const struct datagram *d)
+static __always_inline bool connected_to(struct bpf_sock *sk, const struct edge_key *k)
 {
-	if (sk->dst_port != bpf_htons(d->remote.port))
+	if (sk->dst_port != bpf_htons(k->port))
 		return false;
-	if (d->remote.flags & EDGE_IPV6)
-		return d->remote.address[0] == (sk->dst_ip6[0] | (__u64)sk->dst_ip6[1] << 32) && d->remote.address[1] == (sk->dst_ip6[2] | (__u64)sk->dst_ip6[3] << 32);
-	return d->remote.address[1] >> 32 == sk->dst_ip4;
+	if (k->flags & EDGE_IPV6)
+		return k->address[0] == (sk->dst_ip6[0] | (__u64)sk->dst_ip6[1] << 32) && k->address[1] == (sk->dst_ip6[2] | (__u64)sk->dst_ip6[3] << 32);
+	return k->address[1] >> 32 == sk->dst_ip4;
 }
 
 /* sender is who sends, and for which cgroup: the task we are in, unless the socket is the kernel's own. */
@@ -120,14 +120,17 @@ static __always_inline struct edge *sent_edge(struct __sk_buff *skb, const struc
 	struct bpf_sock *any = skb->sk, *sk = any ? bpf_sk_fullsock(any) : 0;
 	if (!sk)
 		return 0;
-	bool connected = leads_where_connected(sk, d), ours = f && f->connected;
-	if (!connected && looks_like_server(d->local_port, d->remote.port)) { /* an answer to whom we did not hear */
+	bool connected = connected_to(sk, &d->remote), ours = f && f->connected;
+	/* A socket that is connected to a service and sends elsewhere: netfilter turned the datagram, unless the program named another address for this one;
+	 * user space can tell, which knows who stands behind services. */
+	bool served = !connected && ours && in_service_ranges(f->key.address[0], f->key.address[1]) && connected_to(sk, &f->key);
+	if (!connected && !served && looks_like_server(d->local_port, d->remote.port)) { /* an answer to whom we did not hear */
 		__builtin_memset(&p, 0, sizeof p);
 		return edge_of(&k, &p);
 	}
 	/* A connected socket that sends where it is connected, and not where its flow leads: another program turned it there. If it has no flow, it is
 	 * older than we are, or its flow was pushed out: it has counted. */
-	bool turned = connected && ours, first = !connected || ours && f->number == NO_EDGE;
+	bool turned = connected && ours || served, first = !connected && !served || ours && f->number == NO_EDGE;
 	if (turned) {
 		asked.address[0] = f->key.address[0];
 		asked.address[1] = f->key.address[1];
@@ -137,14 +140,16 @@ static __always_inline struct edge *sent_edge(struct __sk_buff *skb, const struc
 	} else
 		cgroup = sender(sk, cgroup, &p);
 	new_flow(&now, &d->remote, cgroup, &p, connected);
-	if (!connected && take_asked(cookie, &asked))
+	if (!turned && !connected && take_asked(cookie, &asked))
 		turned = elsewhere(&asked, &now.key);
 	k = now.key;
 	e = edge_of(&k, &now.process);
 	if (!e)
 		return 0;
 	now.number = e->number;
-	if (connected || !ours) /* a connected socket may send elsewhere now and then */
+	if (served)
+		f->number = e->number; /* what comes back has the service's address again */
+	else if (connected || !ours) /* a connected socket may send elsewhere now and then */
 		keep_flow(cookie, &now);
 	if (turned)
 		set_dialled(e->number, asked.address, asked.port);
