@@ -320,14 +320,7 @@ func (a *Agent) apply(changes []peer.Change) error {
 	if err != nil {
 		return err
 	}
-	var moved []netip.Addr
-	a.cluster.Update(now.wall, changes, func(addresses []netip.Addr) {
-		moved = addresses
-		err = a.ledger.settle(addresses, now)
-	})
-	if err == nil {
-		err = a.ledger.settled(moved, now)
-	}
+	a.cluster.Update(now.wall, changes, func(addresses []netip.Addr) { err = a.ledger.settle(addresses, now) })
 	if err != nil {
 		return err
 	}

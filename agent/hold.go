@@ -2,10 +2,8 @@ package agent
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
-	"github.com/ambit-nhi/ambit/bpf"
 	"github.com/ambit-nhi/ambit/event"
 )
 
@@ -30,78 +28,65 @@ type waiting struct {
 	retried uint64 // generation of the describer's answers at the last try
 	closing bool   // nothing waits any more
 	close   []*entry
-	blurred uint64 // connections without peer, since it changed hands while they waited for their workload
 }
 
 // wait is the part of an entry that waits.
 type wait struct {
-	since   time.Duration // monotonic; 0 if it does not wait
-	tried   time.Duration // monotonic
-	first   time.Time     // of what waits; zero if nothing does, or if it is the last interval's
+	parts   []part        // what was not told yet, by time
+	held    bool          // among those that wait
 	gaveUp  bool          // it waited long enough, and is not made to wait again for the same
-	blurred bool          // what waits may have been for more than one owner of the peer's address
+	tried   time.Duration // monotonic
 	closely time.Duration // looked at with every poll until then, monotonic
 }
 
-// waits says whether an edge has to wait, and keeps when its first connection was.
-func (l *ledger) waits(x *entry, now moment, first time.Time, soon bool) bool {
+// waits says whether part of an edge has to wait.
+func (l *ledger) waits(x *entry, p *part, now moment, soon bool) bool {
 	switch {
 	case !soon:
-		x.since, x.gaveUp = 0, false
+		x.gaveUp = false
 		return false
-	case l.closing || x.gaveUp:
+	case l.closing || p.impatient:
 		return false
-	case x.since == 0:
-		x.since, x.tried = now.monotonic, now.monotonic
+	case now.monotonic-p.cut >= nameWait:
+		x.gaveUp = true
+		return false
+	}
+	if !x.held {
 		l.held = append(l.held, x)
-		if x.first = first; first.IsZero() {
-			x.first = now.wall
-		}
-	case now.monotonic-x.since >= nameWait:
-		x.since, x.gaveUp = 0, true
-		return false
+		x.held, x.tried = true, now.monotonic
 	}
 	return true
 }
 
 // retry tells the edges whose ends are known by now, and those that waited long enough.
 func (l *ledger) retry(now moment) error {
+	const few = 1024 // so many are looked at each time, for what they do meanwhile may be for others
 	generation := l.describe.Generation()
 	news := generation != l.retried
 	l.retried = generation
+	closely := len(l.held) <= few
 	kept := l.held[:0]
 	for i, x := range l.held {
-		if x.since != 0 && (news || now.monotonic-x.since >= nameWait || now.monotonic-x.tried >= askAgain) {
-			x.tried = now.monotonic
+		due := len(x.parts) > 0 && (news || now.monotonic-x.parts[0].cut >= nameWait || now.monotonic-x.tried >= askAgain)
+		if due || closely && len(x.parts) > 0 {
 			c, err := l.edges.Counters(x.edge.Number)
 			if err != nil {
 				l.held = append(kept, l.held[i:]...)
 				return err
 			}
-			l.tell(x, c, now, time.Time{})
+			x.cut(c, now, time.Time{})
 		}
-		if x.since != 0 {
+		if due {
+			x.tried = now.monotonic
+			l.tellParts(x, now)
+		}
+		if x.held = len(x.parts) > 0; x.held {
 			kept = append(kept, x)
 		}
 	}
 	clear(l.held[len(kept):])
 	l.held = kept
 	return nil
-}
-
-// tellFailed tells failed connections to an address that is nobody's: whoever gets it, these were not for them.
-func (l *ledger) tellFailed(x *entry, c bpf.Counters, now moment, peer event.Peer) {
-	failed := c.Failed - x.last.Failed
-	if failed == 0 {
-		return
-	}
-	opened := min(failed, c.Opened-x.last.Opened)
-	o := l.observation(x, now, nobody(peer))
-	o.FirstTime, o.Error = x.first, errorClass(c.Error)
-	o.Counts = event.Counts{Connections: opened, Failed: failed}
-	x.last.Opened += opened
-	x.last.Failed += failed
-	l.emit(&o)
 }
 
 // nobody is a peer of which only the address is known.
@@ -126,34 +111,11 @@ func (l *ledger) settle(addresses []netip.Addr, now moment) error {
 		if err != nil {
 			return err
 		}
-		if !x.sameAs(c) || x.since != 0 {
+		if !x.sameAs(c) || len(x.parts) > 0 {
 			l.tell(x, c, now, time.Time{})
 		}
-		if x.since != 0 && x.unsure { // it waits for its workload, with connections to the owner before and, soon, to the one after
-			x.blurred = true
-			l.blurred += c.Opened - x.last.Opened
-		}
+		x.looked = now.wall
 		l.lookClosely(x, now)
-	}
-	return nil
-}
-
-// settled ends the wait of edges toward addresses that have an owner now. What they did so far may have been for one before; what they do from now on is not.
-func (l *ledger) settled(addresses []netip.Addr, now moment) error {
-	for _, x := range l.held {
-		if x.since == 0 || x.unsure || !slices.Contains(addresses, x.edge.Address) {
-			continue
-		}
-		if _, soon := l.describe.Peer(&x.edge, now.wall, now.wall); soon {
-			continue
-		}
-		c, err := l.edges.Counters(x.edge.Number)
-		if err != nil {
-			return err
-		}
-		x.since, x.gaveUp = 0, true
-		l.tell(x, c, now, time.Time{})
-		x.gaveUp = false
 	}
 	return nil
 }
@@ -177,10 +139,11 @@ func (l *ledger) look(now moment) error {
 			l.close = append(kept, l.close[i:]...)
 			return err
 		}
-		if !x.sameAs(c) && x.since == 0 {
+		if !x.sameAs(c) {
 			x.changed = now.monotonic
 			l.tell(x, c, now, time.Time{})
 		}
+		x.looked = now.wall
 		if now.monotonic >= x.closely || l.entries[x.edge.Number.Index()] != x {
 			x.closely = 0
 			continue
@@ -196,14 +159,10 @@ func (l *ledger) look(now moment) error {
 func (l *ledger) finish(now moment) error {
 	l.closing = true
 	for _, x := range l.held {
-		if x.since == 0 {
-			continue
-		}
 		c, err := l.edges.Counters(x.edge.Number)
 		if err != nil {
 			return err
 		}
-		x.since = 0
 		l.tell(x, c, now, time.Time{})
 	}
 	l.held = nil

@@ -177,57 +177,110 @@ func TestLedgerSettlesAddressesThatMove(t *testing.T) {
 	}
 }
 
-// Where an edge waits for its own pod while its peer's address moves, its peer could be either.
-func TestLedgerBlursWhatCouldBeEither(t *testing.T) {
+// turns is a describer of an address that one pod after the other has: at most one in a window, or nobody.
+type turns struct {
+	*slow
+	until []time.Time
+	names []string
+	t     *testing.T
+}
+
+func (d *turns) Peer(e *bpf.Edge, at, until time.Time) (event.Peer, bool) {
+	p := event.Peer{Address: e.Address, Port: e.Port}
+	for i, end := range d.until {
+		if at.Before(end) {
+			if until.Before(end) && d.owner {
+				p.Identity = identity(d.t, d.names[i])
+			}
+			break
+		}
+	}
+	return p, p.Identity.IsZero()
+}
+
+// Two pods have an address in turn and connect from it on the same edge, and the API tells of both much later: each gets what it did.
+func TestLedgerKeepsApartWhatWaits(t *testing.T) {
 	l, m, s, told := newSlowLedger(t)
+	d := &turns{slow: s, until: []time.Time{start.wall.Add(100 * time.Millisecond), start.wall.Add(time.Hour)}, names: []string{"one", "two"}, t: t}
+	s.learn(true, false)
+	l.describe = d
+	at := func(ms time.Duration, c bpf.Counters) {
+		m.counters[edge] = c
+		check(t, l.retry(after(ms*time.Millisecond)))
+	}
+	m.counters[edge] = bpf.Counters{Opened: 1}
+	_, err := l.announced(start, []bpf.Number{edge})
+	check(t, err)
+	at(20, bpf.Counters{Opened: 2, Sent: 5})
+	at(90, bpf.Counters{Opened: 3, Closed: 1, Sent: 9})
+	at(110, bpf.Counters{Opened: 4, Closed: 2, Sent: 9}) // whose this is, nobody can say
+	at(130, bpf.Counters{Opened: 6, Closed: 6, Sent: 10})
+	at(150, bpf.Counters{Opened: 6, Closed: 6, Sent: 12})
+	if len(*told) != 0 {
+		t.Fatalf("told too early: %+v", *told)
+	}
+	s.learn(true, true)
+	check(t, l.retry(after(time.Second)))
+	check(t, l.retry(after(nameWait+105*time.Millisecond)))
+	check(t, l.retry(after(nameWait+110*time.Millisecond)))
+	want := []struct {
+		account string
+		counts  event.Counts
+	}{{"one", event.Counts{Connections: 3, BytesSent: 9}}, {"", event.Counts{Connections: 1}}, {"two", event.Counts{Connections: 2, BytesSent: 3}}}
+	if len(*told) != len(want) || len(l.held) != 0 {
+		t.Fatalf("told %+v, and %d edges wait", *told, len(l.held))
+	}
+	for i, w := range want {
+		peer := event.Identity{}
+		if w.account != "" {
+			peer = identity(t, w.account)
+		}
+		if o := (*told)[i]; o.Peer.Identity != peer || o.Counts != w.counts || o.FirstTime.IsZero() {
+			t.Errorf("told %+v, want %+v", o, w)
+		}
+	}
+}
+
+// More parts than are kept apart are told as one, which must fit one peer.
+func TestLedgerBoundsParts(t *testing.T) {
+	l, m, s, told := newSlowLedger(t)
+	l.describe = &turns{slow: s, until: []time.Time{start.wall.Add(200 * time.Millisecond), start.wall.Add(time.Hour)}, names: []string{"one", "two"}, t: t}
+	s.learn(true, false)
+	m.counters[edge] = bpf.Counters{Opened: 1}
+	_, err := l.announced(start, []bpf.Number{edge})
+	check(t, err)
+	for i := range 20 {
+		m.counters[edge] = bpf.Counters{Opened: uint64(i + 2)}
+		check(t, l.retry(after(time.Duration(i+1)*20*time.Millisecond)))
+	}
+	if n := len(l.entries[edge.Index()].parts); n != maxParts {
+		t.Fatalf("%d parts, want %d", n, maxParts)
+	}
+	s.learn(true, true)
+	check(t, l.retry(after(2*nameWait)))
+	if len(*told) != 2 || (*told)[0].Counts.Connections != maxParts-1 || (*told)[0].Peer.Identity.IsZero() || !(*told)[1].Peer.Identity.IsZero() || (*told)[1].Counts.Connections != 21-maxParts+1 {
+		t.Fatalf("told %+v", *told)
+	}
+}
+
+// Where an edge waits for its own pod while its peer's address moves, each owner gets what was for it.
+func TestLedgerKeepsOwnersApartWhileItsPodIsUnknown(t *testing.T) {
+	l, m, s, told := newSlowLedger(t)
+	move := start.wall.Add(time.Second)
+	l.describe = &turns{slow: s, until: []time.Time{move.Add(1), move.Add(time.Hour)}, names: []string{"one", "two"}, t: t}
 	s.owner = true
 	m.counters[edge] = bpf.Counters{Opened: 2}
 	_, err := l.announced(start, []bpf.Number{edge})
 	check(t, err)
 	check(t, l.settle([]netip.Addr{m.edges[edge].Address}, after(time.Second)))
+	m.counters[edge] = bpf.Counters{Opened: 3}
+	check(t, l.retry(after(1100*time.Millisecond)))
 	s.learn(true, true)
 	check(t, l.retry(after(2*time.Second)))
-	if o := (*told)[0]; o.Workload != s.workload || o.Peer.Identity != (event.Identity{}) || l.lost()["peer-blurred"] != 2 {
-		t.Fatalf("%+v, %v; want the workload, no peer, and it counted", o, l.lost())
-	}
-}
-
-// later is a describer to whose address a pod came and went before the one that has it now: who had it depends on when.
-type later struct {
-	*slow
-	since time.Time
-	now   event.Identity
-}
-
-func (d *later) Peer(e *bpf.Edge, at, _ time.Time) (event.Peer, bool) {
-	p := event.Peer{Address: e.Address, Port: e.Port}
-	if at.Before(d.since) {
-		return p, true // nobody says yet who had it then
-	}
-	p.Identity = d.now
-	return p, false
-}
-
-// What waited is not mixed with what is done to the address's next owner.
-func TestLedgerEndsTheWaitWhenAnAddressHasAnOwner(t *testing.T) {
-	l, m, s, told := newSlowLedger(t)
-	s.learn(true, true)
-	next := identity(t, "next")
-	l.describe = &later{s, start.wall.Add(2 * time.Second), next}
-	address := []netip.Addr{m.edges[edge].Address}
-	m.counters[edge] = bpf.Counters{Opened: 1}
-	_, err := l.announced(start, []bpf.Number{edge})
-	check(t, err)
-	check(t, l.settled(address, after(time.Second)))
-	if len(*told) != 0 {
-		t.Fatal("told while nobody has the address")
-	}
-	check(t, l.settled(address, after(2*time.Second)))
-	m.counters[edge] = bpf.Counters{Opened: 4}
-	check(t, l.drain(after(3*time.Second)))
-	if len(*told) != 2 || (*told)[0].Peer.Identity != (event.Identity{}) || (*told)[0].Counts.Connections != 1 ||
-		(*told)[1].Peer.Identity != next || (*told)[1].Counts.Connections != 3 {
-		t.Fatalf("told %+v; want one connection of nobody's, and three of the next owner's", *told)
+	check(t, l.retry(after(2*nameWait)))
+	if len(*told) != 2 || (*told)[0].Peer.Identity != identity(t, "one") || (*told)[0].Counts.Connections != 2 || (*told)[0].Workload != s.workload ||
+		(*told)[1].Counts.Connections != 1 || (*told)[1].Peer.Identity == identity(t, "one") {
+		t.Fatalf("told %+v", *told)
 	}
 }
 

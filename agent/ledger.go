@@ -22,11 +22,12 @@ type edgeSource interface {
 	SetQuotaUsed(cgroup uint64, used uint32) error
 }
 
-// describer says who an edge belongs to and what its peer is called at a time. Where it says soon, it may know better in a moment: see hold.go.
+// describer says who an edge belongs to, and what the peer is called of what began on it between two times. Where it says soon, it may know better in a
+// moment: see hold.go. It is told when edges were opened.
 // Nameless says what stands for a peer without a name, when it is told.
 type describer interface {
-	Workload(*bpf.Edge) (w *event.Workload, soon bool)               // shared; not to be changed
-	Peer(e *bpf.Edge, at, until time.Time) (p event.Peer, soon bool) // of what began between two times
+	Workload(*bpf.Edge) (w *event.Workload, soon bool) // shared; not to be changed
+	Peer(e *bpf.Edge, at, until time.Time) (p event.Peer, soon bool)
 	Opened(e *bpf.Edge, w *event.Workload, at time.Time)
 	Nameless(e *bpf.Edge, p *event.Peer, at time.Time)
 	Generation() uint64 // grows when answers may have changed
@@ -96,7 +97,8 @@ type entry struct {
 	asked    uint64 // generation of the answer
 	unsure   bool   // a better one may come soon
 	wait
-	last     bpf.Counters  // what was told
+	last     bpf.Counters // as of the last look
+	looked   time.Time
 	drift    uint64        // connections that only look open, by the last census
 	suspect  uint64        // the same in the census before: one census may meet a connection between two states
 	changed  time.Duration // monotonic
@@ -181,6 +183,7 @@ func (l *ledger) drain(now moment) error {
 		case x.openNow() && now.monotonic-x.told >= confirmEvery:
 			l.tell(x, c, now, time.Time{})
 		}
+		x.looked = now.wall
 		gone, err := l.retire(x, now)
 		if err != nil {
 			l.living = append(kept, l.living[i:]...)
@@ -210,42 +213,6 @@ func (x *entry) sameAs(c bpf.Counters) bool {
 
 func (x *entry) openNow() bool {
 	return x.edge.Protocol == unix.IPPROTO_TCP && x.last.Open() > x.drift
-}
-
-// tell observes what happened on an edge since it was told last, or lets it wait until it is known whose it is.
-func (l *ledger) tell(x *entry, c bpf.Counters, now moment, first time.Time) {
-	l.attribute(x)
-	at := now.wall // whose the peer was when it was reached
-	switch {
-	case !x.first.IsZero():
-		at = x.first
-	case !first.IsZero():
-		at = first
-	}
-	peer, soon := l.describe.Peer(&x.edge, at, at)
-	if l.waits(x, now, first, x.unsure || soon) {
-		if soon && !x.unsure {
-			l.tellFailed(x, c, now, peer)
-		}
-		return
-	}
-	if x.blurred {
-		peer = nobody(peer)
-	}
-	if !x.first.IsZero() {
-		first = x.first
-	}
-	o := l.observation(x, now, peer)
-	o.FirstTime = first
-	o.Counts = event.Counts{
-		Connections: c.Opened - x.last.Opened, Failed: c.Failed - x.last.Failed,
-		BytesSent: c.Sent - x.last.Sent, BytesReceived: c.Received - x.last.Received,
-	}
-	if o.Counts.Failed > 0 {
-		o.Error = errorClass(c.Error)
-	}
-	x.last, x.told, x.first, x.blurred = c, now.monotonic, time.Time{}, false
-	l.emit(&o)
 }
 
 // attribute asks whose an edge is, if the answer may have changed since. What was known stays known when its source forgets it.
@@ -290,7 +257,7 @@ func (l *ledger) emit(o *event.Observation) {
 func (l *ledger) retire(x *entry, now moment) (gone bool, err error) {
 	p := l.patience(x.edge.Cgroup)
 	switch {
-	case x.since != 0: // it was not told yet
+	case len(x.parts) > 0: // it was not told yet
 		return false, nil
 	case now.monotonic-x.changed < p.retire || x.openNow():
 		return false, nil // a change after the unlinking, by a program that had the number already, also makes it wait again
@@ -335,7 +302,7 @@ func (l *ledger) census() error {
 
 // lost says what the ledger knows to be lost, by cause.
 func (l *ledger) lost() map[string]uint64 {
-	return map[string]uint64{"end-missed": l.missed, "peer-blurred": l.blurred}
+	return map[string]uint64{"end-missed": l.missed}
 }
 
 // errorClass puts the errno of a failed connect into one of a few classes that mean the same on every kernel.

@@ -371,7 +371,8 @@ func timesAgainstTruth(t *testing.T, here bool) {
 		for _, e := range events {
 			switch {
 			case e.pod != nil:
-				t.Logf("EV %v %s addr %v ended %v created %v fin %v", e.at, e.pod.UID, e.pod.Addresses, e.pod.Ended, e.pod.Created.UnixMilli()-1e12, e.pod.Finished.UnixMilli()-1e12); 				c.Update(second(e.at), []Change{{Pod: e.pod}}, nil)
+				t.Logf("EV %v %s addr %v ended %v created %v fin %v", e.at, e.pod.UID, e.pod.Addresses, e.pod.Ended, e.pod.Created.UnixMilli()-1e12, e.pod.Finished.UnixMilli()-1e12)
+				c.Update(second(e.at), []Change{{Pod: e.pod}}, nil)
 			case e.uid != "":
 				c.Connected(e.uid, second(e.at))
 			case !done[e.edge]:
