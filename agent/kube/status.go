@@ -167,6 +167,10 @@ func (s *status) nodeKnown(known bool) {
 	s.noNode = !known
 }
 
+func (s *status) nodeMissing() string {
+	return fmt.Sprintf("pods of this node: the Kubernetes API knows no node %q; set kubernetes.node to its name there", s.node)
+}
+
 func (s *status) ownerUnknown() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -178,7 +182,7 @@ func (s *status) missing(now time.Time) (lines []string) {
 	defer s.mu.Unlock()
 	s.weigh(now)
 	if s.noNode {
-		lines = append(lines, fmt.Sprintf("pods of this node: the Kubernetes API knows no node %q; set kubernetes.node to its name there", s.node))
+		lines = append(lines, s.nodeMissing())
 	}
 	resources, err := s.failing(func(err error) bool { return !apierrors.IsForbidden(err) })
 	what := strings.Join(resources, ", ")

@@ -58,6 +58,9 @@ memory. It needs root.`,
 		if err == nil {
 			err = u.findStream(ctx, check)
 		}
+		if err == nil && check {
+			err = c.checkKubernetes(ctx)
+		}
 		if err == nil {
 			err = u.startAgent(ctx)
 		}

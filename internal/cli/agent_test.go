@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -123,4 +125,21 @@ func (b *safeBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.text.String()
+}
+
+// TestKernelCheckAsksKubernetes checks that a check finds what a start waits for.
+func TestKernelCheckAsksKubernetes(t *testing.T) {
+	testenv.RequireKernel(t)
+	before := slog.Default()
+	t.Cleanup(func() { slog.SetDefault(before) })
+	dir := t.TempDir()
+	kubeconfig := filepath.Join(dir, "kubeconfig")
+	const text = `{"apiVersion": "v1", "kind": "Config", "current-context": "a", "contexts": [{"name": "a", "context": {"cluster": "a"}}],
+		"clusters": [{"name": "a", "cluster": {"server": "https://127.0.0.1:1"}}]}`
+	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AMBIT_KUBERNETES_KUBECONFIG", kubeconfig)
+	t.Setenv("AMBIT_CLICKHOUSE_ADDRESSES", "127.0.0.1:1")
+	refused(t, exitFailed, []string{"up", "--check", "--listen", "127.0.0.1:0", "--data", filepath.Join(dir, "data")}, "Kubernetes API", "https://127.0.0.1:1", "refused", "kubernetes.mode")
 }

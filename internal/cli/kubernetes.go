@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 
+	"github.com/ambit-nhi/ambit/agent/kube"
 	"github.com/ambit-nhi/ambit/event"
 )
 
@@ -33,6 +35,14 @@ func (c *config) kubernetesNode() string {
 		return c.Kubernetes.Node
 	}
 	return c.Node
+}
+
+// checkKubernetes asks the API whether the agent would have what it needs. A start does not: an API that is away is waited for.
+func (c *config) checkKubernetes(ctx context.Context) error {
+	if !c.kubernetesWanted() {
+		return nil
+	}
+	return kube.Check(ctx, kube.Config{Kubeconfig: c.Kubernetes.Kubeconfig, Node: c.kubernetesNode()})
 }
 
 // identityTemplate is validated.

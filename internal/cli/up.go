@@ -71,6 +71,11 @@ func runUp(cmd *cobra.Command, c *config) error {
 	if err != nil {
 		return err
 	}
+	if check && !c.NoAgent {
+		if err := c.checkKubernetes(ctx); err != nil {
+			return err
+		}
+	}
 	lock, err := lockFolder(c.Data)
 	if err != nil {
 		return err
