@@ -16,6 +16,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
@@ -53,7 +55,7 @@ type Kubernetes struct {
 	changed   chan struct{}
 
 	mu      sync.Mutex
-	trouble map[string]string // by resource, what was logged last
+	trouble map[string]string // by resource, what was logged since it was watched last; "" is all of them
 }
 
 // ErrPodIdentities means that pods, not service accounts, have identities, so that there is nothing to declare.
@@ -90,6 +92,20 @@ func New(cfg Config) (*Kubernetes, error) {
 }
 
 func (k *Kubernetes) inform(w watched) error {
+	// The library tells of no connection that is refused: it only tries again.
+	list, watching := w.listWatch.ListWithContextFunc, w.listWatch.WatchFuncWithContext
+	w.listWatch.ListWithContextFunc = func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+		out, err := list(ctx, o)
+		if err != nil { // what may be listed may still not be watched
+			k.asked(ctx, w.resource, err)
+		}
+		return out, err
+	}
+	w.listWatch.WatchFuncWithContext = func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+		out, err := watching(ctx, o)
+		k.asked(ctx, w.resource, err)
+		return out, err
+	}
 	i := cache.NewSharedIndexInformer(w.listWatch, w.object, 0, cache.Indexers{})
 	note := func(any) {
 		select {
@@ -112,21 +128,37 @@ func slim(object any) (any, error) {
 	return object, nil
 }
 
-// complain logs why a resource cannot be watched, once for each reason in a row.
+// asked notes how a request went.
+func (k *Kubernetes) asked(ctx context.Context, resource string, err error) {
+	if err != nil {
+		if ctx.Err() == nil {
+			k.complain(resource, err)
+		}
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.trouble) > 0 {
+		delete(k.trouble, "")
+		delete(k.trouble, resource)
+	}
+}
+
+// complain logs why a resource cannot be watched, once for each reason in a row. An API that is away is so for all of them.
 func (k *Kubernetes) complain(resource string, err error) {
 	if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
 		return // the watch starts anew
 	}
-	text := "the API is away"
+	key, text := "", "the API is away"
 	if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
-		text = "not allowed; deploy/rbac/collector.yaml has the rights that it needs"
+		key, text = resource, "not allowed; deploy/rbac/collector.yaml has the rights that it needs"
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.trouble[resource] == text {
+	if k.trouble[key] == text {
 		return
 	}
-	k.trouble[resource] = text
+	k.trouble[key] = text
 	k.log.Warn("the inventory of Kubernetes stands still", "cluster", k.cfg.Cluster, "resource", resource, "why", text, "error", err)
 }
 
