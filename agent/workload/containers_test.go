@@ -232,6 +232,40 @@ func TestTroubledEngine(t *testing.T) {
 	}, "no events")
 }
 
+// TestStuckContainers has an engine that never answers when it is asked for one of its containers, as engines do whose container hangs.
+func TestStuckContainers(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	containerB := strings.Repeat("b", 64)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/containers/json"):
+			_, _ = w.Write([]byte(`[{"Id":"` + containerA + `","State":"running"},{"Id":"` + containerB + `","State":"running"}]`))
+		case strings.Contains(r.URL.Path, containerB):
+			_, _ = w.Write([]byte(`{"Name":"/web","Config":{"Image":"shop/web"}}`))
+		case strings.Contains(r.URL.Path, containerA), r.URL.Path == "/events":
+			<-r.Context().Done()
+		default:
+			w.WriteHeader(http.StatusNotFound)
+		}
+	})}
+	go server.Serve(listener)
+	t.Cleanup(func() { server.Close() })
+	c := testContainers(t, ContainersConfig{Sockets: []string{socket}})
+	c.engines[0].wait = 100 * time.Millisecond
+	follow(t, c)
+	await(t, "the other container is known", func() bool {
+		w, known := c.Workload(scope(containerB), Process{})
+		return known && w.Container == "web"
+	})
+	if c.Counters()["container-engine-failure"] == 0 {
+		t.Error("it is not counted")
+	}
+}
+
 // TestShortContainers holds that the event itself names a container that is gone before it can be asked for, and that who runs already is waited
 // for, but not for long.
 func TestShortContainers(t *testing.T) {

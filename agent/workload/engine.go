@@ -28,6 +28,7 @@ type engine struct {
 	socket  string
 	http    *http.Client
 	images  *lru.Cache[string, toldImage] // by id
+	wait    time.Duration                 // for an answer
 	trouble atomic.Pointer[engineTrouble] // nil while the engine answers, or is not there
 
 	followed atomic.Bool // the engine answers, and tells what becomes of its containers
@@ -45,6 +46,7 @@ const (
 	maxAnswer  = 64 << 20
 	maxEvent   = 1 << 20
 	maxImages  = 512
+	maxStuck   = 3 // containers in a list that are asked for in vain
 )
 
 func newEngine(owner *Containers, socket string) *engine {
@@ -53,7 +55,7 @@ func newEngine(owner *Containers, socket string) *engine {
 		return d.DialContext(ctx, "unix", socket)
 	}
 	return &engine{
-		owner: owner, socket: socket, images: lru.New[string, toldImage](maxImages),
+		owner: owner, socket: socket, wait: answerTime, images: lru.New[string, toldImage](maxImages),
 		http: &http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConns: 2, IdleConnTimeout: time.Minute}},
 	}
 }
@@ -136,20 +138,32 @@ func (e *engine) list(ctx context.Context) error {
 	if err := e.get(ctx, "/containers/json", url.Values{"all": {"true"}}, &containers); err != nil {
 		return err
 	}
-	has := make(map[string]bool, len(containers))
+	has, stuck := make(map[string]bool, len(containers)), 0
 	for _, running := range []bool{true, false} {
 		for _, c := range containers {
 			if containerID(c.ID) == "" || (c.State == "running") != running {
 				continue
 			}
 			has[c.ID] = true
-			if err := e.learn(ctx, c.ID); err != nil {
+			err := e.learn(ctx, c.ID)
+			if late(ctx, err) {
+				e.owner.fail()
+				if stuck++; stuck <= maxStuck {
+					err = nil // one that is stuck itself must not keep the others from being known
+				}
+			}
+			if err != nil {
 				return err
 			}
 		}
 	}
 	e.owner.retain(e, has)
 	return nil
+}
+
+// late says that an answer did not come in time, though there was more.
+func late(ctx context.Context, err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil
 }
 
 // learn asks for one container. One that is gone by now is no error, and one that the engine cannot tell of does not keep the others from being
@@ -200,7 +214,10 @@ func (e *engine) follow(ctx context.Context, since time.Time) error {
 		switch what {
 		case containerChanged:
 			e.owner.expect(e, id, said) // it may be gone before it can be asked for
-			err = e.learn(ctx, id)
+			if err = e.learn(ctx, id); late(ctx, err) {
+				e.owner.fail()
+				err = nil // the event itself named it
+			}
 		case containerRemoved:
 			e.owner.remove(id)
 		}
@@ -256,7 +273,7 @@ var (
 
 // get asks for one JSON document, for a bounded time.
 func (e *engine) get(ctx context.Context, path string, query url.Values, v any) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := context.WithTimeout(ctx, e.wait)
 	defer cancel()
 	body, err := e.open(ctx, path, query)
 	if err != nil {
