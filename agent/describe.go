@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ambit-nhi/ambit/agent/peer"
 	"github.com/ambit-nhi/ambit/agent/workload"
 	"github.com/ambit-nhi/ambit/bpf"
@@ -37,8 +39,8 @@ func (a *Agent) Opened(e *bpf.Edge, w *event.Workload, at time.Time) {
 	}
 }
 
-// Peer says what the other end of an edge is called, of what began between two times: who has the address in the cluster, else the name by which this very workload knows
-// it. It may know soon where the address is about to be somebody's.
+// Peer says what the other end of an edge is called, of what began between two times: who had the address in the cluster, else the name by which this
+// very workload knows it. It may know soon where the address is about to be somebody's.
 func (a *Agent) Peer(e *bpf.Edge, at, until time.Time) (event.Peer, bool) {
 	p := event.Peer{Address: e.Address, Port: e.Port}
 	if e.Overflow {
@@ -51,16 +53,17 @@ func (a *Agent) Peer(e *bpf.Edge, at, until time.Time) (event.Peer, bool) {
 	if e.Inbound {
 		return p, known.State.Pending()
 	}
-	a.translate(e, &p, at)
+	a.translate(e, &p, at, known.State != peer.Unknown)
 	if p.Identity.IsZero() && p.Name == "" {
-		a.name(e, &p, at)
+		a.name(e, &p, until)
 	}
 	return p, known.State.Pending()
 }
 
 // translate tells apart what a program dialled and what its connection became, where another program or the node's own tables turned it to another
-// address. The service's name is that of what was dialled.
-func (a *Agent) translate(e *bpf.Edge, p *event.Peer, at time.Time) {
+// address. The service's name is that of what was dialled. inCluster says that the cluster knows the address it became: the kernel side cannot tell UDP that
+// was turned from UDP that a program sent past the service it had connected to, and nobody may pass off the one as the other.
+func (a *Agent) translate(e *bpf.Edge, p *event.Peer, at time.Time, inCluster bool) {
 	if !e.Dialled.IsValid() || !e.Local.IsValid() { // they may have become known since
 		if again, ok, err := a.kernel.Edge(e.Number); ok && err == nil {
 			e.Dialled, e.Local = again.Dialled, again.Local
@@ -68,9 +71,12 @@ func (a *Agent) translate(e *bpf.Edge, p *event.Peer, at time.Time) {
 	}
 	switch {
 	case e.Dialled.IsValid():
-		p.Dialled = e.Dialled
 		service := a.cluster.Lookup(peer.Query{Address: e.Dialled.Addr(), Port: e.Dialled.Port(), Protocol: e.Protocol, At: at})
-		if service.NameSource == event.NameService {
+		known := service.NameSource == event.NameService
+		if known && !inCluster && e.Protocol == unix.IPPROTO_UDP {
+			return
+		}
+		if p.Dialled = e.Dialled; known {
 			p.Name, p.NameSource = service.Name, service.NameSource
 		}
 	case e.Local.IsValid():
