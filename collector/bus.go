@@ -62,6 +62,9 @@ func checkURL(text string) error {
 	if err != nil || u.Hostname() == "" {
 		return errors.New("is not a URL such as nats://127.0.0.1:4222")
 	}
+	if strings.Contains(text, ",") { // the client would take it for several, of which the others were not looked at
+		return errors.New("holds a comma: list each server by itself, and write a comma in a password as %2C")
+	}
 	switch u.Scheme {
 	case "tls":
 		return nil
@@ -154,7 +157,7 @@ func (b *Bus) Connect(name string) (*nats.Conn, error) {
 		where = ""
 	case b.cfg.TLS != nil:
 		opts = append(opts, nats.Secure(b.cfg.TLS))
-	case slices.ContainsFunc(b.cfg.URLs, func(u string) bool { return strings.HasPrefix(u, "tls:") }):
+	case slices.ContainsFunc(b.cfg.URLs, func(u string) bool { return strings.HasPrefix(strings.ToLower(u), "tls:") }):
 		opts = append(opts, nats.Secure(&tls.Config{MinVersion: tls.VersionTLS13}))
 	}
 	nc, err := nats.Connect(where, opts...)

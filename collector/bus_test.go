@@ -33,6 +33,21 @@ func TestBusSecrets(t *testing.T) {
 	}
 }
 
+// TestBusPlain checks that nothing leads in the clear to another machine.
+func TestBusPlain(t *testing.T) {
+	for text, good := range map[string]bool{
+		"nats://127.0.0.1:4222": true, "nats://[::1]:4222": true, "nats://localhost": true, "tls://nats.example:4222": true, "nats://u:a%2Cb@127.0.0.1": true,
+		"nats://nats.example": false, "nats://127.0.0.1.example": false, "nats://127.0.0.1@nats.example": false,
+		"nats://127.0.0.1/,nats://nats.example:4222": false, "tls://nats.example/,nats.example": false, // NATS takes these for two
+	} {
+		c := DefaultBusConfig()
+		c.URLs = []string{text}
+		if err := c.Validate(); (err == nil) != good {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 // TestBusSyncs checks that what the embedded server acknowledges is on the disk; a power cut itself cannot be tested here.
 func TestBusSyncs(t *testing.T) {
 	bus := openBus(t, t.TempDir())

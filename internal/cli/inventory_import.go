@@ -150,7 +150,9 @@ func (i *importer) read(file string) ([]byte, error) {
 // formatOf looks at the name, and at what JSON holds.
 func formatOf(file string, data []byte) string {
 	text := bytes.TrimSpace(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")))
-	if strings.EqualFold(filepath.Ext(file), ".csv") || len(text) == 0 || text[0] != '{' && text[0] != '[' {
+	ending := strings.ToLower(filepath.Ext(file))
+	likely := len(text) > 0 && (text[0] == '{' || text[0] == '[')
+	if ending == ".csv" || ending != ".json" && !likely {
 		return "csv"
 	}
 	var entries struct {

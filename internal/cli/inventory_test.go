@@ -160,8 +160,13 @@ func TestFormatOf(t *testing.T) {
 			t.Errorf("%q: %s, want %s", text, got, want)
 		}
 	}
-	if got := formatOf("a.CSV", []byte("[x]")); got != "csv" {
-		t.Errorf("%s", got)
+	for file, want := range map[string]string{"a.CSV": "csv", "a.JSON": "json"} { // also where they hold something else, so that the error is of use
+		if got := formatOf(file, []byte("[x]")); got != want {
+			t.Errorf("%s: %s, want %s", file, got, want)
+		}
+	}
+	if got := formatOf("a.json", []byte("<html>")); got != "json" {
+		t.Errorf("a page of a web server is %s", got)
 	}
 }
 
