@@ -94,8 +94,8 @@ func exchangeNamed(server, target string) error {
 	if err != nil {
 		return err
 	}
-	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "udp", server)
+	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, server)
 	}}
 	addresses, err := resolver.LookupHost(context.Background(), name)
 	if err != nil {
