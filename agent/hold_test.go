@@ -227,8 +227,8 @@ func TestLedgerKeepsApartWhatWaits(t *testing.T) {
 		account string
 		counts  event.Counts
 	}{{"one", event.Counts{Connections: 3, BytesSent: 9}}, {"", event.Counts{Connections: 1}}, {"two", event.Counts{Connections: 2, BytesSent: 3}}}
-	if len(*told) != len(want) || len(l.held) != 0 {
-		t.Fatalf("told %+v, and %d edges wait", *told, len(l.held))
+	if len(*told) != len(want) || len(l.held) != 0 || len(l.close) != 1 {
+		t.Fatalf("told %+v, and %d edges wait, %d are looked at closely", *told, len(l.held), len(l.close))
 	}
 	for i, w := range want {
 		peer := event.Identity{}

@@ -19,6 +19,7 @@ type part struct {
 	first       bool       // from is when the edge's first connection was
 	impatient   bool       // it does not wait
 	thinned     bool       // some of it was told
+	masterless  bool       // the peer's address was nobody's, for all that was known
 }
 
 // maxParts bounds how many an edge has. More are taken together: then nobody is named who does not fit all of them.
@@ -81,11 +82,12 @@ func (l *ledger) tellParts(x *entry, now moment) {
 	for len(x.parts) > 0 {
 		p := &x.parts[0]
 		peer, soon := l.describe.Peer(&x.edge, p.from, p.until)
+		p.masterless = p.masterless || soon
 		if l.waits(x, p, now, x.unsure || soon) {
 			break
 		}
-		if p.cut < now.monotonic && soon {
-			l.lookClosely(x, now) // there may be more of the kind
+		if p.masterless {
+			l.lookClosely(x, now) // the next to have it may come and go as fast
 		}
 		switch {
 		case p.thinned && p.counts == event.Counts{}:
