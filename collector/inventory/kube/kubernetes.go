@@ -17,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -104,6 +105,9 @@ func (k *Kubernetes) inform(w watched) error {
 	w.listWatch.WatchFuncWithContext = func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 		out, err := watching(ctx, o)
 		k.asked(ctx, w.resource, err)
+		if o.SendInitialEvents != nil && (utilnet.IsConnectionRefused(err) || apierrors.IsTooManyRequests(err)) {
+			err = errors.New(err.Error()) // at those it would wait, for up to half a minute, without looking whether it is to stop
+		}
 		return out, err
 	}
 	i := cache.NewSharedIndexInformer(w.listWatch, w.object, 0, cache.Indexers{})
