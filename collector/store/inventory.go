@@ -274,7 +274,7 @@ func (s *Store) Inventory(ctx context.Context, f InventoryFilter) ([]event.Decla
 	out := make([]event.Declaration, 0, limit)
 	for range maxReads {
 		read, last := 0, ""
-		err := each(ctx, s, "read the inventory", inventorySQL, inventoryArgs(f, "", "", after, most), func(r *inventoryRow) error {
+		err := each(ctx, s, "read the inventory", inventorySQL, inventoryArgs(f, after[0], "", after, most), func(r *inventoryRow) error {
 			if last != "" {
 				return nil
 			}
