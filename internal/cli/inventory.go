@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,7 +61,7 @@ In CSV it is a list that can be completed and imported again.`,
 		if err != nil {
 			return err
 		}
-		return print(cmd.OutOrStdout(), *form, page, page.Items, declarationColumns(time.Now()))
+		return print(cmd.OutOrStdout(), *form, page, page.Items, append(declarationColumns(time.Now()), labelColumns(page.Items)...))
 	}
 	return cmd
 }
@@ -97,6 +99,26 @@ func declarationColumns(now time.Time) []column[event.Declaration] {
 		}, "last_declared", func(r *row) string { return stamp(&r.LastDeclared) }},
 		{Name: "gone", Value: func(r *row) string { return stamp(&r.Gone) }},
 	}
+}
+
+// maxLabelColumns is how many labels an import takes.
+const maxLabelColumns = 64
+
+// labelColumns are the labels of lists in CSV, which only columns can hold.
+func labelColumns(items []event.Declaration) (out []column[event.Declaration]) {
+	keys := map[string]bool{}
+	for i := range items {
+		if items[i].Source == event.SourceCSV {
+			for key := range items[i].Labels {
+				keys[key] = true
+			}
+		}
+	}
+	sorted := slices.Sorted(maps.Keys(keys))
+	for _, key := range sorted[:min(len(sorted), maxLabelColumns)] {
+		out = append(out, column[event.Declaration]{Name: "label:" + key, Value: func(d *event.Declaration) string { return d.Labels[key] }})
+	}
+	return out
 }
 
 func tokensOf(d *event.Declaration, separator string) string {

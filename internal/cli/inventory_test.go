@@ -8,12 +8,15 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ambit-nhi/ambit/collector/api"
+	"github.com/ambit-nhi/ambit/collector/inventory"
 	"github.com/ambit-nhi/ambit/collector/report"
 	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/detector"
@@ -150,6 +153,28 @@ func TestInventoryCommands(t *testing.T) {
 	refused(t, exitUsage, []string{"identities", "--inventory", "lost"}, "declared-never-seen")
 	t.Setenv("AMBIT_TOKEN_FILE", write("other-token", strings.Repeat("cd", tokenBytes)))
 	refused(t, exitFailed, []string{"inventory", "import", cmdb}, "token")
+}
+
+// TestInventoryCSV: what is printed reads back as the same list.
+func TestInventoryCSV(t *testing.T) {
+	const text = "identity,owner,label:team,label:=tier,expires\nspiffe://shop.example/a,'=x,'@shop,,2027-01-01\nspiffe://shop.example/b,\"b, c\",,1,\n"
+	want, err := inventory.Parse(event.SourceCSV, "list", strings.NewReader(text))
+	if err != nil || want.Refused != 0 {
+		t.Fatalf("%+v %v", want, err)
+	}
+	other := event.Declaration{Source: event.SourceKubernetes, Labels: map[string]string{"app": "x"}} // many, and not to be imported
+	var out strings.Builder
+	columns := append(declarationColumns(time.Now()), labelColumns(append(want.Declarations, other))...)
+	if err := print(&out, outputCSV, nil, want.Declarations, columns); err != nil {
+		t.Fatal(err)
+	}
+	got, err := inventory.Parse(event.SourceCSV, "list", strings.NewReader(out.String()))
+	if err != nil || !slices.EqualFunc(got.Declarations, want.Declarations, func(a, b event.Declaration) bool { return inventory.Equal(&a, &b) }) {
+		t.Errorf("%+v %v, want %+v; it was\n%s", got, err, want, &out)
+	}
+	if strings.Contains(out.String(), "label:app") {
+		t.Errorf("labels of Kubernetes are columns:\n%s", &out)
+	}
 }
 
 func TestFormatOf(t *testing.T) {
