@@ -53,7 +53,7 @@ func (a *Agent) Peer(e *bpf.Edge, at, until time.Time) (event.Peer, bool) {
 	if e.Inbound {
 		return p, known.State.Pending()
 	}
-	a.translate(e, &p, at, known.State != peer.Unknown)
+	a.translate(e, &p, at, &known)
 	if p.Identity.IsZero() && p.Name == "" {
 		a.name(e, &p, until)
 	}
@@ -61,9 +61,9 @@ func (a *Agent) Peer(e *bpf.Edge, at, until time.Time) (event.Peer, bool) {
 }
 
 // translate tells apart what a program dialled and what its connection became, where another program or the node's own tables turned it to another
-// address. The service's name is that of what was dialled. inCluster says that the cluster knows the address it became: the kernel side cannot tell UDP that
-// was turned from UDP that a program sent past the service it had connected to, and nobody may pass off the one as the other.
-func (a *Agent) translate(e *bpf.Edge, p *event.Peer, at time.Time, inCluster bool) {
+// address. The service's name is that of what was dialled. became is who has the address it became: the kernel side cannot tell UDP that was turned from UDP
+// that a program sent past the service it had connected to, and must not be had to pass off the one as the other.
+func (a *Agent) translate(e *bpf.Edge, p *event.Peer, at time.Time, became *peer.Answer) {
 	if !e.Dialled.IsValid() || !e.Local.IsValid() { // they may have become known since
 		if again, ok, err := a.kernel.Edge(e.Number); ok && err == nil {
 			e.Dialled, e.Local = again.Dialled, again.Local
@@ -73,7 +73,7 @@ func (a *Agent) translate(e *bpf.Edge, p *event.Peer, at time.Time, inCluster bo
 	case e.Dialled.IsValid():
 		service := a.cluster.Lookup(peer.Query{Address: e.Dialled.Addr(), Port: e.Dialled.Port(), Protocol: e.Protocol, At: at})
 		known := service.NameSource == event.NameService
-		if known && !inCluster && e.Protocol == unix.IPPROTO_UDP {
+		if known && e.Protocol == unix.IPPROTO_UDP && !standsBehind(became, &service) {
 			return
 		}
 		if p.Dialled = e.Dialled; known {
@@ -85,6 +85,11 @@ func (a *Agent) translate(e *bpf.Edge, p *event.Peer, at time.Time, inCluster bo
 			p.Address, p.Port, p.Dialled = b.Addr(), b.Port(), asked
 		}
 	}
+}
+
+// standsBehind says whether who has an address is known to be behind a service.
+func standsBehind(who, service *peer.Answer) bool {
+	return who.Name == service.Name || !who.Identity.IsZero() && who.Identity == service.Identity
 }
 
 // backend is where the node's tables turned an edge's first connection. The table forgets connections, so it is asked once or twice, and early.

@@ -217,24 +217,29 @@ func (m *model) lookup(q Query) Answer {
 	}
 	nodes := m.nodesAt(a)
 	owner, state := m.owner(a)
-	var vips, clusterIPs, nodePorts []Answer
+	var vips, external, clusterIPs, nodePorts []Answer
 	for _, c := range m.held {
 		s := c.Service
 		if s == nil {
 			continue
 		}
-		own := slices.Contains(s.ClusterIPs, a) || slices.Contains(s.External, a)
-		if slices.Contains(s.ClusterIPs, a) {
+		own := slices.Contains(s.ClusterIPs, a)
+		if own {
 			clusterIPs = append(clusterIPs, service(s, event.Identity{}))
 		}
 		for _, p := range s.Ports {
 			if own && p.Port == port {
 				vips = append(vips, service(s, m.shared(s, p)))
+			} else if slices.Contains(s.External, a) && p.Port == port {
+				external = append(external, service(s, m.shared(s, p)))
 			}
 			if len(nodes) > 0 && p.NodePort != 0 && p.NodePort == q.Port && p.Protocol == q.Protocol {
 				nodePorts = append(nodePorts, service(s, m.shared(s, p)))
 			}
 		}
+	}
+	if len(vips) == 0 {
+		vips = external
 	}
 	if !q.Inbound {
 		for _, reached := range [][]Answer{nodePorts, vips} {
@@ -286,7 +291,7 @@ func (m *model) lookup(q Query) Answer {
 				continue
 			}
 			behind := m.behind(e, a)
-			if e.Pod != "" && behind == nil {
+			if behind == nil || e.Pod == "" || behind.Namespace != c.Slice.Namespace {
 				continue
 			}
 			if len(nodes) > 0 && behind != nil {

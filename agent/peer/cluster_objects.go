@@ -26,6 +26,7 @@ type pod struct {
 	uid         uid
 	identity    unique.Handle[event.Identity]
 	node        unique.Handle[string]
+	namespace   unique.Handle[string]
 	addresses   []netip.Addr
 	hostPorts   []Port
 	version     uint64

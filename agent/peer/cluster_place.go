@@ -188,6 +188,7 @@ type view struct {
 	identity event.Identity
 	name     string
 	node     bool // name is a node's, else a service's
+	served   bool // by a service whose own address it is: no matter who had it before
 	state    State
 }
 
@@ -218,16 +219,16 @@ func (c *Cluster) face(a netip.Addr, pl *place) *face {
 	out := in
 	if in.state == Unknown || in.state == Vacant {
 		if of, n := clusterService(pl, a); n == 1 {
-			out = view{name: of.name, state: Known}
+			out = view{name: of.name, state: Known, served: true}
 		} else if n > 1 {
-			out = view{state: Contested}
+			out = view{state: Contested, served: true}
 		}
 	}
 	f := &face{inbound: unique.Make(in), node: len(pl.nodes) > 0}
 	if f.outbound = f.inbound; out != in {
 		f.outbound = unique.Make(out)
 	}
-	if len(pl.services) == 0 && len(pl.nodes) == 0 && (pl.holder != nil || pl.state == Contested || pl.vacated) {
+	if len(pl.nodes) == 0 && (pl.holder != nil || pl.state == Contested || pl.vacated) {
 		f.timed, f.told, f.claims, f.forgotten = true, pl.told, pl.past, pl.forgotten
 		if pl.holder != nil {
 			f.holder = pl.holder.uid
@@ -237,7 +238,7 @@ func (c *Cluster) face(a netip.Addr, pl *place) *face {
 		}
 	}
 	for _, p := range c.ports(pl) {
-		if v := c.view(pl, p, out); v != out {
+		if v := c.view(pl, a, p, out); v != out {
 			f.ports = append(f.ports, portView{p, unique.Make(v)})
 		}
 	}

@@ -38,7 +38,7 @@ func (c *Cluster) putPod(p *Pod) {
 		return
 	}
 	x := &pod{
-		uid: key, identity: unique.Make(c.identity(p)), node: unique.Make(p.Node), addresses: c.addresses(p.Addresses, maxPodAddresses),
+		uid: key, identity: unique.Make(c.identity(p)), node: unique.Make(p.Node), namespace: unique.Make(p.Namespace), addresses: c.addresses(p.Addresses, maxPodAddresses),
 		hostPorts: slices.Clone(clipped(c, p.HostPorts, maxHostPorts)), version: p.Version, mark: c.mark[KindPod], host: p.HostNetwork, terminating: p.Terminating,
 	}
 	if !p.Created.IsZero() {

@@ -162,10 +162,43 @@ func TestEndpointsWithoutPods(t *testing.T) {
 	c := newClusterTest(t, ClusterConfig{})
 	c.tell(second(1), Service{Namespace: "shop", Name: "legacy", ClusterIPs: addresses("10.96.0.1"), Ports: []ServicePort{{"", tcp(1521), 0}}},
 		onePort("x", "legacy", "", 1521, Endpoint{Addresses: addresses("203.0.113.5"), Ready: true}))
-	c.want(toward(ip("203.0.113.5"), 1521), "legacy.shop.svc")
-	c.want(toward(ip("203.0.113.5"), 22), "unknown")
+	c.want(toward(ip("203.0.113.5"), 1521), "unknown") // or whoever writes slices could name any address
 	c.want(from(ip("203.0.113.5")), "unknown")
 	c.want(toward(ip("10.96.0.1"), 1521), "legacy.shop.svc")
+}
+
+// Who may make services and slices in one namespace names with them no addresses but those of its own pods.
+func TestForeignClaims(t *testing.T) {
+	c := newClusterTest(t, ClusterConfig{})
+	victim, web := newPod("v", "victim", ip("10.1.0.1")), newPod("w", "web", ip("10.1.0.2"))
+	victim.Namespace = "bank"
+	evil := Service{Namespace: "shop", Name: "evil", ClusterIPs: addresses("10.96.0.66"), Ports: []ServicePort{{"", tcp(53), 0}}}
+	c.tell(second(1), Node{Name: "n1", Addresses: addresses("192.168.0.1")}, victim, web, evil,
+		Service{Namespace: "kube-system", Name: "dns", ClusterIPs: addresses("10.96.0.10"), Ports: []ServicePort{{"", tcp(53), 0}}})
+	c.tell(second(2),
+		onePort("e1", "evil", "", 443, Endpoint{Addresses: addresses("203.0.113.5", "192.168.0.1", "10.1.0.1"), Ready: true}),
+		onePort("e2", "evil", "", 80, takes(victim, "10.1.0.1"), takes(web, "10.1.0.2")))
+	c.want(toward(ip("203.0.113.5"), 443), "unknown")
+	c.want(toward(ip("192.168.0.1"), 443), "n1")
+	victims := c.Lookup(toward(ip("10.1.0.1"), 443))
+	for _, port := range []uint16{80, 443} {
+		if a := c.Lookup(toward(ip("10.1.0.1"), port)); a.Name != "" || a.Identity.String() != "spiffe://shop.example/ns/bank/sa/victim" {
+			t.Errorf("at port %d: %+v, want %+v", port, a, victims)
+		}
+	}
+	c.want(toward(ip("10.1.0.2"), 80), "web evil.shop.svc")
+
+	evil.External = addresses("10.96.0.10", "10.1.0.7")
+	c.tell(second(3), evil)
+	c.want(toward(ip("10.96.0.10"), 53), "dns.kube-system.svc")
+	// An address does not lose its past by that.
+	one, two := newPod("1", "one", ip("10.1.0.7")), newPod("2", "two", ip("10.1.0.7"))
+	c.tell(second(10), one)
+	c.tell(second(20), Change{Pod: &one, Deleted: true})
+	c.tell(second(21), two)
+	if a := c.Lookup(at(from(ip("10.1.0.7")), second(15))); strings.HasSuffix(a.Identity.String(), "/two") {
+		t.Errorf("what the former owner did is the next one's: %+v", a)
+	}
 }
 
 func TestNodes(t *testing.T) {

@@ -3,6 +3,7 @@ package peer
 import (
 	"cmp"
 	"iter"
+	"net/netip"
 	"slices"
 )
 
@@ -30,14 +31,20 @@ func comparePorts(a, b Port) int {
 	return cmp.Or(cmp.Compare(a.Number, b.Number), cmp.Compare(a.Protocol, b.Protocol))
 }
 
-// meant are the endpoints that still mean who has the address, and not who had it.
+// apiServers is the slice that the API servers keep themselves, of their own addresses.
+var apiServers = objectName{"default", "kubernetes"}
+
+// meant are the endpoints that mean who has the address: the pod that they refer to has it, still, and is in their namespace. Whoever may write slices
+// may write any address into them; what is not a pod of theirs gets no name by that. Connections to the service itself are told by its own address.
 func (c *Cluster) meant(pl *place) iter.Seq[end] {
 	return func(yield func(end) bool) {
 		if len(pl.nodes) == 0 && pl.holder == nil && (pl.state == Contested || pl.vacated) {
 			return
 		}
 		for _, e := range pl.ends {
-			if p := e.endpoint().pod; p != (uid{}) && c.behind(e.endpoint()) == nil {
+			x := c.behind(e.endpoint())
+			theirs := x != nil && e.endpoint().pod == x.uid && x.namespace.Value() == e.slice.key.namespace
+			if !theirs && (e.slice.key != apiServers || e.endpoint().pod != (uid{})) {
 				continue
 			}
 			if !yield(e) {
@@ -62,12 +69,12 @@ func (c *Cluster) onNode(pl *place) iter.Seq[*pod] {
 }
 
 // view is what a place is at a port, for who connects to it.
-func (c *Cluster) view(pl *place, p Port, v view) view {
-	switch s, n := serviceAt(pl.services, p); {
+func (c *Cluster) view(pl *place, a netip.Addr, p Port, v view) view {
+	switch s, n := serviceAt(pl.services, a, p); {
 	case n == 1:
 		return s
 	case n > 1:
-		return view{state: Contested}
+		return view{state: Contested, served: true}
 	}
 	var named *service
 	var pods []*pod
@@ -100,12 +107,21 @@ func (c *Cluster) view(pl *place, p Port, v view) view {
 	return v
 }
 
-// serviceAt gives the view of a service at its own port, and how many services there are.
-func serviceAt(services []*service, p Port) (v view, n int) {
-	for _, s := range services {
-		if i := slices.IndexFunc(s.ports, func(x servicePort) bool { return x.Port == p }); i >= 0 {
-			v = view{identity: s.ports[i].shared, name: s.name, state: Known}
-			n++
+// serviceAt gives the view of a service at its own address and port, and how many services there are. ClusterIPs are given out by the API server, while
+// anybody who may make services may name any address as an external one.
+func serviceAt(services []*service, a netip.Addr, p Port) (v view, n int) {
+	for _, external := range []bool{false, true} {
+		for _, s := range services {
+			if slices.Contains(s.cluster, a) == external {
+				continue
+			}
+			if i := slices.IndexFunc(s.ports, func(x servicePort) bool { return x.Port == p }); i >= 0 {
+				v = view{identity: s.ports[i].shared, name: s.name, state: Known, served: true}
+				n++
+			}
+		}
+		if n > 0 {
+			break
 		}
 	}
 	return v, n

@@ -55,7 +55,7 @@ func (c *Cluster) Lookup(q Query) Answer {
 	v := view{}
 	if f != nil {
 		v = c.find(f, p, q.Inbound)
-		if f.timed && !q.At.IsZero() {
+		if f.timed && !v.served && !q.At.IsZero() {
 			v = c.at(f, &q, v)
 		}
 	}
