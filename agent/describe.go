@@ -12,8 +12,9 @@ import (
 	"github.com/ambit-nhi/ambit/event"
 )
 
-// Workload says who an edge belongs to. It may know soon where a pod's cgroup is older than what the API has told of the pod,
-// or a container's than what its engine has.
+// Workload says who an edge belongs to. It may know soon where a pod's cgroup is older than what the API has told of the pod, or a container's than what
+// its engine has. Until the cluster's addresses were told for the first time, everything waits for them: what a program has reached for days must not
+// look new for want of its name.
 func (a *Agent) Workload(e *bpf.Edge) (*event.Workload, bool) {
 	p := workload.Process{TGID: e.Process.TGID, UID: e.Process.UID, Interactive: e.Process.Interactive}
 	if e.Process.File != 0 {
@@ -26,10 +27,13 @@ func (a *Agent) Workload(e *bpf.Edge) (*event.Workload, bool) {
 		overflow.Unattributed = event.UnattributedQuota
 		return &overflow, false
 	}
-	if w.Evidence == event.EvidenceCgroup && w.Container == "" && w.Unattributed == "" {
+	switch {
+	case w.Unattributed == event.UnattributedPod, a.sources.starting() && !e.Address.IsLoopback():
+		return w, true
+	case w.Evidence == event.EvidenceCgroup && w.Container == "" && w.Unattributed == "":
 		return w, a.sources.soon(w.Cgroup)
 	}
-	return w, w.Unattributed == event.UnattributedPod
+	return w, false
 }
 
 // Opened tells the cluster's addresses since when a pod connects, which is more exact than what the API tells.
@@ -145,4 +149,10 @@ func askedFor(p *event.Peer) netip.Addr {
 }
 
 // Generation grows when the answers to Workload or Peer may have changed for the better.
-func (a *Agent) Generation() uint64 { return a.resolve.Generation() + a.cluster.Generation() }
+func (a *Agent) Generation() uint64 {
+	generation := a.resolve.Generation() + a.cluster.Generation()
+	if a.sources.starting() {
+		return generation
+	}
+	return generation + 1
+}

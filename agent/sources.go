@@ -16,6 +16,7 @@ type sources struct {
 	run       []func(context.Context) error
 	changes   chan []peer.Change // of the cluster's addresses, for the agent's loop
 	done      <-chan struct{}    // closed when nobody takes changes any more; set before anything runs
+	synced    func() bool        // whether the cluster's addresses were told once; nil without a cluster
 
 	soon func(cgroup string) bool // whether a cgroup's container may be known soon
 
@@ -34,7 +35,7 @@ func newSources(cfg Config) (*sources, error) {
 		if err != nil {
 			return nil, fmt.Errorf("watch Kubernetes: %w", err)
 		}
-		s.workloads = append(s.workloads, pods)
+		s.workloads, s.synced = append(s.workloads, pods), watcher.Synced
 		s.run = append(s.run, watcher.Run, pods.Run)
 		s.missing = append(s.missing, watcher.Missing)
 		s.counters = append(s.counters, watcher.Counters, pods.Counters)
@@ -62,6 +63,9 @@ func (s *sources) Apply(changes []peer.Change) {
 	case <-s.done:
 	}
 }
+
+// starting says that the cluster's addresses were not told even once.
+func (s *sources) starting() bool { return s.synced != nil && !s.synced() }
 
 // told is what the sources cannot know at the moment, in words.
 func (s *sources) told() (missing []string) {
