@@ -68,24 +68,23 @@ func (a *Agent) Peer(e *bpf.Edge, at, until time.Time) (event.Peer, bool) {
 // address. The service's name is that of what was dialled. became is who has the address it became: the kernel side cannot tell UDP that was turned from UDP
 // that a program sent past the service it had connected to, and must not be had to pass off the one as the other.
 func (a *Agent) translate(e *bpf.Edge, p *event.Peer, at time.Time, became *peer.Answer) {
-	if !e.Dialled.IsValid() || !e.Local.IsValid() { // they may have become known since
-		if again, ok, err := a.kernel.Edge(e.Number); ok && err == nil {
-			e.Dialled, e.Local = again.Dialled, again.Local
-		}
+	turned, err := a.kernel.Turned(e.Number)
+	if err != nil { // as where nothing is known
+		return
 	}
 	switch {
-	case e.Dialled.IsValid():
-		service := a.cluster.Lookup(peer.Query{Address: e.Dialled.Addr(), Port: e.Dialled.Port(), Protocol: e.Protocol, At: at})
+	case turned.Dialled.IsValid():
+		service := a.cluster.Lookup(peer.Query{Address: turned.Dialled.Addr(), Port: turned.Dialled.Port(), Protocol: e.Protocol, At: at})
 		known := service.NameSource == event.NameService
 		if known && e.Protocol == unix.IPPROTO_UDP && !standsBehind(became, &service) {
 			return
 		}
-		if p.Dialled = e.Dialled; known {
+		if p.Dialled = turned.Dialled; known {
 			p.Name, p.NameSource = service.Name, service.NameSource
 		}
-	case e.Local.IsValid():
+	case turned.Local.IsValid():
 		asked := netip.AddrPortFrom(e.Address, e.Port)
-		if b := a.backend(e, asked); b.IsValid() {
+		if b := a.backend(e, turned.Local, asked); b.IsValid() {
 			p.Address, p.Port, p.Dialled = b.Addr(), b.Port(), asked
 		}
 	}
@@ -97,7 +96,7 @@ func standsBehind(who, service *peer.Answer) bool {
 }
 
 // backend is where the node's tables turned an edge's first connection. The table forgets connections, so it is asked once or twice, and early.
-func (a *Agent) backend(e *bpf.Edge, asked netip.AddrPort) netip.AddrPort {
+func (a *Agent) backend(e *bpf.Edge, local, asked netip.AddrPort) netip.AddrPort {
 	const tries, many = 2, 4096
 	t, ok := a.turned[e.Number]
 	if t.backend.IsValid() || t.tries == tries {
@@ -107,7 +106,7 @@ func (a *Agent) backend(e *bpf.Edge, asked netip.AddrPort) netip.AddrPort {
 		clear(a.turned) // they are asked again
 	}
 	t.tries++
-	t.backend, _ = a.translations.Backend(e.Local, asked, e.Protocol)
+	t.backend, _ = a.translations.Backend(local, asked, e.Protocol)
 	a.turned[e.Number] = t
 	return t.backend
 }

@@ -25,9 +25,11 @@ const (
 // waiting are the edges of a ledger that wait, or are looked at closely.
 type waiting struct {
 	held    []*entry
-	retried uint64 // generation of the describer's answers at the last try
-	closing bool   // nothing waits any more
+	retried uint64        // generation of the describer's answers at the last try
+	tried   time.Duration // the same, monotonic
+	closing bool          // nothing waits any more
 	close   []*entry
+	spare   [1]part // of the edge that is being told
 }
 
 // wait is the part of an entry that waits.
@@ -35,7 +37,6 @@ type wait struct {
 	parts   []part        // what was not told yet, by time
 	held    bool          // among those that wait
 	gaveUp  bool          // it waited long enough, and is not made to wait again for the same
-	tried   time.Duration // monotonic
 	closely time.Duration // looked at with every poll until then, monotonic
 }
 
@@ -53,7 +54,7 @@ func (l *ledger) waits(x *entry, p *part, now moment, soon bool) bool {
 	}
 	if !x.held {
 		l.held = append(l.held, x)
-		x.held, x.tried = true, now.monotonic
+		x.held = true
 	}
 	return true
 }
@@ -62,12 +63,15 @@ func (l *ledger) waits(x *entry, p *part, now moment, soon bool) bool {
 func (l *ledger) retry(now moment) error {
 	const few = 1024 // so many are looked at each time, for what they do meanwhile may be for others
 	generation := l.describe.Generation()
-	news := generation != l.retried
+	news := generation != l.retried || now.monotonic-l.tried >= askAgain
 	l.retried = generation
+	if news {
+		l.tried = now.monotonic
+	}
 	closely := len(l.held) <= few
 	kept := l.held[:0]
 	for i, x := range l.held {
-		due := len(x.parts) > 0 && (news || now.monotonic-x.parts[0].cut >= nameWait || now.monotonic-x.tried >= askAgain)
+		due := len(x.parts) > 0 && (news || now.monotonic-x.parts[0].cut >= nameWait)
 		if due || closely && len(x.parts) > 0 {
 			c, err := l.edges.Counters(x.edge.Number)
 			if err != nil {
@@ -77,7 +81,6 @@ func (l *ledger) retry(now moment) error {
 			x.cut(c, now, time.Time{})
 		}
 		if due {
-			x.tried = now.monotonic
 			l.tellParts(x, now)
 		}
 		if x.held = len(x.parts) > 0; x.held {
@@ -114,7 +117,7 @@ func (l *ledger) settle(addresses []netip.Addr, now moment) error {
 		if !x.sameAs(c) || len(x.parts) > 0 {
 			l.tell(x, c, now, time.Time{})
 		}
-		x.looked = now.wall
+		x.looked = now.monotonic
 		l.lookClosely(x, now)
 	}
 	return nil
@@ -143,7 +146,7 @@ func (l *ledger) look(now moment) error {
 			x.changed = now.monotonic
 			l.tell(x, c, now, time.Time{})
 		}
-		x.looked = now.wall
+		x.looked = now.monotonic
 		if now.monotonic >= x.closely || l.entries[x.edge.Number.Index()] != x {
 			x.closely = 0
 			continue

@@ -91,19 +91,35 @@ type ledger struct {
 // attributed counts connections by whether their workload has a proper identity.
 type attributed struct{ connections, unattributed uint64 }
 
+// entry is an edge that lives. There may be 65536 of them, so it is kept small.
 type entry struct {
 	edge     bpf.Edge
 	workload *event.Workload
 	asked    uint64 // generation of the answer
 	unsure   bool   // a better one may come soon
 	wait
-	last     bpf.Counters // as of the last look
-	looked   time.Time
+	last     tally         // as of the last look
+	looked   time.Duration // monotonic
 	drift    uint64        // connections that only look open, by the last census
 	suspect  uint64        // the same in the census before: one census may meet a connection between two states
 	changed  time.Duration // monotonic
 	told     time.Duration
 	unlinked time.Duration // monotonic; 0 while the kernel knows its key
+}
+
+// tally is the part of an edge's counters that is compared.
+type tally struct {
+	opened, inherited, failed, closed, sent, received uint64
+}
+
+func tallyOf(c *bpf.Counters) tally {
+	return tally{c.Opened, c.Inherited, c.Failed, c.Closed, c.Sent, c.Received}
+}
+
+// open is how many connections are open, see [bpf.Counters.Open].
+func (t *tally) open() uint64 {
+	begun, ended := t.opened+t.inherited, t.failed+t.closed
+	return begun - min(begun, ended)
 }
 
 func newLedger(edges edgeSource, describe describer, node string, observe func(*event.Observation)) *ledger {
@@ -183,7 +199,7 @@ func (l *ledger) drain(now moment) error {
 		case x.openNow() && now.monotonic-x.told >= confirmEvery:
 			l.tell(x, c, now, time.Time{})
 		}
-		x.looked = now.wall
+		x.looked = now.monotonic
 		gone, err := l.retire(x, now)
 		if err != nil {
 			l.living = append(kept, l.living[i:]...)
@@ -206,13 +222,10 @@ func (l *ledger) drain(now moment) error {
 }
 
 // sameAs says whether nothing happened since the edge was told.
-func (x *entry) sameAs(c bpf.Counters) bool {
-	l := &x.last
-	return c.Opened == l.Opened && c.Inherited == l.Inherited && c.Failed == l.Failed && c.Closed == l.Closed && c.Sent == l.Sent && c.Received == l.Received
-}
+func (x *entry) sameAs(c bpf.Counters) bool { return tallyOf(&c) == x.last }
 
 func (x *entry) openNow() bool {
-	return x.edge.Protocol == unix.IPPROTO_TCP && x.last.Open() > x.drift
+	return x.edge.Protocol == unix.IPPROTO_TCP && x.last.open() > x.drift
 }
 
 // attribute asks whose an edge is, if the answer may have changed since. What was known stays known when its source forgets it.

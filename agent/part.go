@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,8 +29,8 @@ const maxParts = 8
 // cut takes note of what happened since the last look. The first time is that of an edge's first connection, zero later on.
 func (x *entry) cut(c bpf.Counters, now moment, first time.Time) {
 	l := &x.last
-	p := part{from: x.looked, until: now.wall, cut: now.monotonic, impatient: x.gaveUp, counts: event.Counts{
-		Connections: c.Opened - l.Opened, Failed: c.Failed - l.Failed, BytesSent: c.Sent - l.Sent, BytesReceived: c.Received - l.Received,
+	p := part{from: now.at(x.looked), until: now.wall, cut: now.monotonic, impatient: x.gaveUp, counts: event.Counts{
+		Connections: c.Opened - l.opened, Failed: c.Failed - l.failed, BytesSent: c.Sent - l.sent, BytesReceived: c.Received - l.received,
 	}}
 	if p.counts.Failed > 0 {
 		p.last = c.Error
@@ -40,7 +41,7 @@ func (x *entry) cut(c bpf.Counters, now moment, first time.Time) {
 			p.until = first
 		}
 	}
-	x.last, x.looked = c, now.wall
+	x.last, x.looked = tallyOf(&c), now.monotonic
 	n := len(x.parts)
 	if n == 0 || p.counts.Connections > 0 && n < maxParts {
 		x.parts = append(x.parts, p)
@@ -65,8 +66,15 @@ func add(to *event.Counts, c event.Counts) {
 
 // tell observes what happened on an edge since it was told last, or lets it wait until it is known whose it is.
 func (l *ledger) tell(x *entry, c bpf.Counters, now moment, first time.Time) {
+	alone := len(x.parts) == 0
+	if alone {
+		x.parts = l.spare[:0] // most often nothing has to wait
+	}
 	x.cut(c, now, first)
 	l.tellParts(x, now)
+	if alone {
+		x.parts = slices.Clone(x.parts)
+	}
 }
 
 // tellParts tells the parts of an edge up to the first that has to wait. Those that are for the same peer are told as one.

@@ -44,8 +44,10 @@ type Edge struct {
 	Address        netip.Addr
 	Process        Process       // who connected, or who listens; File 0 if not known
 	FirstMonotonic time.Duration // on the monotonic clock
+}
 
-	// Two that may become known later in the edge's life; the zero AddrPort until then.
+// Turned is where an edge really leads, as far as it is known: both may become known later in its life, and are the zero AddrPort until then.
+type Turned struct {
 	Dialled netip.AddrPort // what the program asked for, where another BPF program turned it elsewhere
 	Local   netip.AddrPort // own end of the first established outbound TCP connection, toward [Kernel.SetServiceRanges] only
 }
@@ -192,17 +194,39 @@ func drain(r *ringbuf.Reader, yield func([]byte, error) bool) {
 
 // Edge reads what an edge is. ok is false if the number was given away meanwhile.
 func (k *Kernel) Edge(n Number) (e Edge, ok bool, err error) {
-	var o ambitOrigin
-	b := unsafe.Slice((*byte)(unsafe.Pointer(&o)), originBytes)
-	if _, err := k.origins.ReadAt(b, int64(n.Index())*originBytes); err != nil {
-		return Edge{}, false, fmt.Errorf("read origin of edge %d: %w", n.Index(), err)
+	o, err := k.origin(n)
+	if err != nil {
+		return Edge{}, false, err
 	}
 	return edgeOf(&o), Number(o.Number) == n, nil
 }
 
+// Turned reads what is known of where an edge leads; nothing if its number was given away meanwhile.
+func (k *Kernel) Turned(n Number) (t Turned, err error) {
+	o, err := k.origin(n)
+	if err != nil || Number(o.Number) != n {
+		return Turned{}, err
+	}
+	if o.DialledPort != 0 {
+		t.Dialled = netip.AddrPortFrom(addressOf(&o.Dialled), o.DialledPort)
+	}
+	if o.LocalPort != 0 {
+		t.Local = netip.AddrPortFrom(addressOf(&o.Local), o.LocalPort)
+	}
+	return t, nil
+}
+
+func (k *Kernel) origin(n Number) (o ambitOrigin, err error) {
+	b := unsafe.Slice((*byte)(unsafe.Pointer(&o)), originBytes)
+	if _, err := k.origins.ReadAt(b, int64(n.Index())*originBytes); err != nil {
+		return o, fmt.Errorf("read origin of edge %d: %w", n.Index(), err)
+	}
+	return o, nil
+}
+
 func edgeOf(o *ambitOrigin) Edge {
 	const inbound, overflow = 1, 4
-	e := Edge{
+	return Edge{
 		Number: Number(o.Number), Cgroup: o.Key.Cgroup, Inbound: o.Key.Flags&inbound != 0, Overflow: o.Key.Flags&overflow != 0,
 		Protocol: o.Key.Protocol, Port: o.Key.Port, Address: addressOf(&o.Key.Address), FirstMonotonic: time.Duration(o.First),
 		Process: Process{
@@ -210,13 +234,6 @@ func edgeOf(o *ambitOrigin) Edge {
 			Interactive: o.Process.Interactive != 0,
 		},
 	}
-	if o.DialledPort != 0 {
-		e.Dialled = netip.AddrPortFrom(addressOf(&o.Dialled), o.DialledPort)
-	}
-	if o.LocalPort != 0 {
-		e.Local = netip.AddrPortFrom(addressOf(&o.Local), o.LocalPort)
-	}
-	return e
 }
 
 func addressOf(a *[2]uint64) netip.Addr {
@@ -256,16 +273,15 @@ func (k *Kernel) Living() iter.Seq2[Number, error] {
 // Unlink makes the kernel forget an edge's key: the next connection makes a new edge. The number stays valid for the sockets that hold it
 // until [Kernel.Release].
 func (k *Kernel) Unlink(n Number) error {
-	var o ambitOrigin
-	b := unsafe.Slice((*byte)(unsafe.Pointer(&o)), originBytes)
-	if _, err := k.origins.ReadAt(b, int64(n.Index())*originBytes); err != nil {
-		return fmt.Errorf("read origin of edge %d: %w", n.Index(), err)
+	o, err := k.origin(n)
+	if err != nil {
+		return err
 	}
 	if Number(o.Number) != n {
 		return nil
 	}
 	var now uint32
-	err := k.collection.Maps["numbers"].Lookup(&o.Key, &now)
+	err = k.collection.Maps["numbers"].Lookup(&o.Key, &now)
 	if errors.Is(err, ebpf.ErrKeyNotExist) || err == nil && Number(now) != n { // unlinked before; the key may have a new edge
 		return nil
 	}

@@ -65,6 +65,7 @@ func (w *watcher) poll() {
 type observed struct {
 	Edge
 	Counters
+	Turned
 }
 
 // edgesOf gives the edges of a cgroup.
@@ -84,7 +85,11 @@ func (w *watcher) edgesOf(cgroup uint64) []observed {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		out = append(out, observed{e, c})
+		t, err := w.Kernel.Turned(n)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		out = append(out, observed{e, c, t})
 	}
 	return out
 }
