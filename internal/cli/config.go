@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -175,6 +176,9 @@ func loadConfig(flags *pflag.FlagSet, other ...string) (*config, error) {
 	return &c, nil
 }
 
+// domainName is a name as DNS resolvers have it in their search lists.
+var domainName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
+
 // validate says what is wrong with what no component looks at.
 func (c *config) validate() error {
 	var faults []error
@@ -198,6 +202,14 @@ func (c *config) validate() error {
 	}
 	if m := c.Kubernetes.Mode; m != "auto" && m != "on" && m != "off" {
 		faults = append(faults, fmt.Errorf("kubernetes.mode %q is not auto, on or off", m))
+	}
+	if d := c.Kubernetes.ClusterDomain; !domainName.MatchString(d) || len(d) > 200 {
+		faults = append(faults, fmt.Errorf("kubernetes.cluster_domain %q is no domain name, such as cluster.local", d))
+	}
+	for _, socket := range c.Containers.Sockets {
+		if !filepath.IsAbs(socket) {
+			faults = append(faults, fmt.Errorf("containers.sockets: %q is no absolute path, such as /run/docker.sock", socket))
+		}
 	}
 	faults = append(faults, c.validateTLS()...)
 	faults = append(faults, c.validateInventory())
