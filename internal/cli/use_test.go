@@ -111,8 +111,8 @@ func TestConfiguration(t *testing.T) {
 	}
 	f("lern: 1h", "unknown key lern", "did you mean learn?")
 	f("nats:\n  url: [x]", "unknown key nats.url", "did you mean nats.urls?")
-	f("kubernetes: {cluster_domain: '../x y'}", "kubernetes.cluster_domain", "no domain name")
-	f("containers: {sockets: [docker.sock]}", "containers.sockets", "no absolute path")
+	g("kubernetes: {cluster_domain: '../x y'}", "kubernetes.cluster_domain", "no domain name")
+	g("containers: {sockets: [docker.sock]}", "containers.sockets", "no absolute path")
 	f("detector:\n  lern: 1h", "unknown key detector.lern", "did you mean learn?")
 	f("something: else", "unknown key something")
 	f("nats: 5", "nats")
