@@ -7,7 +7,9 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 ARGS    ?=
 
 # Packages whose tests gain nothing from the race detector: no goroutines of ours, or other programs do the work.
-UNRACED := /(bpf|event|detector|collector/store|internal/e2e)$$
+UNRACED := /(bpf|event|detector|collector/store)$$
+# The whole, in real time: it runs alone.
+WHOLE   := /internal/e2e$$
 
 .PHONY: help build engine kube-apiserver up demo test test-kernels lint generate bench bench-node bench-agent clean
 
@@ -31,8 +33,9 @@ demo: build engine ## a story in 90 seconds: learn, leave the normal reach, fall
 	go run ./internal/demo -ambit bin/ambit
 
 test: engine kube-apiserver ## all tests, also those against the live kernel (as root)
-	go test -race -timeout 9m $$(go list ./... | grep -vE '$(UNRACED)')
+	go test -race -timeout 9m $$(go list ./... | grep -vE '$(UNRACED)|$(WHOLE)')
 	go test -timeout 9m $$(go list ./... | grep -E '$(UNRACED)')
+	go test -timeout 15m ./internal/e2e
 
 test-kernels: ## the live kernel tests on Linux 5.10, 6.1, 6.12 and 7.x, in QEMU; ARGS='-only 5.10 -run TCP'
 	go run ./internal/kernels $(ARGS)
