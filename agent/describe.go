@@ -90,9 +90,9 @@ func (a *Agent) translate(e *bpf.Edge, p *event.Peer, at time.Time, became *peer
 	}
 }
 
-// standsBehind says whether who has an address is known to be behind a service.
+// standsBehind says whether who has an address may be behind a service. A service has no identity while its pods change; who is told is the pod in any case.
 func standsBehind(who, service *peer.Answer) bool {
-	return who.Name == service.Name || !who.Identity.IsZero() && who.Identity == service.Identity
+	return who.Name == service.Name || !who.Identity.IsZero() && (service.Identity.IsZero() || who.Identity == service.Identity)
 }
 
 // backend is where the node's tables turned an edge's first connection. The table forgets connections, so it is asked once or twice, and early.
