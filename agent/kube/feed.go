@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -79,7 +78,7 @@ type feed struct {
 	rights    *rights
 	addresses *addresses
 	pods      *nodePods // nil for other kinds
-	listing   *sync.WaitGroup
+	listing   *underway
 	node      string
 
 	told map[key]struct{}
@@ -121,8 +120,10 @@ func (f *feed) listWatch() *cache.ListWatch {
 
 // list gets one page, where the server cannot stream.
 func (f *feed) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-	f.listing.Add(1)
-	defer f.listing.Done()
+	if !f.listing.begin() {
+		return nil, context.Canceled
+	}
+	defer f.listing.end()
 	page := f.kind.list()
 	f.status.asking(f.kind.resource)
 	err := f.client.Get().Resource(f.kind.resource).VersionedParams(&options, f.codec).MaxRetries(0).Do(ctx).Into(page)

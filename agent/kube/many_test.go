@@ -133,7 +133,7 @@ func TestManyPods(t *testing.T) {
 		t.Fatal(err)
 	}
 	f, pages := w.feeds[0], 0
-	f.listing = &sync.WaitGroup{}
+	f.listing = newUnderway()
 	p := pager.New(pager.SimplePageFunc(func(o metav1.ListOptions) (kuberuntime.Object, error) {
 		pages++
 		return f.list(t.Context(), o)

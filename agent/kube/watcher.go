@@ -77,15 +77,15 @@ func New(cfg Config, pods PodSink, addressSink AddressSink) (*Watcher, error) {
 func (w *Watcher) Run(ctx context.Context) error {
 	w.status.start()
 	group, ctx := errgroup.WithContext(ctx)
-	var listing sync.WaitGroup
+	listing := newUnderway()
 	for _, f := range w.feeds {
-		f.listing = &listing
+		f.listing = listing
 		group.Go(func() error { return f.run(ctx) })
 	}
 	group.Go(func() error { return w.owners.run(ctx, w.pods) })
 	group.Go(func() error { return w.rights.run(ctx) })
 	err := group.Wait()
-	listing.Wait() // a reflector leaves a list that is under way to itself
+	listing.finish() // a reflector leaves a list that is under way to itself
 	w.api.close()
 	return err
 }
