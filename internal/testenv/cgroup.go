@@ -97,9 +97,9 @@ func makeCgroup(parent, name string) (string, error) {
 	}
 }
 
-// removeParents removes what tests made above a cgroup, as far as it is empty.
+// removeParents removes what tests made above a cgroup, as far as it is empty: cgroups named after Ambit, and those below them.
 func removeParents(mount, dir string) {
-	for ; len(dir) > len(mount) && strings.Contains(filepath.Base(dir), "ambit"); dir = filepath.Dir(dir) {
+	for ; len(dir) > len(mount) && strings.Contains(dir[len(mount):], "ambit"); dir = filepath.Dir(dir) {
 		if os.Remove(dir) != nil {
 			return
 		}
