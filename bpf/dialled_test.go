@@ -44,7 +44,7 @@ func TestKernelDialled(t *testing.T) {
 		w.expect(c, "out tcp 127.0.0.1 1000: opened=1", "in tcp 127.0.0.1 1000: opened=1")
 		c.do("open-service", 1000)
 		c.do("open", 1000)
-		w.expect(c, "out tcp 127.0.0.1 1000: opened=3 dialled 127.9.9.9:1000", "in tcp 127.0.0.1 1000: opened=3")
+		w.expect(c, "out tcp 127.0.0.1 1000: opened=2", "out tcp 127.0.0.1 1000: opened=1 dialled 127.9.9.9:1000", "in tcp 127.0.0.1 1000: opened=3")
 		c.end()
 	})
 }
@@ -110,6 +110,19 @@ var redirectScenarios = []scenario{
 	}, []string{
 		"out udp 127.0.0.1 53: opened=1 sent=100 received=40 dialled 127.9.9.9:53",
 		"in udp 127.0.0.1 53: opened=2 sent=40 received=100",
+	}},
+	{"UDP, connected to a service and to who stands behind it", func() {
+		s := socketUDP(unix.AF_INET, here4(53))
+		for _, to := range []unix.Sockaddr{at("127.9.9.9", 53), here4(53), at("127.9.9.9", 53)} {
+			c := connectedUDP(to)
+			send(c, 50)
+			sendTo(s, 20, receiveFrom(s, 50))
+			receiveFrom(c, 20)
+		}
+	}, []string{
+		"out udp 127.0.0.1 53: opened=1 sent=50 received=20",
+		"out udp 127.0.0.1 53: opened=2 sent=100 received=40 dialled 127.9.9.9:53",
+		"in udp 127.0.0.1 53: opened=3 sent=60 received=150",
 	}},
 	{"UDP, sent to a service", func() {
 		ask(socketUDP(unix.AF_INET, here4(53)), socketUDP(unix.AF_INET, nil), at("127.9.9.9", 53))

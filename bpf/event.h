@@ -1,8 +1,8 @@
 /* What crosses to Go. The Go types are generated from these by way of the maps that hold them. */
 #pragma once
 
-/* edge_key.flags */
-enum { EDGE_INBOUND = 1, EDGE_IPV6 = 2, EDGE_OVERFLOW = 4 };
+/* edge_key.flags. What was turned to an address is not what was asked for there: two edges. */
+enum { EDGE_INBOUND = 1, EDGE_IPV6 = 2, EDGE_OVERFLOW = 4, EDGE_TURNED = 8 };
 
 /* What an edge is: the identity of the unit of counting. */
 struct edge_key {

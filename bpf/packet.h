@@ -142,6 +142,7 @@ static __always_inline struct edge *sent_edge(struct __sk_buff *skb, const struc
 	new_flow(&now, &d->remote, cgroup, &p, connected);
 	if (!turned && !connected && take_asked(cookie, &asked))
 		turned = elsewhere(&asked, &now.key);
+	now.key.flags |= turned * EDGE_TURNED;
 	k = now.key;
 	e = edge_of(&k, &now.process);
 	if (!e)
@@ -176,6 +177,11 @@ static __always_inline struct edge *received_edge(struct __sk_buff *skb, const s
 	asked.executable = f ? f->key.executable : 0;
 	asked.protocol = IPPROTO_UDP;
 	e = f ? known_edge(&asked) : 0;
+	if (f && !e) {
+		asked.flags |= EDGE_TURNED;
+		e = known_edge(&asked);
+		asked.flags &= ~EDGE_TURNED;
+	}
 	if (e) { /* one of several peers */
 		*answer = true;
 		return e;

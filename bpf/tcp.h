@@ -61,6 +61,8 @@ static __always_inline void tcp_connects(struct sock *sk, bool in_task)
 	tcp_key(&k, sk, false, 0);
 	k.executable = executable_number(&a.process);
 	bool turned = asked && elsewhere(&a, &k);
+	if (turned)
+		k.flags |= EDGE_TURNED;
 	struct edge *e = tcp_opened(sk, &k, &a.process);
 	if (e && turned)
 		set_dialled(e->number, a.address, a.port);

@@ -48,6 +48,9 @@ func TestKernelKubernetes(t *testing.T) {
 		t.Logf("all told %s after the last", took.Round(time.Millisecond))
 		seen.end(t)
 		compare(w.truth, seen.tally).check(t)
+		if h := seen.beat.Load(); t.Failed() && h != nil {
+			t.Logf("the agent's latest heartbeat: lost %v, gauges %v", h.Lost, h.Gauges)
+		}
 	})
 }
 

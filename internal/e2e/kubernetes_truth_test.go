@@ -145,7 +145,7 @@ func (v verdict) check(t *testing.T) {
 	if v.wrong > 0 {
 		show("misattributed", v.wrongs)
 	}
-	if share < 0.999 {
+	if v.wrong > 0 || share < 0.999 {
 		show("without identity", v.nobodies)
 		show("not seen so", v.gone)
 	}
