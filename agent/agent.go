@@ -35,6 +35,7 @@ type Agent struct {
 	cluster      *peer.Cluster // empty without Kubernetes
 	translations *peer.Translations
 	turned       map[bpf.Number]turned
+	proven       *proven
 	services     []netip.Prefix // as the kernel side knows them
 	sources      *sources
 
@@ -73,7 +74,7 @@ func New(cfg Config, nc *nats.Conn) (*Agent, error) {
 	a := &Agent{cfg: cfg, running: make(chan []event.Workload, 1)}
 	a.publish = newPublisher(publisherConfig{Node: cfg.Node, Partitions: cfg.Partitions, QueueBytes: cfg.QueueBytes}, js)
 	a.names, a.ranges = peer.New(peer.Config{ClusterDomain: cfg.ClusterDomain}), peer.NewRanges(peer.RangesConfig{})
-	a.translations, a.turned = peer.NewTranslations(), map[bpf.Number]turned{}
+	a.translations, a.turned, a.proven = peer.NewTranslations(), map[bpf.Number]turned{}, newProven(cfg.TrustDomain)
 	a.cluster = peer.NewCluster(peer.ClusterConfig{TrustDomain: cfg.TrustDomain, Template: cfg.Identity, ClusterDomain: cfg.ClusterDomain})
 	if a.sources, err = newSources(cfg); err != nil {
 		return nil, fmt.Errorf("make agent: %w", err)

@@ -21,7 +21,7 @@ func (a *Agent) Workload(e *bpf.Edge) (*event.Workload, bool) {
 		path, _ := a.kernel.ExecutablePath(e.Process.File)
 		p.Executable = workload.ResolveExecutable(e.Process.TGID, path, e.Process.Inode, e.Process.Device)
 	}
-	w := a.resolve.Resolve(e.Cgroup, p)
+	w := a.proven.workload(a.resolve.Resolve(e.Cgroup, p))
 	if e.Overflow && w.Unattributed == "" {
 		overflow := *w
 		overflow.Unattributed = event.UnattributedQuota
@@ -147,9 +147,12 @@ func askedFor(p *event.Peer) netip.Addr {
 	return p.Address
 }
 
+// Own says who a workload is by an identity that it has proven; nil if as before.
+func (a *Agent) Own(w *event.Workload, id event.Identity) *event.Workload { return a.proven.own(w, id) }
+
 // Generation grows when the answers to Workload or Peer may have changed for the better.
 func (a *Agent) Generation() uint64 {
-	generation := a.resolve.Generation() + a.cluster.Generation()
+	generation := a.resolve.Generation() + a.cluster.Generation() + a.proven.generation
 	if a.sources.starting() {
 		return generation
 	}

@@ -36,6 +36,7 @@ type waiting struct {
 type wait struct {
 	parts   []part        // what was not told yet, by time
 	held    bool          // among those that wait
+	awaits  bool          // for a handshake, which takes no time worth mentioning
 	gaveUp  bool          // it waited long enough, and is not made to wait again for the same
 	closely time.Duration // looked at with every poll until then, monotonic
 }
@@ -52,11 +53,16 @@ func (l *ledger) waits(x *entry, p *part, now moment, soon bool) bool {
 		x.gaveUp = true
 		return false
 	}
+	l.hold(x)
+	return true
+}
+
+// hold has an edge looked at with every poll until it waits for nothing.
+func (l *ledger) hold(x *entry) {
 	if !x.held {
 		l.held = append(l.held, x)
 		x.held = true
 	}
-	return true
 }
 
 // retry tells the edges whose ends are known by now, and those that waited long enough.
@@ -71,7 +77,7 @@ func (l *ledger) retry(now moment) error {
 	closely := len(l.held) <= few
 	kept := l.held[:0]
 	for i, x := range l.held {
-		due := len(x.parts) > 0 && (news || now.monotonic-x.parts[0].cut >= nameWait)
+		due := len(x.parts) > 0 && (news || x.awaits || now.monotonic-x.parts[0].cut >= nameWait)
 		if due || closely && len(x.parts) > 0 {
 			c, err := l.edges.Counters(x.edge.Number)
 			if err != nil {

@@ -39,6 +39,8 @@ func (*slow) Opened(*bpf.Edge, *event.Workload, time.Time) {}
 
 func (*slow) Nameless(*bpf.Edge, *event.Peer, time.Time) {}
 
+func (*slow) Own(*event.Workload, event.Identity) *event.Workload { return nil }
+
 func (s *slow) Generation() uint64 { return s.generation }
 
 func (s *slow) learn(pod, owner bool) {

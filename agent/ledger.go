@@ -30,7 +30,8 @@ type describer interface {
 	Peer(e *bpf.Edge, at, until time.Time) (p event.Peer, soon bool)
 	Opened(e *bpf.Edge, w *event.Workload, at time.Time)
 	Nameless(e *bpf.Edge, p *event.Peer, at time.Time)
-	Generation() uint64 // grows when answers may have changed
+	Own(w *event.Workload, id event.Identity) *event.Workload // who it is by an identity that it has proven; nil if as before
+	Generation() uint64                                       // grows when answers may have changed
 }
 
 // confirmEvery is how often an edge with open connections is told again: it is in use.
@@ -85,6 +86,9 @@ type ledger struct {
 	missed  uint64            // ends of connections that the kernel's programs did not see, with their bytes
 	told    attributed
 
+	handshakes handshakes // nil where nobody looks
+	homeless   uint64     // handshakes that found no edge to be told with
+
 	waiting
 }
 
@@ -97,6 +101,7 @@ type entry struct {
 	workload *event.Workload
 	asked    uint64 // generation of the answer
 	unsure   bool   // a better one may come soon
+	secured  *secured
 	wait
 	last     tally         // as of the last look
 	looked   time.Duration // monotonic
@@ -193,7 +198,7 @@ func (l *ledger) drain(now moment) error {
 			return err
 		}
 		switch {
-		case !x.sameAs(c):
+		case !x.sameAs(c) || x.secured.untold() > 0:
 			x.changed = now.monotonic
 			l.tell(x, c, now, time.Time{})
 		case x.openNow() && now.monotonic-x.told >= confirmEvery:
@@ -315,7 +320,7 @@ func (l *ledger) census() error {
 
 // lost says what the ledger knows to be lost, by cause.
 func (l *ledger) lost() map[string]uint64 {
-	return map[string]uint64{"end-missed": l.missed}
+	return map[string]uint64{"end-missed": l.missed, "tls-no-edge": l.homeless}
 }
 
 // errorClass puts the errno of a failed connect into one of a few classes that mean the same on every kernel.

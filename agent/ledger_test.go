@@ -74,6 +74,8 @@ func (plain) Opened(*bpf.Edge, *event.Workload, time.Time) {}
 
 func (plain) Nameless(*bpf.Edge, *event.Peer, time.Time) {}
 
+func (plain) Own(*event.Workload, event.Identity) *event.Workload { return nil }
+
 func (plain) Generation() uint64 { return 0 }
 
 const edge = bpf.Number(1<<16 | 7)

@@ -72,4 +72,6 @@ func (c *clustered) Opened(e *bpf.Edge, w *event.Workload, at time.Time) { c.a.O
 
 func (c *clustered) Nameless(e *bpf.Edge, p *event.Peer, at time.Time) { c.a.Nameless(e, p, at) }
 
+func (c *clustered) Own(*event.Workload, event.Identity) *event.Workload { return nil }
+
 func (c *clustered) Generation() uint64 { return c.a.cluster.Generation() }

@@ -84,11 +84,15 @@ func (l *ledger) tellParts(x *entry, now moment) {
 	var of event.Peer
 	flush := func() {
 		if o != nil {
-			l.emit(o)
+			l.emitSecured(x, o)
 		}
 	}
 	for len(x.parts) > 0 {
 		p := &x.parts[0]
+		if x.awaits = l.awaits(x, p, now); x.awaits {
+			l.hold(x)
+			break
+		}
 		peer, soon := l.describe.Peer(&x.edge, p.from, p.until)
 		p.masterless = p.masterless || soon
 		if l.waits(x, p, now, x.unsure || soon) {

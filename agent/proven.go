@@ -1,0 +1,95 @@
+package agent
+
+import (
+	"strings"
+
+	"github.com/ambit-nhi/ambit/event"
+	"github.com/ambit-nhi/ambit/internal/lru"
+)
+
+// proven are the identities that workloads have shown certificates of, by cgroup: handshakes that completed, with SVIDs that the authorities of their trust
+// domain stand for. A workload goes by its own SVID then, also where it uses none. Where a cgroup has shown several, each is only told with its handshakes.
+//
+// What a program shows is read from its memory, and is its word. Identities of the forms that Ambit derives itself are the kernel's word, and a program that
+// claims another's is not believed.
+type proven struct {
+	domain  event.TrustDomain
+	cgroups *lru.Cache[string, claim]
+
+	generation uint64
+	refused    uint64 // claims of identities that others have for certain
+	several    uint64 // cgroups that showed more than one
+}
+
+type claim struct {
+	identity event.Identity // zero if there are several
+	from, to *event.Workload
+}
+
+const maxProven = 8192
+
+func newProven(domain event.TrustDomain) *proven {
+	return &proven{domain: domain, cgroups: lru.New[string, claim](maxProven)}
+}
+
+// own says who a workload is by an identity that it has shown; nil if as before.
+func (p *proven) own(w *event.Workload, id event.Identity) *event.Workload {
+	if id.IsZero() || w.Evidence == event.EvidenceSVID && w.Identity == id || p.derived(id) && w.Identity != id {
+		return nil
+	}
+	to := *w
+	to.Identity, to.Evidence, to.Unattributed = id, event.EvidenceSVID, ""
+	return &to
+}
+
+// derived says whether Ambit itself gives identities of this form.
+func (p *proven) derived(id event.Identity) bool {
+	path, ok := strings.CutPrefix(id.String(), "spiffe://"+p.domain.String()+"/")
+	return ok && (strings.HasPrefix(path, "node/") || kubernetesForm(path))
+}
+
+// kubernetesForm says whether a path is ns/<namespace>/sa/<service account>.
+func kubernetesForm(path string) bool {
+	s := strings.Split(path, "/")
+	return len(s) == 4 && s[0] == "ns" && s[2] == "sa"
+}
+
+// show takes note of an identity that a workload has shown.
+func (p *proven) show(w *event.Workload, id event.Identity) {
+	if p.own(w, id) == nil {
+		if !id.IsZero() && w.Identity != id {
+			p.refused++
+		}
+		return
+	}
+	if w.Cgroup == "" || w.Evidence == event.EvidenceProcess { // others are in there, too
+		return
+	}
+	c := p.cgroups.Get(w.Cgroup)
+	switch {
+	case c == nil:
+		p.cgroups.Put(w.Cgroup, claim{identity: id})
+	case c.identity == id || c.identity.IsZero():
+		return
+	default:
+		*c = claim{}
+		p.several++
+	}
+	p.generation++
+}
+
+// workload gives a workload by the identity that it goes by.
+func (p *proven) workload(w *event.Workload) *event.Workload {
+	c := p.cgroups.Get(w.Cgroup)
+	if c == nil || c.identity.IsZero() || w.Evidence == event.EvidenceProcess {
+		return w
+	}
+	if c.from != w {
+		to := p.own(w, c.identity)
+		if to == nil {
+			return w
+		}
+		c.from, c.to = w, to
+	}
+	return c.to
+}
