@@ -3,7 +3,9 @@ package testenv
 import (
 	"crypto/x509"
 	"errors"
+	"maps"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -128,19 +130,40 @@ type workloadService struct {
 
 // FetchX509SVID implements [workload.SpiffeWorkloadAPIServer].
 func (s workloadService) FetchX509SVID(_ *workload.X509SVIDRequest, stream grpc.ServerStreamingServer[workload.X509SVIDResponse]) error {
+	return serve(s.api, stream, func(r *workload.X509SVIDResponse) *workload.X509SVIDResponse { return r })
+}
+
+// FetchX509Bundles implements [workload.SpiffeWorkloadAPIServer].
+func (s workloadService) FetchX509Bundles(_ *workload.X509BundlesRequest, stream grpc.ServerStreamingServer[workload.X509BundlesResponse]) error {
+	return serve(s.api, stream, func(r *workload.X509SVIDResponse) *workload.X509BundlesResponse {
+		all := maps.Clone(r.FederatedBundles)
+		if all == nil {
+			all = map[string][]byte{}
+		}
+		for _, svid := range r.Svids {
+			if u, err := url.Parse(svid.SpiffeId); err == nil {
+				all["spiffe://"+u.Host] = svid.Bundle
+			}
+		}
+		return &workload.X509BundlesResponse{Bundles: all}
+	})
+}
+
+// serve sends what the answer is turned to, now and whenever it changes.
+func serve[T any](api *WorkloadAPI, stream grpc.ServerStreamingServer[T], turn func(*workload.X509SVIDResponse) *T) error {
 	md, _ := metadata.FromIncomingContext(stream.Context())
 	if h := md.Get("workload.spiffe.io"); len(h) != 1 || h[0] != "true" {
 		return status.Error(codes.InvalidArgument, "security header missing from request")
 	}
 	for {
-		s.api.mu.Lock()
-		answer, refuse, change := s.api.answer, s.api.refuse, s.api.change
-		s.api.mu.Unlock()
+		api.mu.Lock()
+		answer, refuse, change := api.answer, api.refuse, api.change
+		api.mu.Unlock()
 		if refuse != nil {
 			return refuse
 		}
 		if answer != nil {
-			if err := stream.Send(answer); err != nil {
+			if err := stream.Send(turn(answer)); err != nil {
 				return err
 			}
 		}
