@@ -150,7 +150,10 @@ func await(t testing.TB, what string, done func() bool) time.Duration {
 }
 
 // start runs a watcher until the test ends, or stop is called.
-func start(t testing.TB, kubeconfig string, s *sinks) (w *Watcher, stop func()) {
+func start(t testing.TB, kubeconfig string, s interface {
+	PodSink
+	AddressSink
+}) (w *Watcher, stop func()) {
 	t.Helper()
 	w, err := New(Config{Kubeconfig: kubeconfig, Node: "n1"}, s, s)
 	if err != nil {
