@@ -128,7 +128,7 @@ func (g *group) cover(c store.Coverage) {
 		old, c = c, old
 	}
 	if c.Version != "" && !c.Until.Before(old.Until) { // counts since the start: the later ones hold the former
-		old.Lost, old.Missing, old.Version, old.Kernel = c.Lost, c.Missing, c.Version, c.Kernel
+		old.Lost, old.TLS, old.Missing, old.Version, old.Kernel = c.Lost, c.TLS, c.Missing, c.Version, c.Kernel
 	}
 	if c.From.Before(old.From) {
 		old.From = c.From

@@ -15,6 +15,7 @@ type Coverage struct {
 	From    time.Time
 	Until   time.Time
 	Lost    map[string]uint64 // since From, by cause; nil where it is not known
+	TLS     map[string]uint64 // gauges of TLS; nil where the agent tells none
 	Missing []string          // in words; nil where it is not known
 	Version string            // of the agent
 	Kernel  string
@@ -22,7 +23,8 @@ type Coverage struct {
 
 // CoverageOf is what a heartbeat says.
 func CoverageOf(h *event.Heartbeat) Coverage {
-	return Coverage{Node: h.Node, Boot: h.Boot, From: h.Started, Until: h.Time, Lost: h.Lost, Missing: h.Missing, Version: h.Version, Kernel: h.Kernel}
+	return Coverage{Node: h.Node, Boot: h.Boot, From: h.Started, Until: h.Time, Lost: h.Lost, TLS: tlsGauges(h.Gauges),
+		Missing: h.Missing, Version: h.Version, Kernel: h.Kernel}
 }
 
 type coverageRow struct {
@@ -32,6 +34,7 @@ type coverageRow struct {
 	From    time.Time         `ch:"from_time"`
 	Until   time.Time         `ch:"until_time"`
 	Lost    map[string]uint64 `ch:"lost"`
+	TLS     map[string]uint64 `ch:"tls"`
 	Missing []string          `ch:"missing"`
 	Version string            `ch:"version"`
 	Kernel  string            `ch:"kernel"`
@@ -45,7 +48,7 @@ func (s *Store) InsertCoverage(ctx context.Context, coverage []Coverage) error {
 		if c.Node == "" || c.Boot == "" || c.Until.Before(c.From) || c.From.Before(never) || c.Until.After(latestHour) {
 			return fmt.Errorf("insert coverage: row %d: %w: node, boot or times are missing or not plausible", i, ErrRefused)
 		}
-		rows[i] = coverageRow{c.Node, c.Boot, c.Until.UTC().Truncate(time.Hour), c.From, c.Until, c.Lost, c.Missing, c.Version, c.Kernel}
+		rows[i] = coverageRow{c.Node, c.Boot, c.Until.UTC().Truncate(time.Hour), c.From, c.Until, c.Lost, c.TLS, c.Missing, c.Version, c.Kernel}
 	}
 	return insert(ctx, s, "coverage", repeatable(), rows)
 }
@@ -60,6 +63,7 @@ type Watched struct {
 	From    time.Time
 	Until   time.Time
 	Lost    map[string]uint64 // since the time that was asked for
+	TLS     *TLSWatch         // since then; nil where the agent tells nothing of it
 	Missing []string
 	Version string
 	Kernel  string
@@ -72,6 +76,9 @@ type watchedRow struct {
 	Until      time.Time         `ch:"until_time"`
 	Lost       map[string]uint64 `ch:"lost"`
 	LostBefore map[string]uint64 `ch:"lost_before"`
+	TLS        map[string]uint64 `ch:"tls"`
+	TLSBefore  map[string]uint64 `ch:"tls_before"`
+	TLSWithin  map[string]uint64 `ch:"tls_within"`
 	Missing    []string          `ch:"missing"`
 	Version    string            `ch:"version"`
 	Kernel     string            `ch:"kernel"`
@@ -88,7 +95,7 @@ func (s *Store) Watched(ctx context.Context, since time.Time) ([]Watched, error)
 				lost[cause] = n - before
 			}
 		}
-		out = append(out, Watched{r.Node, r.Boot, moment(r.From), moment(r.Until), lost, r.Missing, r.Version, r.Kernel})
+		out = append(out, Watched{r.Node, r.Boot, moment(r.From), moment(r.Until), lost, r.watchTLS(), r.Missing, r.Version, r.Kernel})
 		return nil
 	})
 	return out, err

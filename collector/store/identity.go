@@ -33,6 +33,9 @@ type Identity struct {
 	Resources      uint64         `json:"resources"`             // that it reaches
 	Counts         event.Counts   `json:"counts"`                // toward them
 
+	Credential  *LastCredential `json:"credential,omitempty"`  // nil where it presented none that was seen
+	Credentials []Credential    `json:"credentials,omitempty"` // the last presented first, at most 100; of a single identity only
+
 	Unattributed []Unattributed `json:"unattributed,omitempty"` // by reason, where IdentityFilter asks for it
 
 	Declarations []event.Declaration `json:"-"`                   // of all sources, those that are gone too
@@ -119,6 +122,9 @@ func (s *Store) Identities(ctx context.Context, f IdentityFilter) ([]Identity, s
 		if err := s.declare(ctx, f.Query, found); err != nil {
 			return nil, "", err
 		}
+		if err := s.equip(ctx, found); err != nil {
+			return nil, "", err
+		}
 		for _, id := range found {
 			if f.Keep != nil && !f.Keep(&id) {
 				continue
@@ -152,6 +158,14 @@ func (s *Store) Identity(ctx context.Context, id event.Identity) (Identity, erro
 	found := []Identity{out}
 	if err := s.declare(ctx, "", found); err != nil {
 		return Identity{}, err
+	}
+	if err := s.equip(ctx, found); err != nil {
+		return Identity{}, err
+	}
+	if found[0].Credential != nil {
+		if found[0].Credentials, err = s.credentials(ctx, id); err != nil {
+			return Identity{}, err
+		}
 	}
 	return found[0], nil
 }

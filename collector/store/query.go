@@ -32,6 +32,12 @@ var (
 	attributionSQL string
 	//go:embed query/unattributed.sql
 	unattributedSQL string
+	//go:embed query/credentials.sql
+	credentialsSQL string
+	//go:embed query/last_credentials.sql
+	lastCredentialsSQL string
+	//go:embed query/reach_tls.sql
+	reachTLSSQL string
 	//go:embed query/restore_reach.sql
 	restoreReachSQL string
 )

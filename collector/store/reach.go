@@ -20,6 +20,8 @@ type Reach struct {
 	Hours       []int           `json:"hours"`       // of the day, UTC, in which it was used
 	Executables []string        `json:"executables"` // at most 8
 	Nodes       []string        `json:"nodes"`       // at most 8
+
+	TLS []ReachTLS `json:"tls,omitempty"` // by kind of handshake, most connections first; the other connections had none that was seen
 }
 
 type reachRow struct {
@@ -92,6 +94,9 @@ func (s *Store) Reach(ctx context.Context, id event.Identity, f ReachFilter) ([]
 			continue
 		}
 		out = append(out, r)
+	}
+	if err := s.protect(ctx, id, out); err != nil {
+		return nil, "", err
 	}
 	return out, next, nil
 }

@@ -181,7 +181,11 @@ func crowd(t testing.TB, s *Store, identities int) {
 			'outbound', concat('dns:r', toString(number % 10), '.example:443/tcp'), '2026-11-20 12:00:00', '2026-11-20 12:00:00', 1 FROM numbers(` + strconv.Itoa(10*identities) + `) SETTINGS insert_deduplicate = 0`,
 		`INSERT INTO identities (identity, node, first_seen, last_seen) SELECT concat('spiffe://crowd.example/ns/n/sa/', toString(number)),
 			'n1', '2026-11-20 12:00:00', '2026-11-20 12:00:00' FROM numbers(` + strconv.Itoa(identities) + `) SETTINGS insert_deduplicate = 0`,
-		"OPTIMIZE TABLE reach FINAL", "OPTIMIZE TABLE identities FINAL",
+		`INSERT INTO reach_tls (identity, direction, resource, version, provenance, connections) SELECT concat('spiffe://crowd.example/ns/n/sa/', toString(intDiv(number, 10))),
+			'outbound', concat('dns:r', toString(number % 10), '.example:443/tcp'), '1.3', 'full', 1 FROM numbers(` + strconv.Itoa(10*identities) + `) SETTINGS insert_deduplicate = 0`,
+		`INSERT INTO credentials (holder, sha256, role, identity, last_seen, not_after) SELECT concat('spiffe://crowd.example/ns/n/sa/', toString(number)),
+			toString(number), 'own', concat('spiffe://crowd.example/ns/n/sa/', toString(number)), now(), '2036-11-20 12:00:00' FROM numbers(` + strconv.Itoa(identities) + `) SETTINGS insert_deduplicate = 0`,
+		"OPTIMIZE TABLE reach FINAL", "OPTIMIZE TABLE identities FINAL", "OPTIMIZE TABLE reach_tls FINAL", "OPTIMIZE TABLE credentials FINAL",
 	} {
 		if err := s.conn.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
@@ -221,6 +225,10 @@ func TestKeysAreUsed(t *testing.T) {
 		}
 	}
 	f("reach", reachSQL, named("identity", one, "direction", "", "after_direction", "", "after_resource", "", "limit", uint32(10)), 2)
+	f("TLS of reach", reachTLSSQL, named("identity", one, "from_direction", "outbound", "from_resource", "dns:r0.example:443/tcp",
+		"until_direction", "outbound", "until_resource", "dns:r9.example:443/tcp"), 2)
+	f("credentials", credentialsSQL, named("holder", one, "limit", uint32(10)), 2)
+	f("last credential", lastCredentialsSQL, named("from", one, "until", one), 2)
 	f("outbound reach", reachSQL, named("identity", one, "direction", "outbound", "after_direction", "", "after_resource", "", "limit", uint32(10)), 2)
 	f("identity", identitiesSQL, named("cursor", "", "identity", one, "q", "", "limit", uint32(1), "unattributed", int64(-1)), 2)
 }
