@@ -139,15 +139,18 @@ func (w *town) start(r *resident) error {
 	return nil
 }
 
-// join reports a pod and makes it reachable for others.
+// join reports a pod and makes it reachable for others. It can be drawn to be ended only when its services have it: else they would keep it for good.
 func (w *town) join(ctx context.Context, r *resident) error {
 	if err := r.Report(ctx); err != nil {
 		return err
 	}
+	if err := r.group.change(ctx, func() { r.group.members = append(r.group.members, r) }); err != nil {
+		return err
+	}
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.pods = append(w.pods, r)
-	w.mu.Unlock()
-	return r.group.change(ctx, func() { r.group.members = append(r.group.members, r) })
+	return nil
 }
 
 // move adds pods to a group until it is complete.
@@ -172,9 +175,15 @@ func (w *town) leave(ctx context.Context, r *resident) error {
 	w.mu.Lock()
 	w.pods = slices.DeleteFunc(w.pods, func(o *resident) bool { return o == r })
 	w.mu.Unlock()
-	g := r.group
-	if err := g.change(ctx, func() { g.members = slices.DeleteFunc(g.members, func(o *resident) bool { return o == r }) }); err != nil {
+	g, member := r.group, false
+	if err := g.change(ctx, func() {
+		member = slices.Contains(g.members, r)
+		g.members = slices.DeleteFunc(g.members, func(o *resident) bool { return o == r })
+	}); err != nil {
 		return err
+	}
+	if !member { // what is told of the service would be measured against what it is not
+		return fmt.Errorf("%s ends before its services have it", r.name())
 	}
 	return w.ask(r)
 }
