@@ -76,6 +76,7 @@ func drawCertificate(t *rapid.T) *Certificate {
 	return &Certificate{
 		SHA256: rapid.StringMatching(`[0-9a-f]{64}`).Draw(t, "sha256"), Serial: drawName(t, "serial"), Issuer: drawName(t, "issuer"),
 		NotBefore: time.Unix(date.Draw(t, "not before"), 0).UTC(), NotAfter: time.Unix(date.Draw(t, "not after"), 0).UTC(),
+		Proven: rapid.Bool().Draw(t, "proven"),
 	}
 }
 

@@ -106,6 +106,7 @@ type Certificate struct {
 	Issuer    string    `json:"issuer,omitempty" cbor:"3,keyasint,omitempty"`
 	NotBefore time.Time `json:"not_before,omitzero" cbor:"4,keyasint,omitzero"`
 	NotAfter  time.Time `json:"not_after,omitzero" cbor:"5,keyasint,omitzero"`
+	Proven    bool      `json:"proven,omitempty" cbor:"6,keyasint,omitempty"` // its identity is the end's: a valid SVID of a trust domain known here, in a handshake that completed
 }
 
 // normalise turns the dates to UTC and says whether they can be written in RFC 3339, which ends with the year 9999.
