@@ -17,7 +17,7 @@ const fullObservation = `{"time":"2026-11-21T22:00:10Z","first_time":"2026-11-21
 	`"direction":"outbound","protocol":"tcp",` +
 	`"peer":{"address":"10.1.2.3","port":5432,"dialled":"10.96.0.12:5432","name":"db.shop.svc","name_source":"service","identity":"spiffe://shop.example/ns/shop/sa/db","evidence":"svid","range":"10.1.2.0/24"},` +
 	`"tls":{"version":"1.3","sni":"db.shop.svc","alpn":"h2","mutual":true,"verified":true,"provenance":"full",` +
-	`"peer_certificate":{"sha256":"00","serial":"1","issuer":"CA","not_before":"2026-11-21T00:00:00Z","not_after":"2026-11-22T00:00:00Z"},"own_certificate":{"sha256":"01"}},` +
+	`"peer_certificate":{"sha256":"00","serial":"1","issuer":"CA","not_before":"2026-11-21T00:00:00Z","not_after":"2026-11-22T00:00:00Z","proven":true},"own_certificate":{"sha256":"01"}},` +
 	`"counts":{"connections":12,"failed":2,"denied":1,"bytes_sent":48211,"bytes_received":90322},"last_error":"refused"}`
 
 func TestObservationJSON(t *testing.T) {
