@@ -29,6 +29,7 @@ __u64 anchor; /* a kernel address that does not move */
 #include "dialled.h"   /* what was asked for, where another program or the network turns it elsewhere */
 #include "tcp.h"       /* TCP connections */
 #include "udp.h"       /* UDP flows */
+#include "hello.h"     /* TLS hellos */
 #include "packet.h"    /* UDP bytes, DNS answers */
 #include "connect.h"   /* connect, of both */
 #include "inventory.h" /* sockets that are older than we are */

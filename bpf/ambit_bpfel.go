@@ -49,7 +49,10 @@ const (
 	ambitCounterANSWER_CUT       ambitCounter = 7
 	ambitCounterCGROUP_UNKNOWN   ambitCounter = 8
 	ambitCounterUDP_FLOW_FULL    ambitCounter = 9
-	ambitCounterCOUNTERS         ambitCounter = 10
+	ambitCounterHELLO_RING_FULL  ambitCounter = 10
+	ambitCounterHELLO_CUT        ambitCounter = 11
+	ambitCounterHELLO_EARLY      ambitCounter = 12
+	ambitCounterCOUNTERS         ambitCounter = 13
 )
 
 type ambitEdge struct {
@@ -90,6 +93,35 @@ type ambitFlow struct {
 	Process   ambitProcess
 	Number    uint32
 	Connected uint32
+}
+
+type ambitHello struct {
+	_      structs.HostLayout
+	Origin struct {
+		_        structs.HostLayout
+		At       uint64
+		Cookie   uint64
+		Cgroup   uint64
+		Edge     uint32
+		Tgid     uint32
+		Sequence uint32
+		Out      uint32
+	}
+	Length  uint32
+	Payload [2048]uint8
+	_       [4]byte
+}
+
+type ambitHelloStream struct {
+	_        structs.HostLayout
+	Begin    uint32
+	Boundary uint32
+	End      uint32
+	Told     uint32
+	Message  uint32
+	Hello    uint8
+	Have     uint8
+	Head     [22]uint8
 }
 
 type ambitListener struct {
@@ -162,6 +194,8 @@ const (
 	ambitMapExecutableScratch = "executable_scratch"
 	ambitMapExecutables       = "executables"
 	ambitMapFlows             = "flows"
+	ambitMapHelloStreams      = "hello_streams"
+	ambitMapHellos            = "hellos"
 	ambitMapListeners         = "listeners"
 	ambitMapNewEdges          = "new_edges"
 	ambitMapNumbers           = "numbers"
@@ -266,6 +300,8 @@ type ambitMapSpecs struct {
 	ExecutableScratch *ebpf.MapSpec `ebpf:"executable_scratch"`
 	Executables       *ebpf.MapSpec `ebpf:"executables"`
 	Flows             *ebpf.MapSpec `ebpf:"flows"`
+	HelloStreams      *ebpf.MapSpec `ebpf:"hello_streams"`
+	Hellos            *ebpf.MapSpec `ebpf:"hellos"`
 	Listeners         *ebpf.MapSpec `ebpf:"listeners"`
 	NewEdges          *ebpf.MapSpec `ebpf:"new_edges"`
 	Numbers           *ebpf.MapSpec `ebpf:"numbers"`
@@ -322,6 +358,8 @@ type ambitMaps struct {
 	ExecutableScratch *ebpf.Map `ebpf:"executable_scratch"`
 	Executables       *ebpf.Map `ebpf:"executables"`
 	Flows             *ebpf.Map `ebpf:"flows"`
+	HelloStreams      *ebpf.Map `ebpf:"hello_streams"`
+	Hellos            *ebpf.Map `ebpf:"hellos"`
 	Listeners         *ebpf.Map `ebpf:"listeners"`
 	NewEdges          *ebpf.Map `ebpf:"new_edges"`
 	Numbers           *ebpf.Map `ebpf:"numbers"`
@@ -344,6 +382,8 @@ func (m *ambitMaps) Close() error {
 		m.ExecutableScratch,
 		m.Executables,
 		m.Flows,
+		m.HelloStreams,
+		m.Hellos,
 		m.Listeners,
 		m.NewEdges,
 		m.Numbers,

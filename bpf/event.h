@@ -102,6 +102,25 @@ struct answer {
 	__u8 payload[ANSWER_BYTES];
 };
 
+/* Bytes of a TLS hello as they stand in a TCP segment. */
+#define HELLO_BYTES 2048 /* a post-quantum hello is as long */
+#define HELLO_SHORT 576  /* other hellos */
+struct hello_origin {
+	__u64 at;        /* monotonic ns */
+	__u64 cookie;    /* of the socket */
+	__u64 cgroup;
+	__u32 edge;      /* number; 0 while not known */
+	__u32 tgid;      /* who sends; 0 if unknown */
+	__u32 sequence;  /* of the first byte, as TCP counts */
+	__u32 out;
+};
+
+struct hello {
+	struct hello_origin origin;
+	__u32 length;    /* of the payload */
+	__u8 payload[HELLO_BYTES]; /* or HELLO_SHORT */
+};
+
 struct running {
 	__u64 file;
 	__u64 inode;
@@ -128,6 +147,9 @@ enum counter {
 	ANSWER_CUT,        /* a DNS answer, or a TCP segment of one, was longer than is kept */
 	CGROUP_UNKNOWN,    /* a socket without cgroup */
 	UDP_FLOW_FULL,     /* a UDP socket could not be remembered */
+	HELLO_RING_FULL,   /* a part of a TLS hello was dropped */
+	HELLO_CUT,         /* a TLS hello was longer than is told, or came out of order */
+	HELLO_EARLY,       /* a TLS hello came before its socket was there */
 	COUNTERS,
 };
 

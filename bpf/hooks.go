@@ -30,8 +30,8 @@ var hooks = []hook{
 	{"udp_sendmsg6", "cgroup/sendmsg6", "services that a load balancer turns unconnected UDP sockets away from (IPv6)", false, first(ebpf.AttachCGroupUDP6Sendmsg), ebpf.AttachCGroupUDP6Sendmsg},
 	{"udp_bind4", "cgroup/post_bind4", "executables of UDP servers (IPv4)", false, cgroup(ebpf.AttachCGroupInet4PostBind), 0},
 	{"udp_bind6", "cgroup/post_bind6", "executables of UDP servers (IPv6)", false, cgroup(ebpf.AttachCGroupInet6PostBind), 0},
-	{"packet_in", "cgroup_skb/ingress", "inbound UDP, and the DNS answers that name what is reached", false, cgroup(ebpf.AttachCGroupInetIngress), 0},
-	{"packet_out", "cgroup_skb/egress", "outbound UDP", false, cgroup(ebpf.AttachCGroupInetEgress), 0},
+	{"packet_in", "cgroup_skb/ingress", "inbound UDP, the DNS answers that name what is reached, and TLS hellos received", false, cgroup(ebpf.AttachCGroupInetIngress), 0},
+	{"packet_out", "cgroup_skb/egress", "outbound UDP, and TLS hellos sent", false, cgroup(ebpf.AttachCGroupInetEgress), 0},
 	{"running_tasks", "iter/task", "executables of processes older than the agent that end early", false, nil, 0},
 	{"open_sockets", "iter/task_file", "connections that were open before the agent started", false, nil, 0},
 }
@@ -127,12 +127,7 @@ func dropRefused(spec *ebpf.CollectionSpec, loadErr error) ([]HookStatus, error)
 
 // tryProgram loads one program with maps of one entry where their size does not matter to the verifier.
 func tryProgram(spec *ebpf.CollectionSpec, program string) error {
-	one := spec.Copy()
-	for name := range one.Programs {
-		if name != program {
-			delete(one.Programs, name)
-		}
-	}
+	one := only(spec, program)
 	for name, m := range one.Maps {
 		if name != ".bss" && name != ".rodata" && m.Type != ebpf.RingBuf && m.Type != ebpf.PerCPUArray {
 			m.MaxEntries = min(m.MaxEntries, 64)

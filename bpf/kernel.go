@@ -29,10 +29,12 @@ type Kernel struct {
 	links      []link.Link
 	newEdges   *ringbuf.Reader
 	answers    *ringbuf.Reader
+	hellos     *ringbuf.Reader
 	edges      *ebpf.Memory
 	origins    *ebpf.Memory
 	missing    []HookStatus
 	waiting    []hook // for programs of others
+	tls        *TLS   // nil until it is loaded
 	censuses   int
 	cfg        Config
 
@@ -149,6 +151,9 @@ func (k *Kernel) open() (err error) {
 	if k.answers, err = ringbuf.NewReader(k.collection.Maps["answers"]); err != nil {
 		return fmt.Errorf("open ring of answers: %w", err)
 	}
+	if k.hellos, err = ringbuf.NewReader(k.collection.Maps["hellos"]); err != nil {
+		return fmt.Errorf("open ring of hellos: %w", err)
+	}
 	k.tick = k.collection.Variables["tick"]
 	if k.edges, err = k.collection.Maps["edges"].Memory(); err != nil {
 		return fmt.Errorf("map edges: %w", err)
@@ -166,10 +171,13 @@ func (k *Kernel) Missing() []HookStatus { return k.missing }
 func (k *Kernel) Close() error {
 	var errs []error
 	k.close.Do(func() {
+		if k.tls != nil {
+			errs = append(errs, k.tls.close())
+		}
 		for _, l := range k.links {
 			errs = append(errs, l.Close())
 		}
-		for _, r := range []*ringbuf.Reader{k.newEdges, k.answers} {
+		for _, r := range []*ringbuf.Reader{k.newEdges, k.answers, k.hellos} {
 			if r != nil {
 				errs = append(errs, r.Close())
 			}

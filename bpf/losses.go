@@ -14,6 +14,9 @@ var causes = [ambitCounterCOUNTERS]string{
 	ambitCounterANSWER_CUT:       "answer-cut",
 	ambitCounterCGROUP_UNKNOWN:   "cgroup-unknown",
 	ambitCounterUDP_FLOW_FULL:    "udp-flow-full",
+	ambitCounterHELLO_RING_FULL:  "hello-ring-full",
+	ambitCounterHELLO_CUT:        "hello-cut",
+	ambitCounterHELLO_EARLY:      "hello-early",
 }
 
 // recursion counts program runs that the kernel skipped because one of ours was interrupted by a softirq on the same CPU.

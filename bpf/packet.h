@@ -1,4 +1,4 @@
-/* Packets, of UDP and of nothing else but the answers of DNS servers over TCP: all others are most, and must be told quickly. A packet begins at its
+/* Packets, of UDP and of nothing else but the answers of DNS servers and hellos of TLS over TCP: all others are most, and must be told quickly. A packet begins at its
  * network header here, and the kernel has put all headers into its linear part by now.
  * Hooks: cgroup_skb both ways.
  * Not seen: IPv6 extension headers; data on a SYN; what an unconnected UDP socket asked for where netfilter turned it in the socket's own namespace. */
@@ -235,15 +235,22 @@ static __always_inline bool outbound_connection(const struct tcp_sock *t)
 	return o && o->number == n && !(o->key.flags & EDGE_INBOUND);
 }
 
-static __always_inline void tcp_packet(struct __sk_buff *skb, __u32 offset)
+/* segment_of tells where a TCP segment's payload begins, and its sequence number. A SYN has no place in the window yet. */
+static __always_inline bool segment_of(struct __sk_buff *skb, __u32 offset, __u32 *at, __u32 *sequence, __be16 *port)
 {
 	__u8 *tcp = (void *)(long)skb->data + offset, *end = (void *)(long)skb->data_end;
-	if (tcp + 20 > end || *(__be16 *)tcp != bpf_htons(DNS_PORT))
-		return;
-	__u32 sequence = bpf_ntohl(*(__be32 *)(tcp + 4)), at = offset + (tcp[12] >> 4) * 4;
+	if (tcp + 20 > end || tcp[13] & 2)
+		return false;
+	*port = *(__be16 *)tcp;
+	*sequence = bpf_ntohl(*(__be32 *)(tcp + 4));
+	*at = offset + (tcp[12] >> 4) * 4;
+	return skb->len > *at;
+}
+
+/* answer_segment sends what a DNS server said over TCP. */
+static __always_inline void answer_segment(struct __sk_buff *skb, __u32 at, __u32 sequence)
+{
 	__u32 rest = skb->len - at;
-	if (skb->len <= at || tcp[13] & 2) /* nothing in it; or a SYN, which has no place in the window yet */
-		return;
 	struct bpf_sock *sk = skb->sk;
 	struct tcp_sock *t = sk ? bpf_skc_to_tcp_sock(sk) : 0;
 	if (!t || !outbound_connection(t))
@@ -260,6 +267,18 @@ static __always_inline void tcp_packet(struct __sk_buff *skb, __u32 offset)
 		sequence += n;
 		rest -= n;
 	}
+}
+
+static __always_inline void tcp_packet(struct __sk_buff *skb, __u32 offset, bool out)
+{
+	__u32 at, sequence;
+	__be16 from;
+	if (!segment_of(skb, offset, &at, &sequence, &from))
+		return;
+	if (!out && from == bpf_htons(DNS_PORT))
+		answer_segment(skb, at, sequence);
+	else
+		hello_packet(skb, at, sequence, out);
 }
 
 static __always_inline void udp_packet(struct __sk_buff *skb, __u32 offset, bool out)
@@ -280,15 +299,26 @@ static __always_inline void udp_packet(struct __sk_buff *skb, __u32 offset, bool
 	emit_answer(skb, d.payload, d.length, false, 0);
 }
 
+/* Functions of their own, so that what they need of the stack is not there below those of hello.h. */
+static __noinline void udp_in(struct __sk_buff *skb, __u32 offset)
+{
+	udp_packet(skb, offset, false);
+}
+
+static __noinline void udp_out(struct __sk_buff *skb, __u32 offset)
+{
+	udp_packet(skb, offset, true);
+}
+
 SEC("cgroup_skb/ingress")
 int packet_in(struct __sk_buff *skb)
 {
 	__u32 offset;
 	__u8 protocol = protocol_of(skb, &offset);
 	if (protocol == IPPROTO_TCP)
-		tcp_packet(skb, offset);
+		tcp_packet(skb, offset, false);
 	else if (protocol == IPPROTO_UDP)
-		udp_packet(skb, offset, false);
+		udp_in(skb, offset);
 	return 1;
 }
 
@@ -296,7 +326,10 @@ SEC("cgroup_skb/egress")
 int packet_out(struct __sk_buff *skb)
 {
 	__u32 offset;
-	if (protocol_of(skb, &offset) == IPPROTO_UDP)
-		udp_packet(skb, offset, true);
+	__u8 protocol = protocol_of(skb, &offset);
+	if (protocol == IPPROTO_TCP)
+		tcp_packet(skb, offset, true);
+	else if (protocol == IPPROTO_UDP)
+		udp_out(skb, offset);
 	return 1;
 }
