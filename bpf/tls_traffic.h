@@ -1,0 +1,51 @@
+/* What is sent and received while a handshake goes on, in the task that does so.
+ * Hooks: tp_btf/sock_send_length and tp_btf/sock_recv_length; before 6.3 fentry/tcp_sendmsg and fentry/tcp_recvmsg. */
+#pragma once
+
+static __always_inline void carried(struct sock *sk, bool cookies)
+{
+	__u64 id = bpf_get_current_pid_tgid(), socket = 0, cookie = 0;
+	bool thread = window_open(id), process = window_open(id >> 32);
+	if (!thread && !process)
+		return;
+	struct frame *f = thread ? current_window() : 0;
+	if (!f && !process || sk->sk_protocol != IPPROTO_TCP)
+		return;
+	bpf_probe_read_kernel(&socket, sizeof socket, &sk); /* its address as a number */
+	if (cookies)
+		cookie = bpf_get_socket_cookie(sk);
+	if (f) {
+		struct connection *c = connection_of(f->connection);
+		if (c)
+			bind_socket(f->connection, c, socket, cookie);
+	} else
+		go_traffic(socket, cookie);
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(sent, struct sock *sk, int ret, int flags)
+{
+	carried(sk, true);
+	return 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(received, struct sock *sk, int ret, int flags)
+{
+	carried(sk, true);
+	return 0;
+}
+
+SEC("fentry/tcp_sendmsg")
+int BPF_PROG(tcp_sends, struct sock *sk)
+{
+	carried(sk, false);
+	return 0;
+}
+
+SEC("fentry/tcp_recvmsg")
+int BPF_PROG(tcp_receives, struct sock *sk)
+{
+	carried(sk, false);
+	return 0;
+}
