@@ -13,7 +13,7 @@ import (
 )
 
 func (s *Server) getIdentities(w http.ResponseWriter, r *http.Request) error {
-	values, err := query(r, "state", "inventory", "q", "unattributed", "window", "limit", "cursor")
+	values, err := query(r, "state", "inventory", "q", "unattributed", "window", "expiring", "limit", "cursor")
 	if err != nil {
 		return err
 	}
@@ -33,8 +33,12 @@ func (s *Server) getIdentities(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	expiring, err := s.expiring(values)
+	if err != nil {
+		return err
+	}
 	list, err := s.Reports.Identities(r.Context(), store.IdentityFilter{
-		Query: values.Get("q"), Limit: n, Cursor: values.Get("cursor"), Unattributed: unattributed,
+		Query: values.Get("q"), Limit: n, Cursor: values.Get("cursor"), Unattributed: unattributed, Expiring: expiring,
 	}, state, inventory.State(declared))
 	if err != nil {
 		return storeError(err)
@@ -115,7 +119,7 @@ func (s *Server) identity(i *report.Identity) Identity {
 		Executable: i.Executable, Nodes: list(i.Nodes), FirstSeen: i.FirstSeen, LastSeen: i.LastSeen, LastUsed: optional(i.LastUsed),
 		Connections: i.Counts.Connections, Failed: i.Counts.Failed, Denied: i.Counts.Denied,
 		BytesSent: i.Counts.BytesSent, BytesReceived: i.Counts.BytesReceived, Resources: i.Resources, Unattributed: unattributed(i.Unattributed),
-		Inventory: i.Inventory,
+		Inventory: i.Inventory, Credential: s.lastCredential(i.Identity, i.Credential), Credentials: s.credentials(i.Identity, i.Credentials),
 	}
 	p, ok := s.Live.Progress(i.Identity)
 	if !ok && i.LastSeen.IsZero() {
@@ -142,7 +146,7 @@ func reach(r *report.Reach) Reach {
 		Resource: r.Resource, Direction: r.Direction, Protocol: r.Resource.Protocol(), Port: r.Resource.Port(),
 		FirstTime: r.FirstTime, LastTime: r.LastTime, LastSuccess: optional(r.LastSuccess),
 		Connections: r.Counts.Connections, Failed: r.Counts.Failed, Denied: r.Counts.Denied,
-		BytesSent: r.Counts.BytesSent, BytesReceived: r.Counts.BytesReceived, Executables: list(r.Executables), Nodes: list(r.Nodes),
+		BytesSent: r.Counts.BytesSent, BytesReceived: r.Counts.BytesReceived, Executables: list(r.Executables), Nodes: list(r.Nodes), TLS: r.TLS,
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/ambit-nhi/ambit/collector/inventory"
+	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/event"
 )
 
@@ -35,6 +36,9 @@ type Identity struct {
 	BytesReceived uint64         `json:"bytes_received"`
 	Resources     uint64         `json:"resources"` // distinct ones that it reached
 
+	Credential  *LastCredential `json:"credential,omitempty"`  // absent: it presented none that was seen
+	Credentials []Credential    `json:"credentials,omitempty"` // the last presented first, at most 100; of a single identity only
+
 	Inventory    *inventory.View `json:"inventory,omitempty"`    // what is declared of it, and how that fits to what was seen
 	Unattributed []Unattributed  `json:"unattributed,omitempty"` // by reason, where it was asked for
 }
@@ -63,7 +67,11 @@ type Reach struct {
 	BytesReceived uint64          `json:"bytes_received"`
 	Executables   []string        `json:"executables"`
 	Nodes         []string        `json:"nodes"`
+	TLS           []ReachTLS      `json:"tls,omitempty"` // by kind of handshake, most connections first; of the other connections none was seen
 }
+
+// ReachTLS is one kind of TLS handshake on the way to a resource.
+type ReachTLS = store.ReachTLS
 
 // FindingPatch is the body of a PATCH of a finding.
 type FindingPatch struct {

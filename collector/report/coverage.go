@@ -24,6 +24,7 @@ type Summary struct {
 	Lost        map[string]uint64 `json:"lost"`    // events, by cause
 	Missing     []BlindSpot       `json:"missing"` // what could not be watched
 	Attribution *Attribution      `json:"attribution"`
+	TLS         *TLS              `json:"tls,omitempty"` // nil where no agent tells of it
 	Statement   string            `json:"statement"`
 }
 
@@ -79,6 +80,12 @@ func summarize(nodes []NodeCoverage, silent int, attributed *Attribution, from, 
 		for cause, lost := range n.Lost {
 			s.Lost[cause] += lost
 		}
+		if n.TLS != nil {
+			if s.TLS == nil {
+				s.TLS = &TLS{}
+			}
+			s.TLS.join(&n.TLS.TLS)
+		}
 		for _, what := range n.Missing {
 			blind[what]++
 		}
@@ -126,6 +133,7 @@ func (s *Summary) state() string {
 		fmt.Fprintf(&b, " Blind spot on %s: %s.", count(m.Nodes, "node"), strings.TrimSuffix(m.What, "."))
 	}
 	b.WriteString(s.Attribution.state())
+	b.WriteString(s.TLS.state())
 	return b.String()
 }
 

@@ -35,8 +35,9 @@ type NodeCoverage struct {
 	LastTime time.Time         `json:"last_time"` // when it was last heard of
 	Spans    []Span            `json:"spans"`
 	Gaps     []Gap             `json:"gaps"`
-	Lost     map[string]uint64 `json:"lost"`    // events, by cause
-	Missing  []string          `json:"missing"` // what it could not watch at some time in the window
+	Lost     map[string]uint64 `json:"lost"`          // events, by cause
+	Missing  []string          `json:"missing"`       // what it could not watch at some time in the window
+	TLS      *NodeTLS          `json:"tls,omitempty"` // nil where its agent tells nothing of TLS
 
 	watched time.Duration
 }
@@ -85,6 +86,7 @@ func coverNode(boots []store.Watched, from, until time.Time) NodeCoverage {
 	}
 	slices.Sort(n.Missing)
 	n.Missing = slices.Compact(n.Missing)
+	n.TLS = nodeTLS(boots, n.Missing)
 	at, why := from, "before"
 	for _, s := range n.Spans {
 		n.gap(at, s.From, why)

@@ -49,27 +49,29 @@ func TestCredentials(t *testing.T) {
 	old, young, server := certificate("a", noon), certificate("b", noon.Add(time.Hour)), certificate("c", noon.Add(24*time.Hour))
 	full := event.TLS{Version: "1.3", Provenance: "full", Verified: true, Mutual: true, PeerCertificate: server, OwnCertificate: old}
 	first := shaken(t, checkout, database, noon.Add(-30*time.Minute), 3, full)
-	full.OwnCertificate = young
-	second := shaken(t, checkout, database, noon.Add(-time.Minute), 2, full)
+	after := full
+	after.OwnCertificate = young
+	second := shaken(t, checkout, database, noon.Add(-time.Minute), 2, after)
 	second.Node = "n2"
 	accepted := shaken(t, database, checkout, noon, 2, event.TLS{Version: "1.3", Provenance: "full", Verified: true, Mutual: true,
 		PeerCertificate: &event.Certificate{SHA256: young.SHA256}, OwnCertificate: server})
 	accepted.Direction = event.Inbound
-	for range 2 { // repeated, and in one insert and in another
-		insertRows(t, s, "a", rowsOf(first, second, accepted))
+	open := shaken(t, checkout, database, noon.Add(time.Second), 0, full) // with the first certificate, still
+	for range 2 {                                                         // repeated, and in one insert and in another
+		insertRows(t, s, "a", rowsOf(first, second, accepted, open))
 		insertRows(t, s, "b", rowsOf(accepted))
 	}
 	want := []Credential{
 		{SHA256: young.SHA256, Proven: true, Roles: []string{"own", "peer"}, Verified: true, Serial: "01b", Issuer: "CN=ca", NotBefore: noon, NotAfter: noon.Add(time.Hour),
-			FirstSeen: second.FirstTime, LastSeen: noon, Presented: 2, Received: 4, Nodes: []string{"n1", "n2"}, Peers: []string{database}},
+			FirstSeen: second.FirstTime, LastSeen: noon, LastPresented: noon, Presented: 2, Received: 4, Nodes: []string{"n1", "n2"}, Peers: []string{database}},
 		{SHA256: old.SHA256, Proven: true, Roles: []string{"own"}, Verified: true, Serial: "01a", Issuer: "CN=ca", NotBefore: noon.Add(-time.Hour), NotAfter: noon,
-			FirstSeen: first.FirstTime, LastSeen: first.Time, Presented: 3, Nodes: []string{"n1"}, Peers: []string{}},
+			FirstSeen: first.FirstTime, LastSeen: noon.Add(time.Second), LastPresented: first.Time, Presented: 3, Nodes: []string{"n1"}, Peers: []string{}},
 	}
 	if got := credentialsOf(t, s, checkout); !reflect.DeepEqual(got, want) {
 		t.Errorf("\n got %+v\nwant %+v", got, want)
 	}
 	want = []Credential{{SHA256: server.SHA256, Proven: true, Roles: []string{"own", "peer"}, Verified: true, Serial: "01c", Issuer: "CN=ca",
-		NotBefore: noon.Add(23 * time.Hour), NotAfter: noon.Add(24 * time.Hour), FirstSeen: first.FirstTime, LastSeen: noon,
+		NotBefore: noon.Add(23 * time.Hour), NotAfter: noon.Add(24 * time.Hour), FirstSeen: first.FirstTime, LastSeen: noon.Add(time.Second), LastPresented: noon,
 		Presented: 4, Received: 5, Nodes: []string{"n1", "n2"}, Peers: []string{checkout}}}
 	if got := credentialsOf(t, s, database); !reflect.DeepEqual(got, want) {
 		t.Errorf("\n got %+v\nwant %+v", got, want)
@@ -87,7 +89,7 @@ func TestCredentials(t *testing.T) {
 			t.Errorf("%s: a list holds all credentials", page[i].Identity)
 		}
 	}
-	if got, want := last[checkout], (&LastCredential{young.SHA256, true, noon, noon.Add(time.Hour), noon, 2}); !reflect.DeepEqual(got, want) {
+	if got, want := last[checkout], (&LastCredential{young.SHA256, true, noon, noon.Add(time.Hour), noon, noon, 2}); !reflect.DeepEqual(got, want) {
 		t.Errorf("last of checkout: %+v, want %+v", got, want)
 	}
 	if last[billing] != nil || last[database] == nil {
@@ -96,6 +98,11 @@ func TestCredentials(t *testing.T) {
 	kept, _, err := s.Identities(t.Context(), IdentityFilter{Keep: func(i *Identity) bool { return i.Credential != nil && i.Credential.Count == 2 }})
 	if err != nil || len(kept) != 1 || kept[0].Identity != identity(t, checkout) {
 		t.Errorf("%+v %v, want checkout alone", kept, err)
+	}
+	for after, want := range map[time.Duration]int{time.Hour: 0, time.Hour + 1: 1, 25 * time.Hour: 2} {
+		if got, _, err := s.Identities(t.Context(), IdentityFilter{Expiring: noon.Add(after), Limit: 5}); err != nil || len(got) != want {
+			t.Errorf("ending within %s: %+v %v, want %d", after, got, err, want)
+		}
 	}
 }
 
@@ -209,7 +216,8 @@ func TestWatchedTLS(t *testing.T) {
 			heartbeat("n1", "a", -2*time.Hour, map[string]uint64{"connections": 100, "tls-full": 10, "tls-failed": 1, "tls-stack:openssl-3.0.17": 4, "tls-stack:go1.20": 1, "edges": 9}),
 			heartbeat("n1", "a", 10*time.Minute, map[string]uint64{"connections": 150, "tls-full": 11, "tls-resumed": 2, "tls-failed": 1, "tls-stack:openssl-3.0.17": 3}),
 			heartbeat("n1", "a", 20*time.Minute, map[string]uint64{"connections": 160, "tls-full": 12, "tls-resumed": 2, "tls-failed": 1, "tls-inferred": 1, "tls-wire-only": 4, "tls-stack:openssl-3.0.17": 2}),
-			heartbeat("n2", "a", 0, map[string]uint64{"connections": 100, "edges": 9}), // an older agent
+			heartbeat("n3", "a", 0, map[string]uint64{"connections": 0, "tls-full": 0, "tls-failed": 0}), // nothing happened yet
+			heartbeat("n2", "a", 0, map[string]uint64{"connections": 100, "edges": 9}),                   // an older agent
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -227,8 +235,8 @@ func TestWatchedTLS(t *testing.T) {
 		t.Errorf("%d rows keep gauges of other things", n)
 	}
 	got, err = s.Watched(t.Context(), noon.Add(-time.Hour))
-	if err != nil || len(got) != 2 || got[1].TLS != nil {
-		t.Errorf("%+v %v, want nothing of TLS on n2", got, err)
+	if err != nil || len(got) != 3 || got[1].TLS != nil || got[2].TLS == nil || got[2].TLS.Counts != (TLSCounts{}) {
+		t.Errorf("%+v %v, want nothing of TLS on n2, and that there was none on n3", got, err)
 	}
 }
 

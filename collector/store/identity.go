@@ -86,13 +86,15 @@ type IdentityFilter struct {
 
 	Unattributed time.Time // only those that connections were not attributed to properly since then, by the hour; zero: all
 
+	Expiring time.Time // only those whose last credential ends before; zero: all
+
 	Keep func(*Identity) bool // what the store cannot know; it may fill in more; nil keeps all
 }
 
-// maxReads bounds how far a page reads on for what Keep keeps.
+// maxReads bounds how far a page reads on for what Expiring and Keep keep.
 const maxReads = 50
 
-// Identities gives a page of identities, and the cursor of the next page or "". Where Keep keeps few, a page may hold less than its limit
+// Identities gives a page of identities, and the cursor of the next page or "". Where Expiring or Keep keep few, a page may hold less than its limit
 // although another one follows.
 func (s *Store) Identities(ctx context.Context, f IdentityFilter) ([]Identity, string, error) {
 	after, err := parseCursor(f.Cursor, 1)
@@ -101,7 +103,7 @@ func (s *Store) Identities(ctx context.Context, f IdentityFilter) ([]Identity, s
 	}
 	limit := bound(f.Limit, 100, 1000)
 	read := limit + 1
-	if f.Keep != nil {
+	if f.Keep != nil || !f.Expiring.IsZero() {
 		read = 1001
 	}
 	out := make([]Identity, 0, limit)
@@ -126,7 +128,7 @@ func (s *Store) Identities(ctx context.Context, f IdentityFilter) ([]Identity, s
 			return nil, "", err
 		}
 		for _, id := range found {
-			if f.Keep != nil && !f.Keep(&id) {
+			if !f.Expiring.IsZero() && !id.Credential.endsBefore(f.Expiring) || f.Keep != nil && !f.Keep(&id) {
 				continue
 			}
 			if len(out) == limit {

@@ -8,6 +8,7 @@ SELECT
     max(c.not_after)                    AS not_after,
     min(c.first_seen)                   AS first_seen,
     max(c.last_seen)                    AS last_seen,
+    max(c.last_presented)               AS last_presented,
     max(c.verified)                     AS verified,
     CAST(arraySort(groupUniqArray(c.role)), 'Array(String)') AS roles,
     sumIf(c.connections, c.role = 'own')  AS presented,
@@ -17,5 +18,5 @@ SELECT
 FROM credentials AS c
 WHERE c.holder = {holder:String} AND c.holder != ''
 GROUP BY c.holder, c.sha256
-ORDER BY last_seen DESC, not_after DESC, sha256
+ORDER BY last_presented DESC, last_seen DESC, not_after DESC, sha256
 LIMIT {limit:UInt32}

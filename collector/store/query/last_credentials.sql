@@ -2,19 +2,21 @@
 SELECT
     l.holder       AS holder,
     l.count        AS count,
-    l.last.1       AS last_seen,
-    l.last.2       AS not_after,
-    l.last.3       AS sha256,
-    l.last.4       AS not_before,
-    l.last.5       AS proven
+    l.last.1       AS last_presented,
+    l.last.2       AS last_seen,
+    l.last.3       AS not_after,
+    l.last.4       AS sha256,
+    l.last.5       AS not_before,
+    l.last.6       AS proven
 FROM
 (
-    SELECT one.holder AS holder, count() AS count, max((one.last_seen, one.not_after, one.sha256, one.not_before, one.identity != '')) AS last
+    SELECT one.holder AS holder, count() AS count, max((one.last_presented, one.last_seen, one.not_after, one.sha256, one.not_before, one.identity != '')) AS last
     FROM
     (
         SELECT
             c.holder          AS holder,
             c.sha256          AS sha256,
+            max(c.last_presented) AS last_presented,
             max(c.last_seen)  AS last_seen,
             max(c.not_before) AS not_before,
             max(c.not_after)  AS not_after,

@@ -5,6 +5,9 @@
 -- where it proves none: no SVID, not verified, or a name in the DNS alone. What a certificate says of itself depends on sha256 alone, so its
 -- maximum is it; an observation that knows only the fingerprint takes nothing away.
 --
+-- A connection that stays open is told on and on with the certificates of its handshake: last_seen says so, and last_presented when the last new
+-- connection began.
+--
 -- Sort key: credentials are asked for by who holds them. It begins with this migration: agents that came before tell no certificate.
 -- TTL: SVIDs live for an hour, so there are many. Who has no name is kept shorter, since anyone on the network can present a new one at each
 -- connection.
@@ -23,6 +26,7 @@ CREATE TABLE IF NOT EXISTS credentials {{.OnCluster}}
     not_after   SimpleAggregateFunction(max, DateTime64(0, 'UTC')),       -- 1970 is not known
     first_seen  SimpleAggregateFunction(min, DateTime64(6, 'UTC')),
     last_seen   SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
+    last_presented SimpleAggregateFunction(max, DateTime64(6, 'UTC')),    -- 1970 is not known
     verified    SimpleAggregateFunction(max, UInt8),                      -- ever; for own, as an SVID of its workload
     connections SimpleAggregateFunction(sum, UInt64),
     nodes       SimpleAggregateFunction(groupUniqArrayArray(8), Array(String)), -- where it was seen
@@ -45,6 +49,7 @@ SELECT
     max(c.8)                                                     AS not_after,
     min(o.first_time)                                            AS first_seen,
     max(o.time)                                                  AS last_seen,
+    maxIf(o.time, o.connections > 0)                             AS last_presented,
     max(c.9)                                                     AS verified,
     sum(o.connections)                                           AS connections,
     groupUniqArrayIf(8)(toString(o.node), o.node != '')          AS nodes,
