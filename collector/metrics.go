@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,6 +21,7 @@ type metrics struct {
 	retried     *prometheus.CounterVec // operation
 	findings    *prometheus.CounterVec // severity
 	connections *prometheus.CounterVec // attributed, reason
+	handshakes  *prometheus.CounterVec // provenance
 	duplicate   prometheus.Counter
 	replayed    prometheus.Counter
 	resumed     prometheus.Counter
@@ -48,6 +50,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Namespace: "ambit", Name: "connections_total",
 			Help: "Connections put into the store, of both directions, by whether it is known who made or accepted them, and why not.",
 		}, []string{"attributed", "reason"}),
+		handshakes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "ambit", Name: "tls_connections_total",
+			Help: "TCP connections put into the store, of both directions, by how much of their TLS handshake was seen; none: nothing, or there was none.",
+		}, []string{"provenance"}),
 		duplicate: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: "ambit", Subsystem: "collector", Name: "duplicate_messages_total", Help: "Messages that were skipped because they came before.",
 		}),
@@ -65,19 +71,34 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Namespace: "ambit", Subsystem: "collector", Name: "settled_sequence", Help: "Messages of the stream up to here are in the store.",
 		}),
 	}
-	r.MustRegister(m.connections, m.duplicate, m.replayed, m.resumed, m.seconds, m.settled)
+	r.MustRegister(m.connections, m.handshakes, m.duplicate, m.replayed, m.resumed, m.seconds, m.settled)
 	m.connections.WithLabelValues("true", "")
+	for _, how := range provenances {
+		m.handshakes.WithLabelValues(how)
+	}
 	for _, why := range event.UnattributedReasons {
 		m.connections.WithLabelValues("false", string(why))
 	}
 	return m
 }
 
+// provenances are the words of the agents for how much of a TLS handshake was seen.
+var provenances = []string{"full", "resumed", "inferred", "wire-only", "none"}
+
 // attribute counts the connections of rows that are in the store.
 func (m *metrics) attribute(rows []store.ObservationRow) {
-	byReason := map[string]uint64{}
+	byReason, byProvenance := map[string]uint64{}, map[string]uint64{}
 	for i := range rows {
 		byReason[rows[i].Unattributed] += rows[i].Connections
+		if rows[i].Protocol == string(event.TCP) {
+			byProvenance[cmp.Or(rows[i].TLSProvenance, "none")] += rows[i].Connections
+		}
+	}
+	for how, n := range byProvenance {
+		if !slices.Contains(provenances, how) { // of a newer agent
+			how = "other"
+		}
+		m.handshakes.WithLabelValues(how).Add(float64(n))
 	}
 	for why, n := range byReason {
 		switch {

@@ -1,19 +1,28 @@
 package store
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
-// Names of an agent's gauges of TLS.
+// Names of an agent's gauges of TLS. All but the last count since its start; those of handshakes leave each other out.
 const (
 	gaugeConnections = "connections" // all, with TLS or without
-	gaugeTLS         = "tls-"        // a prefix
-	gaugeStack       = "tls-stack:"  // a prefix; then the library and its version
+	gaugeFull        = "tls-full"
+	gaugeResumed     = "tls-resumed"
+	gaugeInferred    = "tls-inferred"
+	gaugeWireOnly    = "tls-wire-only"
+	gaugeFailed      = "tls-failed"
+	gaugeStack       = "tls-stack:" // a prefix; then the library and its version
 )
+
+var gaugesOfHandshakes = []string{gaugeFull, gaugeResumed, gaugeInferred, gaugeWireOnly, gaugeFailed}
 
 // tlsGauges chooses what is kept of a heartbeat's gauges: nothing where the agent does not watch TLS.
 func tlsGauges(gauges map[string]uint64) map[string]uint64 {
 	out := map[string]uint64{}
 	for name, n := range gauges {
-		if strings.HasPrefix(name, gaugeTLS) {
+		if slices.Contains(gaugesOfHandshakes, name) || strings.HasPrefix(name, gaugeStack) {
 			out[name] = n
 		}
 	}
@@ -52,8 +61,8 @@ func (r *watchedRow) watchTLS() *TLSWatch {
 		return 0
 	}
 	out := &TLSWatch{Stacks: map[string]uint64{}, Counts: TLSCounts{
-		Connections: since(gaugeConnections), Full: since("tls-full"), Resumed: since("tls-resumed"), Inferred: since("tls-inferred"),
-		WireOnly: since("tls-wire-only"), Failed: since("tls-failed"),
+		Connections: since(gaugeConnections), Full: since(gaugeFull), Resumed: since(gaugeResumed), Inferred: since(gaugeInferred),
+		WireOnly: since(gaugeWireOnly), Failed: since(gaugeFailed),
 	}}
 	for name, files := range r.TLSWithin {
 		if stack, ok := strings.CutPrefix(name, gaugeStack); ok && files > 0 {

@@ -15,9 +15,18 @@ import (
 
 func newIdentitiesCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "identities",
+		Use:   "identities [ID]",
 		Short: "List the identities that were seen or are declared, how far they are learned, and who answers for them",
-		Args:  noArgs,
+		Long: `List the identities that were seen or are declared, how far they are learned, and who answers for them.
+
+With ID, an identity's URI or a part of it that no other identity has, show that one, and the certificates that it presented
+in TLS handshakes.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return oneArg("an identity or a part of its URI")(cmd, args)
+		},
 	}
 	server, form, limit := serverFlag(cmd), outputFlag(cmd), limitFlag(cmd)
 	state := cmd.Flags().String("state", "", "only those in this state: warming, learning or stable")
@@ -26,10 +35,20 @@ func newIdentitiesCommand() *cobra.Command {
 	unattributed := cmd.Flags().Bool("unattributed", false, "what could not be attributed to an identity proper, and why")
 	back := &window{90 * 24 * time.Hour}
 	cmd.Flags().Var(back, "window", "with --unattributed, how far to look back, as 90d or 12h")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	expiring := &window{7 * 24 * time.Hour}
+	cmd.Flags().Var(expiring, "expiring", "only those whose certificate ends within this time, as 7d or 12h, or has ended")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := newClient(*server)
 		if err != nil {
 			return err
+		}
+		if len(args) == 1 {
+			for _, list := range []string{"limit", "state", "inventory", "query", "unattributed", "window", "expiring"} {
+				if cmd.Flags().Changed(list) {
+					return usagef("--%s chooses from the list of identities; it is not known together with one of them", list)
+				}
+			}
+			return showIdentity(cmd.Context(), cmd.OutOrStdout(), c, args[0], *form, time.Now())
 		}
 		if err := checkLimit(*limit); err != nil {
 			return err
@@ -49,6 +68,9 @@ func newIdentitiesCommand() *cobra.Command {
 			query.Set("window", back.String())
 		} else if cmd.Flags().Changed("window") {
 			return usagef("--window is known only together with --unattributed")
+		}
+		if cmd.Flags().Changed("expiring") {
+			query.Set("expiring", expiring.String())
 		}
 		page, err := list[api.Identity](cmd.Context(), c, "/api/v1/identities", query, *limit)
 		if err != nil {
@@ -75,6 +97,7 @@ func identityColumns(now time.Time) []column[api.Identity] {
 		{"STATE", stateOf, "state", func(r *row) string { return r.State }},
 		{Name: "progress", Value: func(r *row) string { return strconv.FormatFloat(r.Progress.Fraction, 'f', 4, 64) }},
 		{"EVIDENCE", func(r *row) string { return string(r.Evidence) }, "evidence", func(r *row) string { return string(r.Evidence) }},
+		{Head: "CREDENTIAL", Cell: func(r *row) string { return credentialCell(r.Credential, now) }},
 		{Head: "INVENTORY", Cell: func(r *row) string { return viewOf(r).State.Words() }},
 		{"RESOURCES", resources, "resources", resources},
 		{"CONNECTIONS", connections, "connections", connections},
@@ -91,6 +114,10 @@ func identityColumns(now time.Time) []column[api.Identity] {
 		{Name: "environment", Value: func(r *row) string { return viewOf(r).Environment }},
 		{Name: "domain", Value: func(r *row) string { return string(viewOf(r).Domain) }},
 		{Name: "privilege", Value: func(r *row) string { return string(viewOf(r).Privilege) }},
+		{Name: "credential_kind", Value: func(r *row) string { return lastOf(r).Kind }},
+		{Name: "credential_state", Value: func(r *row) string { return string(lastOf(r).State) }},
+		{Name: "credential_not_after", Value: func(r *row) string { return stamp(&lastOf(r).NotAfter) }},
+		{Name: "credentials", Value: count(func(r *row) uint64 { return lastOf(r).Count })},
 	}
 }
 

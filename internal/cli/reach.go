@@ -84,10 +84,18 @@ func reachColumns(now time.Time) []column[api.Reach] {
 		{Name: "denied", Value: count(func(r *row) uint64 { return r.Denied })},
 		{"SENT", func(r *row) string { return size(r.BytesSent) }, "bytes_sent", count(func(r *row) uint64 { return r.BytesSent })},
 		{"RECEIVED", func(r *row) string { return size(r.BytesReceived) }, "bytes_received", count(func(r *row) uint64 { return r.BytesReceived })},
+		{Head: "TLS", Cell: tlsCell},
 		{"FIRST", func(r *row) string { return ago(&r.FirstTime, now) }, "first_time", func(r *row) string { return stamp(&r.FirstTime) }},
 		{"LAST", func(r *row) string { return ago(&r.LastTime, now) }, "last_time", func(r *row) string { return stamp(&r.LastTime) }},
 		{Name: "last_success", Value: func(r *row) string { return stamp(r.LastSuccess) }},
 		{"EXECUTABLES", func(r *row) string { return strings.Join(r.Executables, " ") }, "executables", func(r *row) string { return strings.Join(r.Executables, " ") }},
 		{Name: "nodes", Value: func(r *row) string { return strings.Join(r.Nodes, " ") }},
+		{Name: "tls_connections", Value: count(func(r *row) uint64 { return tlsConnections(r, func(*api.ReachTLS) bool { return true }) })},
+		{Name: "tls_verified", Value: count(func(r *row) uint64 { return tlsConnections(r, func(t *api.ReachTLS) bool { return t.Verified }) })},
+		{Name: "tls_mutual", Value: count(func(r *row) uint64 { return tlsConnections(r, func(t *api.ReachTLS) bool { return t.Mutual }) })},
+		{Name: "tls_versions", Value: tlsWords(func(t *api.ReachTLS) []string { return []string{t.Version} })},
+		{Name: "tls_provenance", Value: tlsWords(func(t *api.ReachTLS) []string { return []string{t.Provenance} })},
+		{Name: "tls_sni", Value: tlsWords(func(t *api.ReachTLS) []string { return t.SNI })},
+		{Name: "tls_alpn", Value: tlsWords(func(t *api.ReachTLS) []string { return t.ALPN })},
 	}
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"net/url"
 	"strconv"
 	"strings"
@@ -20,14 +21,14 @@ func newReportCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
-		newReport("unused", "List identities that nobody used, and say how well they were watched", unusedColumns),
-		newReport("coverage", "Say which nodes were watched when, and what was lost", coverageColumns),
+		newReport("unused", "List identities that nobody used, and say how well they were watched", unusedColumns, nil),
+		newReport("coverage", "Say which nodes were watched when, what was lost, and what was seen of TLS", coverageColumns, printTLS),
 	)
 	return cmd
 }
 
-// newReport is a command that shows one report of the API. In a table, the statement of coverage stands below it.
-func newReport[T any](name, short string, columns func(now time.Time) []column[T]) *cobra.Command {
+// newReport is a command that shows one report of the API. In a table, what more there is (nil: nothing) and the statement of coverage stand below it.
+func newReport[T any](name, short string, columns func(now time.Time) []column[T], more func(io.Writer, []T) error) *cobra.Command {
 	cmd := &cobra.Command{Use: name, Short: short, Args: noArgs}
 	server, form := serverFlag(cmd), outputFlag(cmd)
 	back := &window{90 * 24 * time.Hour}
@@ -48,8 +49,13 @@ func newReport[T any](name, short string, columns func(now time.Time) []column[T
 		if *form != outputTable {
 			return nil
 		}
-		if more := answer.Total; more > uint64(len(answer.Items)) {
-			fmt.Fprintf(out, "\n%d of %d are shown.\n", len(answer.Items), more)
+		if total := answer.Total; total > uint64(len(answer.Items)) {
+			fmt.Fprintf(out, "\n%d of %d are shown.\n", len(answer.Items), total)
+		}
+		if more != nil {
+			if err := more(out, answer.Items); err != nil {
+				return err
+			}
 		}
 		if answer.Coverage != nil {
 			fmt.Fprintf(out, "\n%s\n", oneLineText(answer.Coverage.Statement))
@@ -98,5 +104,14 @@ func coverageColumns(now time.Time) []column[report.NodeCoverage] {
 		{"GAPS", gaps, "gaps", gaps},
 		{"LOST", lost, "lost", lost},
 		{"NOT WATCHED", missing, "missing", missing},
+		{Name: "tls_connections", Value: tlsCount(func(t *report.NodeTLS) uint64 { return t.Connections })},
+		{Name: "tls_full", Value: tlsCount(func(t *report.NodeTLS) uint64 { return t.Full })},
+		{Name: "tls_resumed", Value: tlsCount(func(t *report.NodeTLS) uint64 { return t.Resumed })},
+		{Name: "tls_inferred", Value: tlsCount(func(t *report.NodeTLS) uint64 { return t.Inferred })},
+		{Name: "tls_wire_only", Value: tlsCount(func(t *report.NodeTLS) uint64 { return t.WireOnly })},
+		{Name: "tls_failed", Value: tlsCount(func(t *report.NodeTLS) uint64 { return t.Failed })},
+		{Name: "tls_none", Value: tlsCount(func(t *report.NodeTLS) uint64 { return t.None })},
+		{Name: "tls_stacks", Value: func(r *row) string { return tlsStacks(r.TLS, len(tlsOf(r).Stacks)) }},
+		{Name: "tls_blind", Value: func(r *row) string { return strings.Join(tlsOf(r).Blind, "; ") }},
 	}
 }
