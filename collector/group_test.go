@@ -28,6 +28,12 @@ func TestGroupKeepsTLS(t *testing.T) {
 	}
 	f("before a batch", func(g *group) { g.addHeartbeat(heartbeat(2*time.Minute, 4)); g.cover(batch(3 * time.Minute)) }, 4)
 	f("after a batch", func(g *group) { g.cover(batch(2 * time.Minute)); g.addHeartbeat(heartbeat(3*time.Minute, 4)) }, 4)
-	f("two", func(g *group) { g.addHeartbeat(heartbeat(2*time.Minute, 4)); g.addHeartbeat(heartbeat(3*time.Minute, 7)) }, 7)
-	f("two, the former last", func(g *group) { g.addHeartbeat(heartbeat(3*time.Minute, 7)); g.addHeartbeat(heartbeat(2*time.Minute, 4)) }, 7)
+	f("two", func(g *group) {
+		g.addHeartbeat(heartbeat(2*time.Minute, 4))
+		g.addHeartbeat(heartbeat(3*time.Minute, 7))
+	}, 7)
+	f("two, the former last", func(g *group) {
+		g.addHeartbeat(heartbeat(3*time.Minute, 7))
+		g.addHeartbeat(heartbeat(2*time.Minute, 4))
+	}, 7)
 }
