@@ -142,8 +142,10 @@ type tlsWindow struct {
 		Out        uint64
 		OutStack   uint64
 		Target     uint32
-		Peers      uint16
-		Owns       uint16
+		Peers      uint8
+		Owns       uint8
+		Hello      uint8
+		Unused     uint8
 	}
 }
 
@@ -161,11 +163,15 @@ const (
 	tlsMapTagsMore            = "tags_more"
 	tlsMapTargets             = "targets"
 	tlsMapWindows             = "windows"
+	tlsProgBioWrite           = "bio_write"
+	tlsProgD2iSession         = "d2i_session"
 	tlsProgD2iX509            = "d2i_x509"
 	tlsProgI2dX509            = "i2d_x509"
 	tlsProgI2dX509Return      = "i2d_x509_return"
 	tlsProgReceived           = "received"
 	tlsProgSent               = "sent"
+	tlsProgSslAlpn            = "ssl_alpn"
+	tlsProgSslAlpnReturn      = "ssl_alpn_return"
 	tlsProgSslFree            = "ssl_free"
 	tlsProgSslHandshake       = "ssl_handshake"
 	tlsProgSslHandshakeReturn = "ssl_handshake_return"
@@ -224,11 +230,15 @@ type tlsSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type tlsProgramSpecs struct {
+	BioWrite           *ebpf.ProgramSpec `ebpf:"bio_write"`
+	D2iSession         *ebpf.ProgramSpec `ebpf:"d2i_session"`
 	D2iX509            *ebpf.ProgramSpec `ebpf:"d2i_x509"`
 	I2dX509            *ebpf.ProgramSpec `ebpf:"i2d_x509"`
 	I2dX509Return      *ebpf.ProgramSpec `ebpf:"i2d_x509_return"`
 	Received           *ebpf.ProgramSpec `ebpf:"received"`
 	Sent               *ebpf.ProgramSpec `ebpf:"sent"`
+	SslAlpn            *ebpf.ProgramSpec `ebpf:"ssl_alpn"`
+	SslAlpnReturn      *ebpf.ProgramSpec `ebpf:"ssl_alpn_return"`
 	SslFree            *ebpf.ProgramSpec `ebpf:"ssl_free"`
 	SslHandshake       *ebpf.ProgramSpec `ebpf:"ssl_handshake"`
 	SslHandshakeReturn *ebpf.ProgramSpec `ebpf:"ssl_handshake_return"`
@@ -330,11 +340,15 @@ type tlsVariables struct {
 //
 // It can be passed to loadTlsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tlsPrograms struct {
+	BioWrite           *ebpf.Program `ebpf:"bio_write"`
+	D2iSession         *ebpf.Program `ebpf:"d2i_session"`
 	D2iX509            *ebpf.Program `ebpf:"d2i_x509"`
 	I2dX509            *ebpf.Program `ebpf:"i2d_x509"`
 	I2dX509Return      *ebpf.Program `ebpf:"i2d_x509_return"`
 	Received           *ebpf.Program `ebpf:"received"`
 	Sent               *ebpf.Program `ebpf:"sent"`
+	SslAlpn            *ebpf.Program `ebpf:"ssl_alpn"`
+	SslAlpnReturn      *ebpf.Program `ebpf:"ssl_alpn_return"`
 	SslFree            *ebpf.Program `ebpf:"ssl_free"`
 	SslHandshake       *ebpf.Program `ebpf:"ssl_handshake"`
 	SslHandshakeReturn *ebpf.Program `ebpf:"ssl_handshake_return"`
@@ -347,11 +361,15 @@ type tlsPrograms struct {
 
 func (p *tlsPrograms) Close() error {
 	return _TlsClose(
+		p.BioWrite,
+		p.D2iSession,
 		p.D2iX509,
 		p.I2dX509,
 		p.I2dX509Return,
 		p.Received,
 		p.Sent,
+		p.SslAlpn,
+		p.SslAlpnReturn,
 		p.SslFree,
 		p.SslHandshake,
 		p.SslHandshakeReturn,

@@ -73,9 +73,13 @@ var userHooks = []userHook{
 	{"ssl_io", SSLWrite, false, true, openSSLMore},
 	{"ssl_io_return", SSLWrite, true, false, openSSLMore},
 	{"ssl_free", SSLFree, false, false, openSSLItself},
+	{"ssl_alpn", SSLGetALPN, false, false, "protocols that programs with OpenSSL agreed on"},
+	{"ssl_alpn_return", SSLGetALPN, true, false, "protocols that programs with OpenSSL agreed on"},
 	{"d2i_x509", D2IX509, false, false, "who the peer is, with OpenSSL"},
 	{"i2d_x509", I2DX509, false, false, "who the program itself is, with OpenSSL"},
 	{"i2d_x509_return", I2DX509, true, false, "who the program itself is, with OpenSSL"},
+	{"d2i_session", D2ISession, false, false, "clients that take up a session with a server with OpenSSL"},
+	{"bio_write", BIOWrite, false, false, openSSLMore},
 	{"x509_verify_return", X509VerifyCert, true, false, "whether programs with OpenSSL verified their peers"},
 
 	{"go_client_handshake", GoClientHandshake, false, false, goItself},

@@ -36,8 +36,10 @@ struct frame {
 	__u64 out;   /* where the own certificate is being written */
 	__u64 out_stack;
 	__u32 target;
-	__u16 peers; /* certificates told */
-	__u16 owns;
+	__u8 peers; /* certificates told */
+	__u8 owns;
+	__u8 hello; /* told, by its type */
+	__u8 unused;
 };
 
 struct window {

@@ -10,7 +10,8 @@ static __always_inline void told(__u64 connection)
 	if (!c)
 		return;
 	c->news = 1;
-	c->done = 0;
+	if (c->done) /* once more on the same connection */
+		c->done = c->alpn = c->sockets = 0;
 }
 
 static __always_inline void ends_in(struct record *r)
@@ -160,5 +161,132 @@ int x509_verify_return(struct pt_regs *ctx)
 	told(f->connection);
 	ends_in(&r);
 	emit(&r);
+	return 0;
+}
+
+/* session_certificate finds the peer's certificate in the encoding of a session, whose other parts are secrets and stay where they are:
+ * SEQUENCE { version, protocol, cipher, id, key, [0] OPTIONAL, [1] time, [2] timeout, [3] Certificate OPTIONAL, ... } */
+static __always_inline bool session_certificate(__u64 der, __u64 length, __u64 *from, __u64 *bytes)
+{
+	__u64 at = 0, end = length;
+#pragma unroll
+	for (int i = 0; i < 10; i++) { /* the sequence, and nine in it */
+		__u8 h[6];
+		if (at + sizeof h > end)
+			return true;
+		if (bpf_probe_read_user(h, sizeof h, (void *)(der + at)))
+			return false;
+		__u64 n = h[1], head = 2;
+		if (h[1] == 0x81) {
+			n = h[2];
+			head = 3;
+		} else if (h[1] == 0x82) {
+			n = h[2] << 8 | h[3];
+			head = 4;
+		} else if (h[1] == 0x83) {
+			n = (__u64)h[2] << 16 | h[3] << 8 | h[4];
+			head = 5;
+		} else if (h[1] > 0x7f)
+			return true;
+		at += head;
+		if (i && h[0] == 0xa3) {
+			if (n <= end - at) {
+				*from = der + at;
+				*bytes = n;
+			}
+			return true;
+		}
+		if (i && h[0] > 0xa3) /* they come in order */
+			return true;
+		if (i)
+			at += n;
+	}
+	return true;
+}
+
+/* SSL_SESSION *d2i_SSL_SESSION(SSL_SESSION **, const unsigned char **in, long length): a server takes up a session that its client, or a store, kept
+ * for it. */
+SEC("uprobe")
+int d2i_session(struct pt_regs *ctx)
+{
+	struct record r;
+	__u64 der = 0, from = 0, bytes = 0;
+	struct frame *f = current_window();
+	if (!f)
+		return 0;
+	if (bpf_probe_read_user(&der, sizeof der, (void *)ARGUMENT2(ctx)) || !session_certificate(der, ARGUMENT3(ctx), &from, &bytes)) {
+		lost(FAULT);
+		return 0;
+	}
+	told(f->connection);
+	new_record(&r, SESSION, f->connection, f->target);
+	ends_in(&r);
+	emit_user(&r, from, bytes);
+	return 0;
+}
+
+/* int BIO_write(BIO *, const void *, int): the hello that this side sends, in its record. Its random is on the wire, too, which tells the socket of a
+ * connection that is not carried by the thread that made it. Hellos without a record's header are written, too, to the transcript: of both sides. */
+SEC("uprobe")
+int bio_write(struct pt_regs *ctx)
+{
+	struct record r;
+	__u8 h[16];
+	__u64 data = ARGUMENT2(ctx);
+	struct frame *f = current_window();
+	if (!f || (__u32)ARGUMENT3(ctx) < 43 || bpf_probe_read_user(h, sizeof h, (void *)data))
+		return 0;
+	__u8 type = h[5];
+	if (h[0] != 0x16 || h[1] != 3 || type != 1 && type != 2 || h[9] != 3 || f->hello == type)
+		return 0;
+	__u64 random = data + 11;
+	__u32 begin = 0;
+	if (bpf_probe_read_user(&begin, sizeof begin, (void *)random) || begin == bpf_htonl(0xcf21ad74)) /* asks for another hello: always the same */
+		return 0;
+	f->hello = type;
+	told(f->connection);
+	new_record(&r, RANDOM, f->connection, f->target);
+	r.flags = type == 1 ? FLAG_CLIENT : 0;
+	ends_in(&r);
+	emit_user(&r, random, 32);
+	return 0;
+}
+
+/* void SSL_get0_alpn_selected(const SSL *, const unsigned char **data, unsigned *length) */
+SEC("uprobe")
+int ssl_alpn(struct pt_regs *ctx)
+{
+	__u64 id = bpf_get_current_pid_tgid();
+	struct call c = {.connection = ARGUMENT1(ctx), .data = ARGUMENT2(ctx), .length = ARGUMENT3(ctx), .stack = STACK(ctx)};
+	struct connection *of = connection_of(c.connection);
+	if (of && !of->alpn)
+		bpf_map_update_elem(&calls, &id, &c, BPF_ANY);
+	return 0;
+}
+
+SEC("uretprobe")
+int ssl_alpn_return(struct pt_regs *ctx)
+{
+	struct record r;
+	__u32 length = 0;
+	__u64 id = bpf_get_current_pid_tgid(), data = 0;
+	struct call *c = bpf_map_lookup_elem(&calls, &id);
+	if (!c)
+		return 0;
+	struct call call = *c;
+	bpf_map_delete_elem(&calls, &id);
+	struct connection *of = connection_of(call.connection);
+	if (!of || call.stack != STACK(ctx) - STACK_POPPED)
+		return 0;
+	if (bpf_probe_read_user(&data, sizeof data, (void *)call.data) || bpf_probe_read_user(&length, sizeof length, (void *)call.length)) {
+		lost(FAULT);
+		return 0;
+	}
+	if (!length || length > 255)
+		return 0;
+	of->alpn = 1;
+	new_record(&r, ALPN, call.connection, of->target);
+	r.ends = of->ends;
+	emit_user(&r, data, length);
 	return 0;
 }
