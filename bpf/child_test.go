@@ -35,7 +35,7 @@ const (
 
 // traffic names what children can do. It is filled by the files of the tests.
 func traffic(name string) func() {
-	for _, list := range [][]scenario{tcpScenarios, udpScenarios, redirectScenarios, dnsScenarios, streamScenarios} {
+	for _, list := range [][]scenario{tcpScenarios, udpScenarios, redirectScenarios, dnsScenarios, streamScenarios, helloScenarios} {
 		for _, s := range list {
 			if s.name == name {
 				return s.traffic
