@@ -81,6 +81,7 @@ type Finder struct {
 	ready    []*sighting
 	requests map[request]bool
 	last     uint32 // number of a target
+	rounds   int    // looks through all processes
 	report   report
 }
 
@@ -103,12 +104,17 @@ func (f *Finder) Run(ctx context.Context) error {
 	if err != nil {
 		f.refused(err)
 	}
+	return f.follow(ctx, n)
+}
+
+// follow finds files by news, if there are any, and by looking through processes.
+func (f *Finder) follow(ctx context.Context, n *news) error {
 	g, ctx := errgroup.WithContext(ctx)
 	lost := make(chan struct{}, 1)
 	g.Go(func() error { return f.listen(ctx, n, lost) })
 	g.Go(func() error { return f.sweep(ctx, n == nil, lost) })
 	g.Go(func() error { return f.work(ctx) })
-	err = g.Wait()
+	err := g.Wait()
 	f.detachAll()
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return nil

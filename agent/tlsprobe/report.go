@@ -95,6 +95,7 @@ func (f *Finder) refused(err error) {
 func (f *Finder) swept(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.rounds++
 	if f.report.scan = ""; err != nil {
 		f.report.scan = fmt.Sprintf("TLS of programs that run already: %v", err)
 	}
