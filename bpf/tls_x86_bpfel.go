@@ -63,6 +63,22 @@ type tlsGoLayout struct {
 	Raw               uint32
 }
 
+type tlsGoroutineKey struct {
+	_         structs.HostLayout
+	Tgid      uint64
+	Goroutine uint64
+}
+
+type tlsHandshake struct {
+	_          structs.HostLayout
+	Connection uint64
+	Born       uint64
+	Target     uint32
+	Client     bool
+	Peers      bool
+	Unused     uint16
+}
+
 type tlsKind uint32
 
 const (
@@ -153,39 +169,49 @@ type tlsWindow struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	tlsMapCalls               = "calls"
-	tlsMapConnections         = "connections"
-	tlsMapEdgeData            = "edge_data"
-	tlsMapGoLayouts           = "go_layouts"
-	tlsMapLosses              = "losses"
-	tlsMapRecords             = "records"
-	tlsMapTags                = "tags"
-	tlsMapTagsMore            = "tags_more"
-	tlsMapTargets             = "targets"
-	tlsMapWindows             = "windows"
-	tlsProgBioWrite           = "bio_write"
-	tlsProgD2iSession         = "d2i_session"
-	tlsProgD2iX509            = "d2i_x509"
-	tlsProgI2dX509            = "i2d_x509"
-	tlsProgI2dX509Return      = "i2d_x509_return"
-	tlsProgReceived           = "received"
-	tlsProgSent               = "sent"
-	tlsProgSslAlpn            = "ssl_alpn"
-	tlsProgSslAlpnReturn      = "ssl_alpn_return"
-	tlsProgSslFree            = "ssl_free"
-	tlsProgSslHandshake       = "ssl_handshake"
-	tlsProgSslHandshakeReturn = "ssl_handshake_return"
-	tlsProgSslIo              = "ssl_io"
-	tlsProgSslIoReturn        = "ssl_io_return"
-	tlsProgTcpReceives        = "tcp_receives"
-	tlsProgTcpSends           = "tcp_sends"
-	tlsProgX509VerifyReturn   = "x509_verify_return"
-	tlsVarKind                = "_kind"
-	tlsVarLoss                = "_loss"
-	tlsVarRecord              = "_record"
-	tlsVarAnchorOffset        = "anchor_offset"
-	tlsVarAttachedAs          = "attached_as"
-	tlsVarOpenWindows         = "open_windows"
+	tlsMapCalls                         = "calls"
+	tlsMapConnections                   = "connections"
+	tlsMapEdgeData                      = "edge_data"
+	tlsMapFoundOpen                     = "found_open"
+	tlsMapGoLayouts                     = "go_layouts"
+	tlsMapHandshakes                    = "handshakes"
+	tlsMapLosses                        = "losses"
+	tlsMapRecords                       = "records"
+	tlsMapTags                          = "tags"
+	tlsMapTagsMore                      = "tags_more"
+	tlsMapTargets                       = "targets"
+	tlsMapWindows                       = "windows"
+	tlsProgBioWrite                     = "bio_write"
+	tlsProgD2iSession                   = "d2i_session"
+	tlsProgD2iX509                      = "d2i_x509"
+	tlsProgGoClientHandshake            = "go_client_handshake"
+	tlsProgGoGetCertificateReturn       = "go_get_certificate_return"
+	tlsProgGoGetClientCertificateReturn = "go_get_client_certificate_return"
+	tlsProgGoHandshakeReturn            = "go_handshake_return"
+	tlsProgGoProcessClientCertificates  = "go_process_client_certificates"
+	tlsProgGoServerHandshake            = "go_server_handshake"
+	tlsProgGoVerifyServerCertificate    = "go_verify_server_certificate"
+	tlsProgGoWrite                      = "go_write"
+	tlsProgI2dX509                      = "i2d_x509"
+	tlsProgI2dX509Return                = "i2d_x509_return"
+	tlsProgReceived                     = "received"
+	tlsProgSent                         = "sent"
+	tlsProgSslAlpn                      = "ssl_alpn"
+	tlsProgSslAlpnReturn                = "ssl_alpn_return"
+	tlsProgSslFree                      = "ssl_free"
+	tlsProgSslHandshake                 = "ssl_handshake"
+	tlsProgSslHandshakeReturn           = "ssl_handshake_return"
+	tlsProgSslIo                        = "ssl_io"
+	tlsProgSslIoReturn                  = "ssl_io_return"
+	tlsProgTcpReceives                  = "tcp_receives"
+	tlsProgTcpSends                     = "tcp_sends"
+	tlsProgX509VerifyReturn             = "x509_verify_return"
+	tlsVarKind                          = "_kind"
+	tlsVarLoss                          = "_loss"
+	tlsVarRecord                        = "_record"
+	tlsVarAnchorOffset                  = "anchor_offset"
+	tlsVarAttachedAs                    = "attached_as"
+	tlsVarOpenWindows                   = "open_windows"
 )
 
 // loadTls returns the embedded CollectionSpec for tls.
@@ -230,23 +256,31 @@ type tlsSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type tlsProgramSpecs struct {
-	BioWrite           *ebpf.ProgramSpec `ebpf:"bio_write"`
-	D2iSession         *ebpf.ProgramSpec `ebpf:"d2i_session"`
-	D2iX509            *ebpf.ProgramSpec `ebpf:"d2i_x509"`
-	I2dX509            *ebpf.ProgramSpec `ebpf:"i2d_x509"`
-	I2dX509Return      *ebpf.ProgramSpec `ebpf:"i2d_x509_return"`
-	Received           *ebpf.ProgramSpec `ebpf:"received"`
-	Sent               *ebpf.ProgramSpec `ebpf:"sent"`
-	SslAlpn            *ebpf.ProgramSpec `ebpf:"ssl_alpn"`
-	SslAlpnReturn      *ebpf.ProgramSpec `ebpf:"ssl_alpn_return"`
-	SslFree            *ebpf.ProgramSpec `ebpf:"ssl_free"`
-	SslHandshake       *ebpf.ProgramSpec `ebpf:"ssl_handshake"`
-	SslHandshakeReturn *ebpf.ProgramSpec `ebpf:"ssl_handshake_return"`
-	SslIo              *ebpf.ProgramSpec `ebpf:"ssl_io"`
-	SslIoReturn        *ebpf.ProgramSpec `ebpf:"ssl_io_return"`
-	TcpReceives        *ebpf.ProgramSpec `ebpf:"tcp_receives"`
-	TcpSends           *ebpf.ProgramSpec `ebpf:"tcp_sends"`
-	X509VerifyReturn   *ebpf.ProgramSpec `ebpf:"x509_verify_return"`
+	BioWrite                     *ebpf.ProgramSpec `ebpf:"bio_write"`
+	D2iSession                   *ebpf.ProgramSpec `ebpf:"d2i_session"`
+	D2iX509                      *ebpf.ProgramSpec `ebpf:"d2i_x509"`
+	GoClientHandshake            *ebpf.ProgramSpec `ebpf:"go_client_handshake"`
+	GoGetCertificateReturn       *ebpf.ProgramSpec `ebpf:"go_get_certificate_return"`
+	GoGetClientCertificateReturn *ebpf.ProgramSpec `ebpf:"go_get_client_certificate_return"`
+	GoHandshakeReturn            *ebpf.ProgramSpec `ebpf:"go_handshake_return"`
+	GoProcessClientCertificates  *ebpf.ProgramSpec `ebpf:"go_process_client_certificates"`
+	GoServerHandshake            *ebpf.ProgramSpec `ebpf:"go_server_handshake"`
+	GoVerifyServerCertificate    *ebpf.ProgramSpec `ebpf:"go_verify_server_certificate"`
+	GoWrite                      *ebpf.ProgramSpec `ebpf:"go_write"`
+	I2dX509                      *ebpf.ProgramSpec `ebpf:"i2d_x509"`
+	I2dX509Return                *ebpf.ProgramSpec `ebpf:"i2d_x509_return"`
+	Received                     *ebpf.ProgramSpec `ebpf:"received"`
+	Sent                         *ebpf.ProgramSpec `ebpf:"sent"`
+	SslAlpn                      *ebpf.ProgramSpec `ebpf:"ssl_alpn"`
+	SslAlpnReturn                *ebpf.ProgramSpec `ebpf:"ssl_alpn_return"`
+	SslFree                      *ebpf.ProgramSpec `ebpf:"ssl_free"`
+	SslHandshake                 *ebpf.ProgramSpec `ebpf:"ssl_handshake"`
+	SslHandshakeReturn           *ebpf.ProgramSpec `ebpf:"ssl_handshake_return"`
+	SslIo                        *ebpf.ProgramSpec `ebpf:"ssl_io"`
+	SslIoReturn                  *ebpf.ProgramSpec `ebpf:"ssl_io_return"`
+	TcpReceives                  *ebpf.ProgramSpec `ebpf:"tcp_receives"`
+	TcpSends                     *ebpf.ProgramSpec `ebpf:"tcp_sends"`
+	X509VerifyReturn             *ebpf.ProgramSpec `ebpf:"x509_verify_return"`
 }
 
 // tlsMapSpecs contains maps before they are loaded into the kernel.
@@ -256,7 +290,9 @@ type tlsMapSpecs struct {
 	Calls       *ebpf.MapSpec `ebpf:"calls"`
 	Connections *ebpf.MapSpec `ebpf:"connections"`
 	EdgeData    *ebpf.MapSpec `ebpf:"edge_data"`
+	FoundOpen   *ebpf.MapSpec `ebpf:"found_open"`
 	GoLayouts   *ebpf.MapSpec `ebpf:"go_layouts"`
+	Handshakes  *ebpf.MapSpec `ebpf:"handshakes"`
 	Losses      *ebpf.MapSpec `ebpf:"losses"`
 	Records     *ebpf.MapSpec `ebpf:"records"`
 	Tags        *ebpf.MapSpec `ebpf:"tags"`
@@ -300,7 +336,9 @@ type tlsMaps struct {
 	Calls       *ebpf.Map `ebpf:"calls"`
 	Connections *ebpf.Map `ebpf:"connections"`
 	EdgeData    *ebpf.Map `ebpf:"edge_data"`
+	FoundOpen   *ebpf.Map `ebpf:"found_open"`
 	GoLayouts   *ebpf.Map `ebpf:"go_layouts"`
+	Handshakes  *ebpf.Map `ebpf:"handshakes"`
 	Losses      *ebpf.Map `ebpf:"losses"`
 	Records     *ebpf.Map `ebpf:"records"`
 	Tags        *ebpf.Map `ebpf:"tags"`
@@ -314,7 +352,9 @@ func (m *tlsMaps) Close() error {
 		m.Calls,
 		m.Connections,
 		m.EdgeData,
+		m.FoundOpen,
 		m.GoLayouts,
+		m.Handshakes,
 		m.Losses,
 		m.Records,
 		m.Tags,
@@ -340,23 +380,31 @@ type tlsVariables struct {
 //
 // It can be passed to loadTlsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tlsPrograms struct {
-	BioWrite           *ebpf.Program `ebpf:"bio_write"`
-	D2iSession         *ebpf.Program `ebpf:"d2i_session"`
-	D2iX509            *ebpf.Program `ebpf:"d2i_x509"`
-	I2dX509            *ebpf.Program `ebpf:"i2d_x509"`
-	I2dX509Return      *ebpf.Program `ebpf:"i2d_x509_return"`
-	Received           *ebpf.Program `ebpf:"received"`
-	Sent               *ebpf.Program `ebpf:"sent"`
-	SslAlpn            *ebpf.Program `ebpf:"ssl_alpn"`
-	SslAlpnReturn      *ebpf.Program `ebpf:"ssl_alpn_return"`
-	SslFree            *ebpf.Program `ebpf:"ssl_free"`
-	SslHandshake       *ebpf.Program `ebpf:"ssl_handshake"`
-	SslHandshakeReturn *ebpf.Program `ebpf:"ssl_handshake_return"`
-	SslIo              *ebpf.Program `ebpf:"ssl_io"`
-	SslIoReturn        *ebpf.Program `ebpf:"ssl_io_return"`
-	TcpReceives        *ebpf.Program `ebpf:"tcp_receives"`
-	TcpSends           *ebpf.Program `ebpf:"tcp_sends"`
-	X509VerifyReturn   *ebpf.Program `ebpf:"x509_verify_return"`
+	BioWrite                     *ebpf.Program `ebpf:"bio_write"`
+	D2iSession                   *ebpf.Program `ebpf:"d2i_session"`
+	D2iX509                      *ebpf.Program `ebpf:"d2i_x509"`
+	GoClientHandshake            *ebpf.Program `ebpf:"go_client_handshake"`
+	GoGetCertificateReturn       *ebpf.Program `ebpf:"go_get_certificate_return"`
+	GoGetClientCertificateReturn *ebpf.Program `ebpf:"go_get_client_certificate_return"`
+	GoHandshakeReturn            *ebpf.Program `ebpf:"go_handshake_return"`
+	GoProcessClientCertificates  *ebpf.Program `ebpf:"go_process_client_certificates"`
+	GoServerHandshake            *ebpf.Program `ebpf:"go_server_handshake"`
+	GoVerifyServerCertificate    *ebpf.Program `ebpf:"go_verify_server_certificate"`
+	GoWrite                      *ebpf.Program `ebpf:"go_write"`
+	I2dX509                      *ebpf.Program `ebpf:"i2d_x509"`
+	I2dX509Return                *ebpf.Program `ebpf:"i2d_x509_return"`
+	Received                     *ebpf.Program `ebpf:"received"`
+	Sent                         *ebpf.Program `ebpf:"sent"`
+	SslAlpn                      *ebpf.Program `ebpf:"ssl_alpn"`
+	SslAlpnReturn                *ebpf.Program `ebpf:"ssl_alpn_return"`
+	SslFree                      *ebpf.Program `ebpf:"ssl_free"`
+	SslHandshake                 *ebpf.Program `ebpf:"ssl_handshake"`
+	SslHandshakeReturn           *ebpf.Program `ebpf:"ssl_handshake_return"`
+	SslIo                        *ebpf.Program `ebpf:"ssl_io"`
+	SslIoReturn                  *ebpf.Program `ebpf:"ssl_io_return"`
+	TcpReceives                  *ebpf.Program `ebpf:"tcp_receives"`
+	TcpSends                     *ebpf.Program `ebpf:"tcp_sends"`
+	X509VerifyReturn             *ebpf.Program `ebpf:"x509_verify_return"`
 }
 
 func (p *tlsPrograms) Close() error {
@@ -364,6 +412,14 @@ func (p *tlsPrograms) Close() error {
 		p.BioWrite,
 		p.D2iSession,
 		p.D2iX509,
+		p.GoClientHandshake,
+		p.GoGetCertificateReturn,
+		p.GoGetClientCertificateReturn,
+		p.GoHandshakeReturn,
+		p.GoProcessClientCertificates,
+		p.GoServerHandshake,
+		p.GoVerifyServerCertificate,
+		p.GoWrite,
 		p.I2dX509,
 		p.I2dX509Return,
 		p.Received,

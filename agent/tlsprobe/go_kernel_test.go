@@ -1,0 +1,343 @@
+package tlsprobe
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ambit-nhi/ambit/bpf"
+	"github.com/ambit-nhi/ambit/internal/testenv"
+)
+
+// goPrograms are what the live tests watch: the test binary itself, which every machine of the kernel tests has, and programs of the oldest and the
+// newest Go, stripped and as PIE.
+func goPrograms(t *testing.T, f func(t *testing.T, path string)) {
+	testenv.RequireKernel(t)
+	t.Run("itself", func(t *testing.T) {
+		path, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		f(t, path)
+	})
+	if _, err := exec.LookPath("go"); err != nil && os.Getenv("CI") == "" {
+		return // a virtual machine of the kernel tests: the programs there are what it was made with
+	}
+	stripped := goLink{name: "stripped-pie", flags: []string{"-buildmode=pie", "-ldflags=-s -w"}}
+	for _, release := range []string{goReleases[0], goReleases[3], runtime.Version()} {
+		t.Run(release, func(t *testing.T) { f(t, buildGo(t, release, stripped)) })
+	}
+}
+
+// gotls is the running program.
+type gotls struct {
+	t   *testing.T
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Reader
+}
+
+func startGotls(t *testing.T, path string) *gotls {
+	t.Helper()
+	g := &gotls{t: t, cmd: exec.Command(path)}
+	g.cmd.Env = append(os.Environ(), gotlsEnv+"=1")
+	g.cmd.Stderr = os.Stderr
+	out, err := g.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.in, err = g.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		g.in.Close()
+		if err := g.cmd.Wait(); err != nil {
+			t.Errorf("the program ended: %v", err)
+		}
+	})
+	g.out = bufio.NewReader(out)
+	if line, err := g.out.ReadString('\n'); err != nil || line != "ready\n" {
+		t.Fatalf("the program says %q, %v", line, err)
+	}
+	return g
+}
+
+// do gives an order and waits until it is carried out.
+func (g *gotls) do(order gotlsOrder) []gotlsTruth {
+	g.t.Helper()
+	if err := json.NewEncoder(g.in).Encode(order); err != nil {
+		g.t.Fatal(err)
+	}
+	line, err := g.out.ReadBytes('\n')
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	var truths []gotlsTruth
+	if err := json.Unmarshal(line, &truths); err != nil {
+		g.t.Fatal(err)
+	}
+	return truths
+}
+
+// goWatch is the kernel side, attached to a program.
+type goWatch struct {
+	t    *testing.T
+	tls  *bpf.TLS
+	open map[uint64]*goSeen
+}
+
+// goSeen is what the kernel told of one side of a connection.
+type goSeen struct {
+	gotlsTruth
+	peers []string
+}
+
+const goTargetNumber = 7
+
+func watchGo(t *testing.T, path string) *goWatch {
+	t.Helper()
+	k, err := bpf.Load(bpf.Config{CgroupRoot: cgroupRoot(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	tls, err := k.LoadTLS()
+	if err != nil {
+		t.Fatalf("%+v", err)
+	}
+	for _, m := range tls.Missing() {
+		t.Errorf("%s (%s): %v", m.Name, m.Purpose, m.Err)
+	}
+	got, err := readFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closer, err := tls.Attach(path, bpf.Target{Number: goTargetNumber, Functions: got.functions, Go: got.layout})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := closer.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &goWatch{t: t, tls: tls, open: make(map[uint64]*goSeen)}
+}
+
+func cgroupRoot(t *testing.T) string {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); f[2] == "cgroup2" {
+			return f[1]
+		}
+	}
+	t.Fatal("no cgroup2 is mounted")
+	return ""
+}
+
+// seen gives the handshakes that are over. What a program did before it answered has been told by then.
+func (w *goWatch) seen(g *gotls) []*goSeen {
+	w.t.Helper()
+	var done []*goSeen
+	for r, err := range w.tls.Records() {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if r.TGID != uint32(g.cmd.Process.Pid) {
+			continue
+		}
+		if r.Target != goTargetNumber {
+			w.t.Errorf("a record of target %d", r.Target)
+		}
+		s := w.open[r.Connection]
+		if s == nil {
+			s = new(goSeen)
+			w.open[r.Connection] = s
+		}
+		if r.Length != len(r.Payload) {
+			w.t.Errorf("%d of %d bytes came", len(r.Payload), r.Length)
+		}
+		switch r.Kind {
+		case bpf.RecordPeerCertificate:
+			if int(r.Index) != len(s.peers) {
+				w.t.Errorf("certificate %d comes after %d", r.Index, len(s.peers))
+			}
+			s.peers = append(s.peers, gotlsHash(r.Payload))
+			s.Peer, s.Chain = s.peers[0], len(s.peers)
+		case bpf.RecordOwnCertificate:
+			s.Own = gotlsHash(r.Payload)
+		case bpf.RecordGoDone:
+			protocol, server, ok := strings.Cut(string(r.Payload), "\x00")
+			if !ok {
+				w.t.Errorf("the end tells %q", r.Payload)
+			}
+			s.Client, s.Local, s.Remote, s.OK, s.Version = r.Client, r.Local.String(), r.Remote.String(), r.OK, r.Version
+			s.ALPN, s.SNI, s.Resumed, s.Verified = protocol, server, r.Resumed, r.Verified
+			if r.Cookie == 0 || r.Edge == 0 {
+				w.t.Errorf("%s -> %s: cookie %d, edge %d", s.Local, s.Remote, r.Cookie, r.Edge)
+			}
+			done = append(done, s)
+			delete(w.open, r.Connection)
+		case bpf.RecordFreed:
+			delete(w.open, r.Connection)
+		}
+	}
+	losses, err := w.tls.Losses()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for cause, n := range losses {
+		if n != 0 {
+			w.t.Errorf("%s: %d", cause, n)
+		}
+	}
+	return done
+}
+
+// expect compares what was seen of each side with what it knows itself; of a handshake that failed it knows little.
+func (w *goWatch) expect(g *gotls, truths []gotlsTruth) {
+	w.t.Helper()
+	seen := w.seen(g)
+	for _, want := range truths {
+		i := slices.IndexFunc(seen, func(s *goSeen) bool { return s.Local == want.Local && s.Remote == want.Remote })
+		if i < 0 {
+			w.t.Errorf("not seen: %+v", want)
+			continue
+		}
+		got := seen[i].gotlsTruth
+		seen = slices.Delete(seen, i, i+1)
+		if !want.OK {
+			other := truths[slices.IndexFunc(truths, func(o gotlsTruth) bool { return o.Local == want.Remote && o.Remote == want.Local })]
+			if got.OK || got.Verified || got.Client != want.Client || got.Own != want.Own || got.Peer != "" && got.Peer != other.Own {
+				w.t.Errorf("saw %+v, want %+v; the other side is %+v", got, want, other)
+			}
+			continue
+		}
+		if got != want {
+			w.t.Errorf("saw  %+v\nwant %+v", got, want)
+		}
+	}
+	for _, s := range seen {
+		w.t.Errorf("nobody knows of %+v", s.gotlsTruth)
+	}
+}
+
+func TestKernelGo(t *testing.T) {
+	const tls12, tls13 = 0x0303, 0x0304
+	goPrograms(t, func(t *testing.T, path string) {
+		w := watchGo(t, path)
+		g := startGotls(t, path)
+		f := func(name string, order gotlsOrder) []gotlsTruth {
+			t.Helper()
+			if order.SNI == "" {
+				order.SNI = "server-%d.example"
+			}
+			truths := g.do(order)
+			if len(truths) < 2*order.Pairs {
+				t.Fatalf("%s: %d sides", name, len(truths))
+			}
+			w.expect(g, truths)
+			if t.Failed() {
+				t.Fatal(name)
+			}
+			return truths
+		}
+		for _, v := range []uint16{tls12, tls13} {
+			name := fmt.Sprintf("%#x: ", v)
+			f(name+"mutual", gotlsOrder{Pairs: 1, Version: v})
+			f(name+"h2", gotlsOrder{Pairs: 1, Version: v, ALPN: "h2"})
+			f(name+"server alone", gotlsOrder{Pairs: 1, Version: v, Plain: true})
+			resumed := 0
+			for _, s := range f(name+"resumed", gotlsOrder{Pairs: 2, Version: v, Resume: true}) {
+				if s.Resumed {
+					resumed++
+				}
+			}
+			if resumed != 4 {
+				t.Errorf("%d sides took up a session, want 4", resumed)
+			}
+			f(name+"wrapped", gotlsOrder{Pairs: 1, Version: v, Wrapped: true})
+			f(name+"moving", gotlsOrder{Pairs: 8, Version: v, Hop: true})
+			f(name+"long name", gotlsOrder{Pairs: 1, Version: v, SNI: strings.Repeat("abcdefghi.", 24) + "x%d"})
+			for _, s := range f(name+"server not trusted", gotlsOrder{Pairs: 1, Version: v, Wrong: true}) {
+				if s.Client && s.OK {
+					t.Error("the client trusts")
+				}
+			}
+			for _, s := range f(name+"client not trusted", gotlsOrder{Pairs: 1, Version: v, Refused: true}) {
+				if !s.Client && s.OK {
+					t.Error("the server trusts")
+				}
+			}
+			f(name+"many", gotlsOrder{Pairs: 200, Version: v})
+			f(name+"many that move", gotlsOrder{Pairs: 200, Version: v, Hop: true})
+		}
+	})
+}
+
+// A certificate that was refused is told all the same, as that of a handshake that failed.
+func TestKernelGoNotVerified(t *testing.T) {
+	goPrograms(t, func(t *testing.T, path string) {
+		w := watchGo(t, path)
+		g := startGotls(t, path)
+		for _, v := range []uint16{0x0303, 0x0304} {
+			for _, order := range []gotlsOrder{{Wrong: true}, {Refused: true}} {
+				order.Pairs, order.Version, order.SNI = 1, v, "server-%d"
+				truths := g.do(order)
+				found := false
+				for _, s := range w.seen(g) {
+					for _, o := range truths {
+						if s.Client == order.Wrong && o.Client != s.Client {
+							found = true
+							if s.OK || s.Verified || s.Peer != o.Own || len(s.peers) != 2 {
+								t.Errorf("saw %+v of %+v", s, o)
+							}
+						}
+					}
+				}
+				if !found {
+					t.Errorf("nothing was seen of %+v", order)
+				}
+			}
+		}
+	})
+}
+
+// Connections that are older than the agent are told when they are written to, once.
+func TestKernelGoOlder(t *testing.T) {
+	goPrograms(t, func(t *testing.T, path string) {
+		g := startGotls(t, path)
+		truths := g.do(gotlsOrder{Pairs: 3, Version: 0x0304, SNI: "old-%d", ALPN: "h2", Keep: true})
+		w := watchGo(t, path)
+		if seen := w.seen(g); len(seen) != 0 {
+			t.Errorf("%d handshakes before anything is written", len(seen))
+		}
+		g.do(gotlsOrder{Write: true})
+		for i := range truths {
+			truths[i].Own = "" // long past
+		}
+		w.expect(g, truths)
+		g.do(gotlsOrder{Write: true})
+		if seen := w.seen(g); len(seen) != 0 {
+			t.Errorf("%d connections were told again", len(seen))
+		}
+	})
+}
