@@ -35,7 +35,7 @@ const (
 
 // traffic names what children can do. It is filled by the files of the tests.
 func traffic(name string) func() {
-	for _, list := range [][]scenario{tcpScenarios, udpScenarios, redirectScenarios, dnsScenarios, streamScenarios, helloScenarios} {
+	for _, list := range [][]scenario{tcpScenarios, udpScenarios, redirectScenarios, dnsScenarios, streamScenarios, helloScenarios, disorderScenarios} {
 		for _, s := range list {
 			if s.name == name {
 				return s.traffic
@@ -44,6 +44,7 @@ func traffic(name string) func() {
 	}
 	return map[string]func(){
 		"on demand": demandTraffic, "once": onceTraffic, "refused": refusedTraffic,
+		"TLS, a deferred accept": deferredTraffic, "TLS, many hellos": manyHellosTraffic,
 	}[name]
 }
 

@@ -105,6 +105,7 @@ struct answer {
 /* Bytes of a TLS hello as they stand in a TCP segment. */
 #define HELLO_BYTES 2048 /* a post-quantum hello is as long */
 #define HELLO_SHORT 576  /* other hellos */
+#define HELLO_TINY 64    /* of who writes them bit by bit */
 struct hello_origin {
 	__u64 at;        /* monotonic ns */
 	__u64 cookie;    /* of the socket */
@@ -118,7 +119,7 @@ struct hello_origin {
 struct hello {
 	struct hello_origin origin;
 	__u32 length;    /* of the payload */
-	__u8 payload[HELLO_BYTES]; /* or HELLO_SHORT */
+	__u8 payload[HELLO_BYTES]; /* or one of the others */
 };
 
 struct running {

@@ -68,7 +68,9 @@ __noinline int hello_bytes(struct __sk_buff *skb, __u32 offset, __u32 length, __
 {
 	struct hello_origin o;
 	describe_hello(skb, &o, sequence, out);
-	if (length <= HELLO_SHORT)
+	if (length <= HELLO_TINY)
+		emit_hello(skb, &o, offset, length, HELLO_TINY);
+	else if (length <= HELLO_SHORT)
 		emit_hello(skb, &o, offset, length, HELLO_SHORT);
 	else
 		emit_hello(skb, &o, offset, length, HELLO_BYTES);
@@ -84,7 +86,7 @@ __noinline int hello_held(struct __sk_buff *skb, __u32 length, __u32 sequence, _
 	struct hello_stream *s = bpf_map_lookup_elem(&hello_streams, &key);
 	if (!s)
 		return 0;
-	struct hello *h = bpf_ringbuf_reserve(&hellos, offsetof(struct hello, payload) + HELLO_SHORT, 0);
+	struct hello *h = bpf_ringbuf_reserve(&hellos, offsetof(struct hello, payload) + HELLO_TINY, 0);
 	if (!h) {
 		count(HELLO_RING_FULL);
 		return 0;

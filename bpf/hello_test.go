@@ -189,3 +189,139 @@ func stretches(hellos []Hello, cookie uint64, out bool) (all []string) {
 	}
 	return all
 }
+
+// Parts that come out of order are told while it is known what they belong to; what is old, or somebody's guess, is not.
+func TestKernelHellosOutOfOrder(t *testing.T) {
+	w := watch(t, testConfig(t))
+	f := func(name string, cut uint64, want ...string) {
+		t.Run(name, func(t *testing.T) {
+			w := w.on(t)
+			before := w.losses()["hello-cut"]
+			c := start(t, name)
+			var server uint64
+			if _, err := fmt.Sscan(c.end(), &server); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, h := range w.hellosOf(c) {
+				if !h.Out {
+					got = append(got, string(h.Payload))
+				}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("told are %.60q, want %.60q", got, want)
+			}
+			if n := w.losses()["hello-cut"] - before; n != cut {
+				t.Errorf("%d were counted as cut, want %d", n, cut)
+			}
+		})
+	}
+	h := hello2000
+	f("TLS, a part ahead of another", 0, h[:600], h[1200:], h[600:1200], h[1200:])
+	f("TLS, a record ahead of another", 1, flight[:50])
+	f("TLS, guesses", 0, h[:600], h[600:])
+}
+
+var disorderScenarios = []scenario{
+	{"TLS, a part ahead of another", func() {
+		disorder(func(c, s int) {
+			at := sendSequence(c)
+			sayTo(c, s, hello2000[:600])
+			forge(c, s, at+1200, hello2000[1200:])
+			sayTo(c, s, hello2000[600:1200])
+			sayTo(c, s, hello2000[1200:]) // TCP has not taken the forged one
+		})
+	}, nil},
+	{"TLS, a record ahead of another", func() {
+		disorder(func(c, s int) {
+			at := sendSequence(c)
+			sayTo(c, s, flight[:50])
+			forge(c, s, at+500, flight[500:1000])
+			sayTo(c, s, flight[50:100])
+		})
+	}, nil},
+	{"TLS, guesses", func() {
+		disorder(func(c, s int) {
+			sayTo(c, s, hello2000[:600])
+			at := sendSequence(c)
+			forge(c, s, at+1<<30, hello517)
+			forge(c, s, at-1<<30, hello517)
+			forge(c, s, at-600, hello2000[:600])
+			sayTo(c, s, hello2000[600:])
+		})
+	}, nil},
+}
+
+func disorder(do func(c, s int)) {
+	c, s := pair(listenTCP(443, 0, 8), 0, here4(443))
+	check(unix.SetsockoptInt(c, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
+	do(c, s)
+	fmt.Println(cookie(s))
+}
+
+func sayTo(c, s int, text string) {
+	must(unix.Write(c, []byte(text)))
+	receive(s, len(text))
+}
+
+// A server that is only woken by data has no socket yet when that comes: its end of the hello is counted, and the client's end is told.
+func TestKernelHelloBeforeItsSocket(t *testing.T) {
+	w := watch(t, testConfig(t))
+	c := start(t, "TLS, a deferred accept")
+	var client uint64
+	if _, err := fmt.Sscan(c.end(), &client); err != nil {
+		t.Fatal(err)
+	}
+	got := w.hellosOf(c)
+	if all := stretches(got, client, true); !slices.Equal(all, []string{hello517}) {
+		t.Errorf("the client's end is %.60q", all)
+	}
+	if n := w.losses()["hello-early"]; len(got) != 1 || n != 1 {
+		t.Errorf("%d parts were told, %d hellos counted as early", len(got), n)
+	}
+}
+
+func deferredTraffic() {
+	l := listenTCP(443, 0, 8)
+	check(unix.SetsockoptInt(l, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 10))
+	c := must(dial(0, here4(443)))
+	must(unix.Write(c, []byte(hello517)))
+	s, _, err := unix.Accept4(l, unix.SOCK_CLOEXEC)
+	check(err)
+	receive(s, len(hello517))
+	fmt.Println(cookie(c))
+}
+
+// Who does not read the ring in time loses hellos, and knows how many.
+func TestKernelHelloRingFull(t *testing.T) {
+	cfg := testConfig(t)
+	spec, err := newSpec(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec.Maps["hellos"].MaxEntries = 4096
+	w := watchSpec(t, cfg, spec)
+	c := start(t, "TLS, many hellos")
+	c.end()
+	told, lost := len(w.hellosOf(c)), w.losses()["hello-ring-full"]
+	if told == 0 || told+int(lost) < 2*manyHellos {
+		t.Errorf("%d were told and %d lost, want %d together", told, lost, 2*manyHellos)
+	}
+	c = start(t, "TLS, a hello")
+	c.end()
+	if len(w.hellosOf(c)) != 2 {
+		t.Error("nothing is told after the ring was read")
+	}
+}
+
+const manyHellos = 20
+
+func manyHellosTraffic() {
+	for range manyHellos {
+		l := listenTCP(443, 0, 8)
+		c, s := pair(l, 0, here4(443))
+		sayTo(c, s, hello517)
+		hangUp(c, s)
+		check(unix.Close(l))
+	}
+}

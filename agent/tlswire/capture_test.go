@@ -3,11 +3,14 @@ package tlswire
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"slices"
 	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // tap keeps what is written through it.
@@ -15,13 +18,23 @@ type tap struct {
 	net.Conn
 	mu      sync.Mutex
 	written bytes.Buffer
+	size    int // of a write, 0 for any
 }
 
 func (c *tap) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	c.written.Write(b)
 	c.mu.Unlock()
-	return c.Conn.Write(b)
+	size := c.size
+	if size == 0 {
+		size = len(b)
+	}
+	for part := range slices.Chunk(b, size) {
+		if _, err := c.Conn.Write(part); err != nil {
+			return 0, err
+		}
+	}
+	return len(b), nil
 }
 
 func (c *tap) bytes() []byte {
@@ -33,20 +46,44 @@ func (c *tap) bytes() []byte {
 // handshake has two ends of crypto/tls shake hands and say a byte to each other.
 func handshake(t testing.TB, client, server *tls.Config) (fromClient, fromServer []byte, state tls.ConnectionState) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	r, err := shake(client, server, 0)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return r.fromClient, r.fromServer, r.state
+}
+
+// shaken is a handshake that is over.
+type shaken struct {
+	fromClient, fromServer []byte
+	client, server         uint64 // cookies of the sockets
+	state                  tls.ConnectionState
+}
+
+// shake lets no write be longer than so many bytes, unless that is 0.
+func shake(client, server *tls.Config, size int) (r shaken, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return r, err
 	}
 	defer l.Close()
 	c, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
-		t.Fatal(err)
+		return r, err
 	}
+	defer c.Close()
 	s, err := l.Accept()
 	if err != nil {
-		t.Fatal(err)
+		return r, err
 	}
-	tc, ts := &tap{Conn: c}, &tap{Conn: s}
+	defer s.Close()
+	if r.client, err = cookie(c); err != nil {
+		return r, err
+	}
+	if r.server, err = cookie(s); err != nil {
+		return r, err
+	}
+	tc, ts := &tap{Conn: c, size: size}, &tap{Conn: s, size: size}
 	done := make(chan error, 1)
 	go func() {
 		conn := tls.Server(ts, server)
@@ -57,16 +94,25 @@ func handshake(t testing.TB, client, server *tls.Config) (fromClient, fromServer
 		done <- err
 	}()
 	conn := tls.Client(tc, client)
-	if _, err := conn.Write([]byte("c")); err != nil {
-		t.Fatal(err)
+	_, err = conn.Write([]byte("c"))
+	if err == nil {
+		_, err = io.ReadFull(conn, make([]byte, 1)) // tickets of TLS 1.3 come before it
 	}
-	if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil { // tickets of TLS 1.3 come before it
-		t.Fatal(err)
+	if err != nil {
+		c.Close()
 	}
-	if err := <-done; err != nil {
-		t.Fatal(err)
+	err = errors.Join(err, <-done)
+	r.fromClient, r.fromServer, r.state = tc.bytes(), ts.bytes(), conn.ConnectionState()
+	return r, err
+}
+
+func cookie(c net.Conn) (cookie uint64, err error) {
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return 0, err
 	}
-	c.Close()
-	s.Close()
-	return tc.bytes(), ts.bytes(), conn.ConnectionState()
+	err2 := raw.Control(func(fd uintptr) {
+		cookie, err = unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_COOKIE)
+	})
+	return cookie, errors.Join(err, err2)
 }

@@ -3,6 +3,8 @@ package tlswire
 import (
 	"slices"
 	"time"
+
+	"github.com/ambit-nhi/ambit/bpf"
 )
 
 // Content types of records, and types of handshake messages (RFC 8446 appendix B).
@@ -24,6 +26,8 @@ const (
 // stream is one direction of a connection. Numbers of bytes are TCP's, and overflow.
 type stream struct {
 	key   key
+	tgid  uint32     // of who sent any of it
+	edge  bpf.Number // as soon as it is known
 	begun bool
 	over  bool   // nothing more is plain
 	next  uint32 // where the stream goes on
@@ -61,7 +65,7 @@ func (s *stream) add(at uint32, data []byte, limit int, take func(kind uint8, bo
 	distance := int32(at - s.next)
 	hello := looksLikeHello(data)
 	if hello && (!s.begun || distance > 0 && s.idle() || distance > int32(limit) || distance < -int32(limit)) {
-		*s = stream{key: s.key, begun: true, next: at, ahead: s.ahead, held: s.held, last: s.last} // after a HelloRetryRequest a second one begins, for one
+		*s = stream{key: s.key, tgid: s.tgid, edge: s.edge, begun: true, next: at, ahead: s.ahead, held: s.held, last: s.last} // after a HelloRetryRequest a second one begins, for one
 		distance = 0
 	}
 	if s.over {

@@ -82,7 +82,13 @@ func (t *Streams) Add(h *bpf.Hello, now time.Time) (ev Event, ok bool) {
 	}
 	s := t.stream(key{h.Cookie, h.Out})
 	s.last = now
-	ev = Event{At: h.At, Cookie: h.Cookie, Edge: h.Edge, Cgroup: h.Cgroup, TGID: h.TGID, Out: h.Out}
+	if h.TGID != 0 { // the last segments may be sent when others are acknowledged, by nobody then
+		s.tgid = h.TGID
+	}
+	if h.Edge != 0 {
+		s.edge = h.Edge
+	}
+	ev = Event{At: h.At, Cookie: h.Cookie, Edge: s.edge, Cgroup: h.Cgroup, TGID: s.tgid, Out: h.Out}
 	before := s.bytes()
 	room := s.add(h.Sequence, h.Payload, t.cfg.MessageBytes, func(kind uint8, body []byte) {
 		if t.read(&ev, kind, body) {
