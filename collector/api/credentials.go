@@ -18,8 +18,8 @@ type Validity struct {
 	State         report.CredentialState `json:"state"`
 	NotBefore     time.Time              `json:"not_before,omitzero"`
 	NotAfter      time.Time              `json:"not_after,omitzero"`
-	LastSeen      time.Time              `json:"last_seen"`               // on connections that stay open, too
-	LastPresented time.Time              `json:"last_presented,omitzero"` // on a new connection
+	LastSeen      time.Time              `json:"last_seen"`               // on connections that stay open or are resumed, too
+	LastPresented time.Time              `json:"last_presented,omitzero"` // in a handshake
 }
 
 // LastCredential is the certificate that an identity presented last.

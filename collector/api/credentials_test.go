@@ -19,7 +19,7 @@ func TestTLSAnswers(t *testing.T) {
 	s, _ := newServer(t)
 	now := s.now()
 	certificate := func(name string, from, until time.Time) *event.Certificate {
-		return &event.Certificate{SHA256: strings.Repeat(name, 32), Serial: "0" + name, Issuer: "CN=shop.example", NotBefore: from, NotAfter: until}
+		return &event.Certificate{SHA256: strings.Repeat(name, 32), Serial: "0" + name, Issuer: "CN=shop.example", NotBefore: from, NotAfter: until, Proven: name != "eb"}
 	}
 	server := certificate("5e", now.Add(-50*time.Minute), now.Add(10*time.Minute))
 	late := certificate("1a", now.Add(-3*time.Hour), now.Add(-time.Hour))

@@ -25,7 +25,7 @@ const ending = 7 * day
 // slack is how much later than a handshake it may be told: by the longest interval of an agent.
 const slack = 5 * time.Minute
 
-// StateOfCredential judges a certificate by its validity and by when it was last presented on a new connection.
+// StateOfCredential judges a certificate by its validity and by when it was last presented in a handshake.
 func StateOfCredential(notBefore, notAfter, lastPresented, now time.Time) CredentialState {
 	switch {
 	case notAfter.IsZero():

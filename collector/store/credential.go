@@ -19,8 +19,8 @@ type Credential struct {
 	NotBefore     time.Time `json:"not_before,omitzero"`
 	NotAfter      time.Time `json:"not_after,omitzero"`
 	FirstSeen     time.Time `json:"first_seen"`
-	LastSeen      time.Time `json:"last_seen"`               // on connections that stay open, too
-	LastPresented time.Time `json:"last_presented,omitzero"` // not later than the end of the interval in which the last connection was made
+	LastSeen      time.Time `json:"last_seen"`               // on connections that stay open or are resumed, too
+	LastPresented time.Time `json:"last_presented,omitzero"` // in a handshake; not later than the end of the interval in which it was
 	Presented     uint64    `json:"presented"`               // connections, as they were counted at its holder's end
 	Received      uint64    `json:"received"`                // connections, as they were counted at the other ends
 	Nodes         []string  `json:"nodes"`                   // where it was seen, at most 8

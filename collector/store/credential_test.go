@@ -14,7 +14,7 @@ import (
 const database = "spiffe://shop.example/ns/shop/sa/db"
 
 func certificate(name string, until time.Time) *event.Certificate {
-	return &event.Certificate{SHA256: strings.Repeat(name, 64/len(name)), Serial: "01" + name, Issuer: "CN=ca", NotBefore: until.Add(-time.Hour), NotAfter: until}
+	return &event.Certificate{SHA256: strings.Repeat(name, 64/len(name)), Serial: "01" + name, Issuer: "CN=ca", NotBefore: until.Add(-time.Hour), NotAfter: until, Proven: true}
 }
 
 // shaken makes an observation of connections with a handshake.
@@ -54,25 +54,28 @@ func TestCredentials(t *testing.T) {
 	second := shaken(t, checkout, database, noon.Add(-time.Minute), 2, after)
 	second.Node = "n2"
 	accepted := shaken(t, database, checkout, noon, 2, event.TLS{Version: "1.3", Provenance: "full", Verified: true, Mutual: true,
-		PeerCertificate: &event.Certificate{SHA256: young.SHA256}, OwnCertificate: server})
+		PeerCertificate: &event.Certificate{SHA256: young.SHA256, Proven: true}, OwnCertificate: server})
 	accepted.Direction = event.Inbound
 	open := shaken(t, checkout, database, noon.Add(time.Second), 0, full) // with the first certificate, still
-	for range 2 {                                                         // repeated, and in one insert and in another
-		insertRows(t, s, "a", rowsOf(first, second, accepted, open))
+	resumed := full
+	resumed.Provenance = "resumed"
+	again := shaken(t, checkout, database, noon.Add(time.Second), 1, resumed)
+	for range 2 { // repeated, and in one insert and in another
+		insertRows(t, s, "a", rowsOf(first, second, accepted, open, again))
 		insertRows(t, s, "b", rowsOf(accepted))
 	}
 	want := []Credential{
 		{SHA256: young.SHA256, Proven: true, Roles: []string{"own", "peer"}, Verified: true, Serial: "01b", Issuer: "CN=ca", NotBefore: noon, NotAfter: noon.Add(time.Hour),
 			FirstSeen: second.FirstTime, LastSeen: noon, LastPresented: noon, Presented: 2, Received: 4, Nodes: []string{"n1", "n2"}, Peers: []string{database}},
 		{SHA256: old.SHA256, Proven: true, Roles: []string{"own"}, Verified: true, Serial: "01a", Issuer: "CN=ca", NotBefore: noon.Add(-time.Hour), NotAfter: noon,
-			FirstSeen: first.FirstTime, LastSeen: noon.Add(time.Second), LastPresented: first.Time, Presented: 3, Nodes: []string{"n1"}, Peers: []string{}},
+			FirstSeen: first.FirstTime, LastSeen: noon.Add(time.Second), LastPresented: first.Time, Presented: 4, Nodes: []string{"n1"}, Peers: []string{}},
 	}
 	if got := credentialsOf(t, s, checkout); !reflect.DeepEqual(got, want) {
 		t.Errorf("\n got %+v\nwant %+v", got, want)
 	}
 	want = []Credential{{SHA256: server.SHA256, Proven: true, Roles: []string{"own", "peer"}, Verified: true, Serial: "01c", Issuer: "CN=ca",
 		NotBefore: noon.Add(23 * time.Hour), NotAfter: noon.Add(24 * time.Hour), FirstSeen: first.FirstTime, LastSeen: noon.Add(time.Second), LastPresented: noon,
-		Presented: 4, Received: 5, Nodes: []string{"n1", "n2"}, Peers: []string{checkout}}}
+		Presented: 4, Received: 6, Nodes: []string{"n1", "n2"}, Peers: []string{checkout}}}
 	if got := credentialsOf(t, s, database); !reflect.DeepEqual(got, want) {
 		t.Errorf("\n got %+v\nwant %+v", got, want)
 	}
@@ -113,6 +116,7 @@ func TestNamelessCredentials(t *testing.T) {
 	f := func(n int, change func(*event.Observation)) {
 		t.Helper()
 		o := shaken(t, checkout, "", noon, 1, event.TLS{Version: "1.3", Provenance: "full", PeerCertificate: certificate(fmt.Sprintf("%02x", n), expiry)})
+		o.TLS.PeerCertificate.Proven = false
 		change(o)
 		insertRows(t, s, fmt.Sprint(n), rowsOf(o))
 	}
@@ -123,16 +127,23 @@ func TestNamelessCredentials(t *testing.T) {
 	})
 	f(4, func(o *event.Observation) {
 		o.Peer.Identity, o.Peer.Evidence = identity(t, database), event.EvidenceSVID
-	}) // not verified
+	}) // by another certificate
 	f(5, func(o *event.Observation) {
 		o.TLS.Verified, o.Peer.Identity = true, identity(t, "x509://0123/CN=client")
 	})
-	f(6, func(o *event.Observation) {
+	f(6, func(o *event.Observation) { // beside its SVID
 		o.TLS.PeerCertificate, o.TLS.OwnCertificate = nil, certificate("06", expiry)
-		o.Workload.Evidence = event.EvidenceKubernetes
+		o.TLS.OwnCertificate.Proven, o.Workload.Evidence = false, event.EvidenceSVID
 	})
 	f(7, func(o *event.Observation) { o.TLS = nil })
 	f(8, func(o *event.Observation) { o.TLS.PeerCertificate, o.TLS.Provenance = nil, "wire-only" })
+	f(9, func(o *event.Observation) { // of somebody else, whose name the kernel does not take from it
+		o.TLS.PeerCertificate, o.TLS.OwnCertificate = nil, certificate("09", expiry)
+		o.Workload.Evidence = event.EvidenceKubernetes
+	})
+	f(10, func(o *event.Observation) {
+		o.Peer.Identity, o.Peer.Evidence, o.TLS.PeerCertificate.Proven = identity(t, database), event.EvidenceSVID, true
+	})
 
 	type row struct {
 		SHA256   string `ch:"sha256"`
@@ -147,12 +158,12 @@ func TestNamelessCredentials(t *testing.T) {
 		return nil
 	})
 	want := []string{`01 "" "" peer 0`, `02 "" "" peer 1`, `03 "" "" peer 1`, `04 "" "" peer 0`,
-		`05 "x509://0123/CN=client" "x509://0123/CN=client" peer 1`, `06 "` + checkout + `" "" own 0`}
+		`05 "x509://0123/CN=client" "x509://0123/CN=client" peer 1`, `06 "` + checkout + `" "" own 0`, `09 "` + checkout + `" "" own 1`, `0a "` + database + `" "` + database + `" peer 1`}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v\n got %s\nwant %s", err, strings.Join(got, "\n     "), strings.Join(want, "\n     "))
 	}
-	if got := credentialsOf(t, s, checkout); len(got) != 1 || got[0].Proven || got[0].Verified || !got[0].NotAfter.Equal(expiry) {
-		t.Errorf("credentials of checkout: %+v, want one that proves nothing", got)
+	if got := credentialsOf(t, s, checkout); len(got) != 2 || got[0].Proven || got[1].Proven || !got[0].NotAfter.Equal(expiry) {
+		t.Errorf("credentials of checkout: %+v, want two that prove nothing", got)
 	}
 }
 
@@ -252,8 +263,11 @@ func TestUpgradeToCredentials(t *testing.T) {
 	if err := s.migrate(t.Context(), known[:7]); err != nil {
 		t.Fatal(err)
 	}
-	before := shaken(t, checkout, database, noon, 3, event.TLS{Version: "1.3", Provenance: "full", Verified: true, OwnCertificate: certificate("a", noon)})
-	insertRows(t, s, "old", rowsOf(before))
+	if err := s.conn.Exec(t.Context(), fmt.Sprintf(`INSERT INTO observations (batch_time, time, first_time, node, identity, evidence, direction, protocol, resource, connections,
+		tls_version, tls_provenance, tls_verified, tls_own_sha256) SELECT t, t, t, 'n1', '%s', 'svid', 'outbound', 'tcp', '%s:443/tcp', 3, '1.3', 'full', 1, 'aa'
+		FROM (SELECT fromUnixTimestamp64Micro(toInt64(%d), 'UTC') AS t)`, checkout, database, noon.UnixMicro())); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.conn.Exec(t.Context(), fmt.Sprintf(`INSERT INTO coverage (node, boot, hour, from_time, until_time, lost)
 		SELECT 'n1', 'a', toStartOfHour(t), t - INTERVAL 1 DAY, t, map('ring', 7) FROM (SELECT fromUnixTimestamp64Micro(toInt64(%d), 'UTC') AS t)`, noon.UnixMicro())); err != nil {
 		t.Fatal(err)
@@ -270,14 +284,16 @@ func TestUpgradeToCredentials(t *testing.T) {
 	if got := credentialsOf(t, s, checkout); len(got) != 0 {
 		t.Errorf("%+v, want none from before", got)
 	}
-	insertRows(t, s, "old", rowsOf(before)) // the collector repeats what it was not sure of
+	if n := number(t, s, "(SELECT countIf(NOT tls_own_proven AND NOT tls_peer_proven) FROM observations)"); n != 1 {
+		t.Errorf("%d rows from before prove nothing, want 1", n)
+	}
 	insertRows(t, s, "new", rowsOf(shaken(t, checkout, database, noon.Add(time.Hour), 2,
 		event.TLS{Version: "1.3", Provenance: "full", Verified: true, OwnCertificate: certificate("b", noon.Add(2*time.Hour))})))
-	if got := credentialsOf(t, s, checkout); len(got) == 0 || got[0].SHA256[0] != 'b' {
-		t.Errorf("%+v, want the one after the upgrade first", got)
+	if got := credentialsOf(t, s, checkout); len(got) != 1 || got[0].SHA256[0] != 'b' || !got[0].Proven {
+		t.Errorf("%+v, want the one after the upgrade", got)
 	}
 	edges, _ := reach(t, s, checkout, ReachFilter{})
-	if len(edges) != 1 || edges[0].Counts.Connections != 5 || len(edges[0].TLS) != 1 || edges[0].TLS[0].Connections < 2 {
+	if len(edges) != 1 || edges[0].Counts.Connections != 5 || len(edges[0].TLS) != 1 || edges[0].TLS[0].Connections != 2 {
 		t.Errorf("%+v, want 5 connections, those after the upgrade with TLS", edges)
 	}
 	if err := s.InsertCoverage(t.Context(), []Coverage{{Node: "n1", Boot: "a", From: noon.Add(-day), Until: noon.Add(time.Minute), TLS: map[string]uint64{"connections": 9, "tls-full": 2}}}); err != nil {

@@ -43,11 +43,13 @@ type ObservationRow struct {
 	TLSPeerIssuer    string    `ch:"tls_peer_issuer"`
 	TLSPeerNotBefore time.Time `ch:"tls_peer_not_before"`
 	TLSPeerNotAfter  time.Time `ch:"tls_peer_not_after"`
+	TLSPeerProven    bool      `ch:"tls_peer_proven"`
 	TLSOwnSHA256     string    `ch:"tls_own_sha256"`
 	TLSOwnSerial     string    `ch:"tls_own_serial"`
 	TLSOwnIssuer     string    `ch:"tls_own_issuer"`
 	TLSOwnNotBefore  time.Time `ch:"tls_own_not_before"`
 	TLSOwnNotAfter   time.Time `ch:"tls_own_not_after"`
+	TLSOwnProven     bool      `ch:"tls_own_proven"`
 
 	Connections   uint64 `ch:"connections"`
 	Failed        uint64 `ch:"failed"`
@@ -112,10 +114,12 @@ func RowOf(o *event.Observation, batchTime time.Time, sequence uint64) Observati
 		if c := t.PeerCertificate; c != nil {
 			r.TLSPeerSHA256, r.TLSPeerSerial, r.TLSPeerIssuer = c.SHA256, c.Serial, c.Issuer
 			r.TLSPeerNotBefore, r.TLSPeerNotAfter = certificateTime(c.NotBefore), certificateTime(c.NotAfter)
+			r.TLSPeerProven = c.Proven
 		}
 		if c := t.OwnCertificate; c != nil {
 			r.TLSOwnSHA256, r.TLSOwnSerial, r.TLSOwnIssuer = c.SHA256, c.Serial, c.Issuer
 			r.TLSOwnNotBefore, r.TLSOwnNotAfter = certificateTime(c.NotBefore), certificateTime(c.NotAfter)
+			r.TLSOwnProven = c.Proven
 		}
 	}
 	return r

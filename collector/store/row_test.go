@@ -12,7 +12,7 @@ import (
 // full is an observation in which no field is empty.
 func full(t testing.TB) *event.Observation {
 	cert := func(name string) *event.Certificate {
-		return &event.Certificate{SHA256: name, Serial: "01" + name, Issuer: "CN=" + name, NotBefore: noon.AddDate(-1, 0, 0), NotAfter: noon.AddDate(1, 0, 0)}
+		return &event.Certificate{SHA256: name, Serial: "01" + name, Issuer: "CN=" + name, NotBefore: noon.AddDate(-1, 0, 0), NotAfter: noon.AddDate(1, 0, 0), Proven: true}
 	}
 	return &event.Observation{
 		Time: noon, FirstTime: noon.Add(-1234567 * time.Microsecond), Node: "n1",
@@ -42,7 +42,7 @@ func TestRowOf(t *testing.T) {
 		t.Errorf("resource %q, want %q", got, want)
 	}
 	if n, want := reflect.TypeFor[event.Observation]().NumField()+reflect.TypeFor[event.Workload]().NumField()+reflect.TypeFor[event.Peer]().NumField()+
-		reflect.TypeFor[event.TLS]().NumField()+reflect.TypeFor[event.Certificate]().NumField()+reflect.TypeFor[event.Counts]().NumField(), 10+14+8+8+5+5; n != want {
+		reflect.TypeFor[event.TLS]().NumField()+reflect.TypeFor[event.Certificate]().NumField()+reflect.TypeFor[event.Counts]().NumField(), 10+14+8+8+6+5; n != want {
 		t.Errorf("the vocabulary has %d fields, the row was made for %d: give the new one a column", n, want)
 	}
 }

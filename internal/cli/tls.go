@@ -55,7 +55,7 @@ func tlsKind(t *api.ReachTLS, d event.Direction) string {
 	switch {
 	case t.Verified:
 		said = append(said, "verified")
-	case t.Mutual || d == event.Outbound: // else the peer showed no certificate
+	case t.Provenance != "inferred" && (t.Mutual || d == event.Outbound): // else the peer showed no certificate, and there was nothing to verify
 		said = append(said, "unverified")
 	}
 	return strings.Join(said, " ")

@@ -1,12 +1,19 @@
+-- Whether a certificate proves its end's identity: a valid SVID of a trust domain that is known, in a handshake that completed.
+
+ALTER TABLE observations {{.OnCluster}} ADD COLUMN IF NOT EXISTS tls_peer_proven Bool AFTER tls_peer_not_after;
+
+ALTER TABLE observations {{.OnCluster}} ADD COLUMN IF NOT EXISTS tls_own_proven Bool AFTER tls_own_not_after;
+
 -- Which certificates were presented, by whom and to whom, one row per holder, certificate and role.
 --
 -- role is own where the workload that was watched presented it, peer where it was presented to that workload. holder is who presented it: the
 -- workload itself, or the peer's identity where the certificate proved it, '' where nobody knows. identity is what the certificate proves, ''
--- where it proves none: no SVID, not verified, or a name in the DNS alone. What a certificate says of itself depends on sha256 alone, so its
+-- where it proves none: no SVID, not verified, or a name in the DNS alone; a client's certificate that the server itself verified proves x509://….
+-- What a certificate says of itself depends on sha256 alone, so its
 -- maximum is it; an observation that knows only the fingerprint takes nothing away.
 --
--- A connection that stays open is told on and on with the certificates of its handshake: last_seen says so, and last_presented when the last new
--- connection began.
+-- A connection that stays open is told on and on with the certificates of its handshake, and a resumed one with those of its session: last_seen
+-- says so, and last_presented when a handshake last held the certificate itself.
 --
 -- Sort key: credentials are asked for by who holds them. It begins with this migration: agents that came before tell no certificate.
 -- TTL: SVIDs live for an hour, so there are many. Who has no name is kept shorter, since anyone on the network can present a new one at each
@@ -49,18 +56,18 @@ SELECT
     max(c.8)                                                     AS not_after,
     min(o.first_time)                                            AS first_seen,
     max(o.time)                                                  AS last_seen,
-    maxIf(o.time, o.connections > 0)                             AS last_presented,
+    maxIf(o.time, o.connections > 0 AND o.tls_provenance NOT IN ('resumed', 'inferred')) AS last_presented,
     max(c.9)                                                     AS verified,
     sum(o.connections)                                           AS connections,
     groupUniqArrayIf(8)(toString(o.node), o.node != '')          AS nodes,
     groupUniqArray(8)(o.identity)                                AS workloads
 FROM observations AS o
 ARRAY JOIN arrayFilter(x -> x.3 != '', [
-    (o.identity, if(o.evidence = 'svid', o.identity, ''), o.tls_own_sha256, 'own', o.tls_own_serial, o.tls_own_issuer,
-     o.tls_own_not_before, o.tls_own_not_after, toUInt8(o.evidence = 'svid')),
-    (if(o.tls_verified AND (o.peer_evidence = 'svid' OR startsWith(o.peer_identity, 'x509://')), o.peer_identity, ''),
-     if(o.tls_verified AND (o.peer_evidence = 'svid' OR startsWith(o.peer_identity, 'x509://')), o.peer_identity, ''),
-     o.tls_peer_sha256, 'peer', o.tls_peer_serial, o.tls_peer_issuer, o.tls_peer_not_before, o.tls_peer_not_after, toUInt8(o.tls_verified))
+    (o.identity, if(o.tls_own_proven AND o.evidence = 'svid', o.identity, ''), o.tls_own_sha256, 'own', o.tls_own_serial, o.tls_own_issuer,
+     o.tls_own_not_before, o.tls_own_not_after, toUInt8(o.tls_own_proven)),
+    (if(o.tls_peer_proven AND o.peer_evidence = 'svid' OR o.tls_verified AND startsWith(o.peer_identity, 'x509://'), o.peer_identity, ''),
+     if(o.tls_peer_proven AND o.peer_evidence = 'svid' OR o.tls_verified AND startsWith(o.peer_identity, 'x509://'), o.peer_identity, ''),
+     o.tls_peer_sha256, 'peer', o.tls_peer_serial, o.tls_peer_issuer, o.tls_peer_not_before, o.tls_peer_not_after, toUInt8(o.tls_verified OR o.tls_peer_proven))
 ]) AS c
 WHERE o.tls_own_sha256 != '' OR o.tls_peer_sha256 != ''
 GROUP BY holder, sha256, role;
