@@ -1,6 +1,7 @@
 package tlsprobe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,16 +66,9 @@ func (f *Finder) lookInto(ctx context.Context, s *sighting) error {
 	if err := f.judges.Wait(ctx); err != nil {
 		return err
 	}
-	var o *opened
-	var err error
-	var m mapping
-	users := f.users(s)
-	for _, m = range users {
-		if o, err = openMapped(f.cfg.ProcRoot, &m); !errors.Is(err, errGone) {
-			break
-		}
-	}
-	if err != nil || len(users) == 0 {
+	users, brief := f.users(s)
+	o, m, err := f.open(ctx, users, brief)
+	if err != nil {
 		f.notOpened(s, &m, err)
 		return nil
 	}
@@ -96,10 +90,38 @@ func (f *Finder) lookInto(ctx context.Context, s *sighting) error {
 	return nil
 }
 
+// open opens a file by its users, the first that still has it.
+func (f *Finder) open(ctx context.Context, users []mapping, brief bool) (o *opened, m mapping, err error) {
+	type result struct {
+		*opened
+		error
+	}
+	late := func(r result) {
+		if r.opened != nil {
+			r.Close()
+		}
+	}
+	err = errGone
+	for _, user := range users {
+		m = user
+		r, stuck := patiently(ctx, f, func() result {
+			o, err := openMapped(f.cfg.ProcRoot, &user)
+			return result{o, err}
+		}, late)
+		if o, err = r.opened, cmp.Or(stuck, r.error); !errors.Is(err, errGone) {
+			return o, m, err
+		}
+	}
+	if brief && len(users) > 0 { // on the host it has a name still
+		o, err = openOnHost(f.cfg.ProcRoot, &m)
+	}
+	return o, m, err
+}
+
 func (f *Finder) notOpened(s *sighting, m *mapping, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if errors.Is(err, errGone) || err == nil {
+	if errors.Is(err, errGone) {
 		s.brief++
 		return
 	}
@@ -109,6 +131,7 @@ func (f *Finder) notOpened(s *sighting, m *mapping, err error) {
 	switch {
 	case errors.As(err, &foreign):
 		f.report.blind("", "files on "+foreign.filesystem+": reading them may block", m.path)
+	case errors.Is(err, errStuck): // it was counted
 	case errors.Is(err, errChanged):
 		f.report.count(lostChanged)
 	default:
@@ -144,7 +167,15 @@ func (f *Finder) known(o *opened, m *mapping) *file {
 // judge reads a file and remembers what is in it. What it costs is at most a quarter of a CPU.
 func (f *Finder) judge(ctx context.Context, o *opened, m *mapping) (*file, error) {
 	began := time.Now()
-	v, err := judge(o)
+	type result struct {
+		*verdict
+		error
+	}
+	r, stuck := patiently(ctx, f, func() result {
+		v, err := judge(o)
+		return result{v, err}
+	}, func(result) {})
+	v, err := r.verdict, cmp.Or(stuck, r.error)
 	took := time.Since(began)
 	x := nothing
 	if err == nil {
@@ -155,7 +186,7 @@ func (f *Finder) judge(ctx context.Context, o *opened, m *mapping) (*file, error
 	var layout *unknownLayoutError
 	var blind *blindError
 	switch {
-	case err == nil, errors.Is(err, errNoTLS):
+	case err == nil, errors.Is(err, errNoTLS), errors.Is(err, errStuck):
 	case errors.As(err, &blind):
 		f.report.blind(blind.stack, blind.why, m.path)
 	case errors.As(err, &layout):
@@ -231,7 +262,7 @@ func (f *Finder) attachLean(ctx context.Context, x *file, o *opened, m *mapping)
 	f.attached[number] = x
 	f.mu.Unlock()
 	if x.verdict.openssl() {
-		f.relate(m.pid)
+		f.relate(ctx, m.pid)
 	}
 	return nil
 }

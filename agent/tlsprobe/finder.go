@@ -82,6 +82,8 @@ type Finder struct {
 	requests map[request]bool
 	last     uint32 // number of a target
 	rounds   int    // looks through all processes
+	stuck    int    // goroutines that the kernel holds up
+	patience time.Duration
 	report   report
 }
 
@@ -94,7 +96,7 @@ func New(cfg Config) (*Finder, error) {
 		cfg: cfg, wake: make(chan struct{}, 1),
 		attaches: rate.NewLimiter(rate.Limit(cfg.Attaches), cfg.Burst), judges: rate.NewLimiter(200, 200),
 		judged: newCache[inode, *sighting](cfg.MaxJudged), contents: newCache[identity, *file](cfg.MaxJudged),
-		attached: map[uint32]*file{}, requests: map[request]bool{}, report: newReport(),
+		attached: map[uint32]*file{}, requests: map[request]bool{}, report: newReport(), patience: patience,
 	}, nil
 }
 

@@ -225,7 +225,7 @@ func FuzzOpenSSL(f *testing.F) {
 		{exported: []string{"SSL_do_handshake", "SSL_use_certificate_ASN1"}, soname: "libssl.so.3"},
 		{exported: []string{"SSL_do_handshake"}, soname: "libssl.so.3", sysv: true},
 		{exported: []string{"d2i_X509", "i2d_X509"}, constant: "OpenSSL 3.0.17 1 Jul 2025"},
-		{exported: []string{"d2i_X509", "SSL_do_handshake"}, local: []string{"tls_process_server_certificate"}},
+		{exported: []string{"d2i_X509", "SSL_do_handshake", "d2i_SSL_SESSION_ex", "d2i_SSL_SESSION"}, local: []string{"tls_process_server_certificate"}},
 	} {
 		file := b.bytes()
 		f.Add(append(file[:0x200:0x200], file[builtCode:]...))

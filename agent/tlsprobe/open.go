@@ -71,6 +71,21 @@ func openMapped(proc string, m *mapping) (*opened, error) {
 	return reopen(proc, process, fd, m)
 }
 
+// openOnHost opens a file that nobody has any more by its name in the mounts of the first process, if it has the number that was told.
+func openOnHost(proc string, m *mapping) (*opened, error) {
+	const first = "/1"
+	fd, err := openInRoot(proc+first, m.path)
+	if err != nil {
+		return nil, errGone
+	}
+	defer unix.Close(fd)
+	o, err := reopen(proc, proc+first, fd, m)
+	if err != nil {
+		return nil, errGone // nobody says that this is the file
+	}
+	return o, nil
+}
+
 const resolveCached = 0x20 // RESOLVE_CACHED of openat2
 
 // openInRoot finds a name as the process sees it. Only what the kernel has at hand is asked, no server of a file system.

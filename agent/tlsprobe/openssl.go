@@ -15,11 +15,11 @@ import (
 // opensslFunctions are the exported functions by what they are probed for.
 var opensslFunctions = map[bpf.Function][]string{
 	bpf.SSLDoHandshake: {"SSL_do_handshake"},
-	bpf.SSLRead:        {"SSL_read", "SSL_read_ex"},
+	bpf.SSLRead:        {"SSL_read", "SSL_read_ex", "SSL_peek", "SSL_peek_ex"},
 	bpf.SSLWrite:       {"SSL_write", "SSL_write_ex"},
 	bpf.SSLFree:        {"SSL_free"},
 	bpf.SSLGetALPN:     {"SSL_get0_alpn_selected"},
-	bpf.D2ISession:     {"d2i_SSL_SESSION"},
+	bpf.D2ISession:     {"d2i_SSL_SESSION", "d2i_SSL_SESSION_ex"},
 	bpf.D2IX509:        {"d2i_X509"},
 	bpf.I2DX509:        {"i2d_X509"},
 	bpf.BIOWrite:       {"BIO_write", "BIO_write_ex"},
@@ -78,6 +78,9 @@ func opensslTarget(f *elfFile) (*openssl, error) {
 	}
 	if err := d.refuseBoring(); err != nil {
 		return nil, err
+	}
+	if _, ok := found["d2i_SSL_SESSION_ex"]; ok { // the other one calls it
+		delete(found, "d2i_SSL_SESSION")
 	}
 	o := &openssl{functions: map[bpf.Function][]uint64{}}
 	for function, names := range opensslFunctions {

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -103,7 +104,7 @@ func checkOffsets(t *testing.T, path string, o *openssl, functions ...bpf.Functi
 		t.Errorf("functions %v, want %v", o.functions, functions)
 	}
 	for _, function := range functions {
-		names := opensslFunctions[function]
+		names := slices.DeleteFunc(slices.Clone(opensslFunctions[function]), func(n string) bool { return n == "d2i_SSL_SESSION_ex" })
 		if len(o.functions[function]) != len(names) {
 			t.Errorf("%v: %x, want those of %v", function, o.functions[function], names)
 			continue

@@ -14,6 +14,7 @@ const (
 	lostChanged   = "tls-file-changed"   // files that were others when they were opened
 	lostMalformed = "tls-file-malformed" // files that claim to have TLS code and cannot be read
 	lostRefused   = "tls-file-refused"   // files that the kernel would not open, or not attach to
+	lostStuck     = "tls-files-stuck"    // files and processes that the kernel does not answer about
 	lostTargets   = "tls-targets-full"   // files that were not attached, because too many are
 )
 
@@ -40,7 +41,7 @@ type blindFiles struct {
 
 func newReport() report {
 	r := report{counters: map[string]uint64{}, blinds: map[blindError]*blindFiles{}}
-	for _, cause := range []string{lostNews, lostWaiting, lostChanged, lostMalformed, lostRefused, lostTargets} {
+	for _, cause := range []string{lostNews, lostWaiting, lostChanged, lostMalformed, lostRefused, lostStuck, lostTargets} {
 		r.counters[cause] = 0
 	}
 	return r

@@ -110,13 +110,13 @@ func take(queue []*sighting) (*sighting, []*sighting) {
 	return s, queue
 }
 
-// users are the mappings to open a file by, the last one first. From then on the sighting may be queued again.
-func (f *Finder) users(s *sighting) (recent []mapping) {
+// users are the mappings to open a file by, the last one first, and whether such users are always gone soon. From then on the sighting may be queued again.
+func (f *Finder) users(s *sighting) (recent []mapping, brief bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	recent, s.recent, s.queued = s.recent, nil, false
 	for i, j := 0, len(recent)-1; i < j; i, j = i+1, j-1 {
 		recent[i], recent[j] = recent[j], recent[i]
 	}
-	return recent
+	return recent, s.brief >= maxBrief
 }

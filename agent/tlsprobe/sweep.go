@@ -15,6 +15,7 @@ const (
 	sweepTick  = 100 * time.Millisecond
 	sweepFast  = 64       // processes per tick, when something may have been missed
 	maxMaps    = 32 << 20 // bytes of one process's list
+	maxFiles   = 4096     // in it
 	minRescans = 5 * time.Second
 )
 
@@ -68,7 +69,9 @@ func (f *Finder) round(ctx context.Context, interval time.Duration, fast, first 
 	tick := time.NewTicker(min(sweepTick, max(time.Millisecond, interval/20)))
 	defer tick.Stop()
 	for i, pid := range pids {
-		f.mapped(pid, func(m *mapping) { f.see(m, first) })
+		for _, m := range f.mapped(ctx, pid) {
+			f.see(&m, first)
+		}
 		if (i+1)%batch != 0 {
 			continue
 		}
@@ -103,24 +106,35 @@ func (f *Finder) processes() (pids []uint32, err error) {
 	}
 }
 
-// mapped tells what code a process has mapped. Most processes are there no more in a moment: no error is told.
-func (f *Finder) mapped(pid uint32, found func(*mapping)) {
-	list, err := os.Open(f.procPath(strconv.FormatUint(uint64(pid), 10), "maps"))
+// mapped lists the files that a process has code of, each once. Most processes are there no more in a moment: no error is told.
+func (f *Finder) mapped(ctx context.Context, pid uint32) []mapping {
+	found, err := patiently(ctx, f, func() []mapping { return readMaps(f.procPath(strconv.FormatUint(uint64(pid), 10), "maps"), pid) }, func([]mapping) {})
 	if err != nil {
-		return
+		return nil
+	}
+	return found
+}
+
+func readMaps(path string, pid uint32) (found []mapping) {
+	list, err := os.Open(path)
+	if err != nil {
+		return nil
 	}
 	defer list.Close()
 	lines := bufio.NewScanner(io.LimitReader(list, maxMaps))
 	lines.Buffer(make([]byte, 0, 8<<10), maxPath+256)
-	for lines.Scan() {
+	seen := map[inode]bool{}
+	for lines.Scan() && len(found) < maxFiles {
 		line := lines.Bytes()
 		if !executable(line) {
 			continue
 		}
-		if m, ok := parseLine(pid, string(line)); ok {
-			found(&m)
+		if m, ok := parseLine(pid, string(line)); ok && !seen[m.inode] {
+			seen[m.inode] = true
+			found = append(found, m)
 		}
 	}
+	return found
 }
 
 // serve attaches all functions of the files that a request means, as soon as one of their users is met.
@@ -133,7 +147,9 @@ func (f *Finder) serve(ctx context.Context, r request) error {
 	}
 	f.mu.Unlock()
 	if pid != 0 {
-		f.mapped(pid, func(m *mapping) { f.want(m) })
+		for _, m := range f.mapped(ctx, pid) {
+			f.want(&m)
+		}
 	}
 	return ctx.Err()
 }
@@ -151,21 +167,24 @@ func (f *Finder) want(m *mapping) {
 }
 
 // relate tells a libssl the version of the libcrypto that a process uses it with.
-func (f *Finder) relate(pid uint32) {
+func (f *Finder) relate(ctx context.Context, pid uint32) {
 	var libssl []*file
 	version := ""
-	f.mapped(pid, func(m *mapping) {
-		x := f.fileOf(m)
+	for _, m := range f.mapped(ctx, pid) {
+		x := f.fileOf(&m)
+		if x == nil {
+			continue
+		}
 		f.mu.Lock()
-		defer f.mu.Unlock()
 		switch {
-		case x == nil || x.number == 0 || !x.verdict.openssl():
+		case x.number == 0 || !x.verdict.openssl():
 		case x.exact:
 			version = x.stack
 		default:
 			libssl = append(libssl, x)
 		}
-	})
+		f.mu.Unlock()
+	}
 	if version == "" {
 		return
 	}
