@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ambit-nhi/ambit/agent"
 	"github.com/ambit-nhi/ambit/agent/kube"
@@ -142,13 +141,6 @@ func (u *up) startAgent(ctx context.Context) error {
 	if u.svid != nil {
 		config.Missing = u.svid.Missing
 	}
-	authorities, err := u.config.authorities(u.log)
-	if err != nil {
-		return err
-	}
-	if authorities != nil {
-		config.TLS = &agent.TLSConfig{Judge: judge(authorities), Missing: authorities.Missing}
-	}
 	if config.StateDir, err = u.config.stateDir(); err != nil {
 		return err
 	}
@@ -165,16 +157,6 @@ func (u *up) startAgent(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if authorities == nil {
-			return a.Run(ctx, func() { ready("watching node " + config.Node) })
-		}
-		group, ctx := errgroup.WithContext(ctx)
-		ctx, stop := context.WithCancel(ctx)
-		group.Go(func() error { return authorities.Run(ctx) })
-		group.Go(func() error {
-			defer stop()
-			return a.Run(ctx, func() { ready("watching node " + config.Node) })
-		})
-		return group.Wait()
+		return a.Run(ctx, func() { ready("watching node " + config.Node) })
 	})
 }
