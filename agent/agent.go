@@ -41,6 +41,8 @@ type Agent struct {
 
 	kernel  *bpf.Kernel
 	ledger  *ledger
+	tls     *tlsWatch // nil where TLS is not watched
+	blind   []string  // of what could not be loaded, in words
 	numbers []bpf.Number
 	lost    map[string]uint64 // in the kernel, as of the last look
 	drained time.Duration     // monotonic, as below
@@ -135,6 +137,14 @@ func (a *Agent) Run(ctx context.Context, ready func()) error {
 	}
 	a.begin(now) // only now everything is watched
 	a.ledger = newLedger(kernel, a, a.cfg.Node, a.publish.Observe)
+	if a.cfg.TLS != nil {
+		if a.tls, err = watchTLS(kernel, *a.cfg.TLS, a.clock.wall); err != nil {
+			slog.Warn("TLS is not watched", "reason", err)
+			a.blind = append(a.blind, "TLS of all programs")
+		} else {
+			a.ledger.handshakes = a.tls.tracker
+		}
+	}
 
 	// The publisher outlives the watching: what the last drain gives it is still sent.
 	publishing, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -147,6 +157,9 @@ func (a *Agent) Run(ctx context.Context, ready func()) error {
 		return a.watch(watching, ready)
 	})
 	group.Go(func() error { return a.sight(watching) })
+	if a.tls != nil {
+		group.Go(func() error { return a.tls.Run(watching) })
+	}
 	for _, run := range a.sources.run {
 		group.Go(func() error { return run(watching) })
 	}
@@ -279,10 +292,23 @@ func (a *Agent) open(now moment) (int, error) {
 		}
 		a.newest = now.monotonic // who asked is about to connect
 	}
+	if a.tls != nil {
+		some, err := a.tls.take(now)
+		if err != nil {
+			return 0, err
+		}
+		if some {
+			a.newest = now.monotonic
+		}
+	}
 	if len(a.numbers) > 0 {
 		a.newest = now.monotonic
 	}
-	return a.ledger.announced(now, a.numbers)
+	opened, err := a.ledger.announced(now, a.numbers)
+	if a.tls != nil {
+		a.tls.tell(now, a.ledger, a.proven)
+	}
+	return opened, err
 }
 
 // drain sends what changed, and the heartbeat.
@@ -303,6 +329,11 @@ func (a *Agent) drain() error {
 	}
 	if lost["edge-ring-full"] > a.lost["edge-ring-full"] { // only their announcements were lost
 		if _, err := a.ledger.scan(now); err != nil {
+			return err
+		}
+	}
+	if a.tls != nil {
+		if err := a.tls.look(); err != nil {
 			return err
 		}
 	}
@@ -370,6 +401,7 @@ func (a *Agent) heartbeat(now time.Time) *event.Heartbeat {
 	for _, m := range a.kernel.Missing() {
 		h.Missing = append(h.Missing, m.Purpose+" ("+m.Name+")")
 	}
+	h.Missing = append(h.Missing, a.blind...)
 	h.Missing = append(h.Missing, a.sources.told()...)
 	if a.cfg.Missing != nil {
 		h.Missing = append(h.Missing, a.cfg.Missing()...)
@@ -381,7 +413,15 @@ func (a *Agent) heartbeat(now time.Time) *event.Heartbeat {
 		h.Gauges[name] = known[name]
 		delete(known, name)
 	}
-	h.Lost = a.losses.tell(a.lost, a.ledger.lost(), known)
+	var tls map[string]uint64
+	if w := a.tls; w != nil {
+		h.Missing = append(h.Missing, w.missing()...)
+		gather(h.Gauges, w.tracker.Gauges, w.streams.Gauges, w.finder.Gauges)
+		gather(known, w.tracker.Counters, w.streams.Counters, w.finder.Counters)
+		h.Gauges["svid-refused"], h.Gauges["svid-several"] = a.proven.refused, a.proven.several
+		tls = w.lost
+	}
+	h.Lost = a.losses.tell(a.lost, a.ledger.lost(), known, tls)
 	return h
 }
 

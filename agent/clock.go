@@ -49,6 +49,11 @@ func (m moment) apart() time.Duration { return time.Duration(m.wall.UnixNano()) 
 
 func (c *clock) set(m moment) { c.apart = m.apart() }
 
+// wall is the wall clock's time of one of the monotonic clock's.
+func (c *clock) wall(monotonic time.Duration) time.Time {
+	return time.Unix(0, int64(c.apart+monotonic))
+}
+
 // stepped says by how much wall time went ahead (or back, below zero) of monotonic time since set; 0 if that is too little to matter.
 func (c *clock) stepped(m moment) time.Duration {
 	step := m.apart() - c.apart

@@ -25,6 +25,7 @@ type Config struct {
 	Identity      event.IdentityTemplate // of pods
 	ClusterDomain string                 // of the cluster's DNS; default cluster.local
 	Engines       []string               // sockets of container engines; those that are not there are looked for again
+	TLS           *TLSConfig             // nil: TLS is not watched
 	StateDir      string                 // folder of what outlives a restart; empty: nothing does
 	Missing       func() []string        // what else cannot be done at the moment, in words, for heartbeats; may be nil
 }

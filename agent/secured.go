@@ -93,6 +93,14 @@ func (l *ledger) handshook(n bpf.Number, s *shaken, now moment) {
 	x.secured.latest = s
 }
 
+// workload is who an edge belongs to; nil if it is gone.
+func (l *ledger) workload(n bpf.Number) *event.Workload {
+	if x := l.entries[n.Index()]; x != nil && x.edge.Number == n {
+		return x.workload
+	}
+	return nil
+}
+
 // awaits says whether connections may still be told with their handshakes.
 func (l *ledger) awaits(x *entry, p *part, now moment) bool {
 	if l.handshakes == nil || l.closing || p.impatient || x.edge.Protocol != unix.IPPROTO_TCP || x.edge.Overflow {

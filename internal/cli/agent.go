@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ambit-nhi/ambit/agent"
 	"github.com/ambit-nhi/ambit/agent/kube"
@@ -141,6 +142,13 @@ func (u *up) startAgent(ctx context.Context) error {
 	if u.svid != nil {
 		config.Missing = u.svid.Missing
 	}
+	authorities, err := u.config.authorities(u.log)
+	if err != nil {
+		return err
+	}
+	if authorities != nil {
+		config.TLS = &agent.TLSConfig{Judge: judge(authorities), Missing: authorities.Missing}
+	}
 	if config.StateDir, err = u.config.stateDir(); err != nil {
 		return err
 	}
@@ -157,6 +165,16 @@ func (u *up) startAgent(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return a.Run(ctx, func() { ready("watching node " + config.Node) })
+		if authorities == nil {
+			return a.Run(ctx, func() { ready("watching node " + config.Node) })
+		}
+		group, ctx := errgroup.WithContext(ctx)
+		ctx, stop := context.WithCancel(ctx)
+		group.Go(func() error { return authorities.Run(ctx) })
+		group.Go(func() error {
+			defer stop()
+			return a.Run(ctx, func() { ready("watching node " + config.Node) })
+		})
+		return group.Wait()
 	})
 }

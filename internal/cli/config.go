@@ -43,6 +43,10 @@ type config struct {
 	SPIFFE struct {
 		Socket string `mapstructure:"socket"`
 	} `mapstructure:"spiffe"`
+	TLS struct {
+		Probes       string   `mapstructure:"probes"`        // on, off: look into the TLS stacks of programs, and at hellos on the wire
+		TrustBundles []string `mapstructure:"trust_bundles"` // whose word counts about certificates that are seen: trust domain=file; besides spiffe.socket
+	} `mapstructure:"tls"`
 	ClickHouse struct {
 		store.Config `mapstructure:",squash"`
 		Library      string `mapstructure:"library"`
@@ -74,6 +78,7 @@ func defaultConfig() config {
 	bus := collector.DefaultBusConfig()
 	c.NATS.MaxBytes, c.NATS.MaxAge = bus.MaxBytes, bus.MaxAge
 	c.SPIFFE.Socket = os.Getenv(svid.SocketEnv)
+	c.TLS.Probes = "on"
 	c.ClickHouse.Config = store.Default()
 	c.Kubernetes.Mode, c.Kubernetes.Identity, c.Kubernetes.ClusterDomain = "auto", event.DefaultIdentityTemplate, "cluster.local"
 	c.Containers.Sockets = []string{"/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock"}
@@ -212,6 +217,7 @@ func (c *config) validate() error {
 		}
 	}
 	faults = append(faults, c.validateTLS()...)
+	faults = append(faults, c.validateProbes()...)
 	faults = append(faults, c.validateInventory())
 	if _, err := c.level(); err != nil {
 		faults = append(faults, err)

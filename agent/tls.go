@@ -1,0 +1,109 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/ambit-nhi/ambit/agent/handshake"
+	"github.com/ambit-nhi/ambit/agent/tlsprobe"
+	"github.com/ambit-nhi/ambit/agent/tlswire"
+	"github.com/ambit-nhi/ambit/bpf"
+)
+
+// TLSConfig says how TLS is watched.
+type TLSConfig struct {
+	Judge   func(chain [][]byte, at time.Time) handshake.Verdict // of certificates that are seen, leaf first
+	Missing func() []string                                      // what cannot be judged at the moment, in words; may be nil
+}
+
+// tlsWatch sees handshakes: where programs handle them, and on the wire. All but the finder belongs to the agent's loop.
+type tlsWatch struct {
+	cfg     TLSConfig
+	kernel  *bpf.Kernel
+	probes  *bpf.TLS
+	streams *tlswire.Streams
+	tracker *handshake.Tracker
+	finder  *tlsprobe.Finder
+	lost    map[string]uint64 // in the probes, as of the last look
+}
+
+// watchTLS loads what is needed. Without it the agent sees less, and says so.
+func watchTLS(kernel *bpf.Kernel, cfg TLSConfig, wall func(time.Duration) time.Time) (*tlsWatch, error) {
+	probes, err := kernel.LoadTLS()
+	if err != nil {
+		return nil, fmt.Errorf("load the probes of TLS: %w", err)
+	}
+	for _, m := range probes.Missing() {
+		slog.Warn("this kernel refuses a hook", "hook", m.Name, "blind", m.Purpose, "reason", m.Err)
+	}
+	w := &tlsWatch{cfg: cfg, kernel: kernel, probes: probes, streams: tlswire.New(tlswire.Config{})}
+	w.tracker = handshake.New(handshake.Config{Judge: cfg.Judge, Wall: wall})
+	find := tlsprobe.Default()
+	find.Attach = func(path string, t bpf.Target) (io.Closer, error) { return probes.Attach(path, t) }
+	if w.finder, err = tlsprobe.New(find); err != nil {
+		return nil, fmt.Errorf("look for programs that speak TLS: %w", err)
+	}
+	return w, nil
+}
+
+// Run finds programs until ctx ends.
+func (w *tlsWatch) Run(ctx context.Context) error { return w.finder.Run(ctx) }
+
+// take takes what was seen since the last call, and says whether there was anything.
+func (w *tlsWatch) take(now moment) (bool, error) {
+	some := false
+	for hello, err := range w.kernel.Hellos() {
+		if err != nil {
+			return some, fmt.Errorf("read TLS hellos: %w", err)
+		}
+		some = true
+		if ev, ok := w.streams.Add(&hello, now.wall); ok { // what it refuses, it counts
+			w.tracker.Wire(&ev)
+		}
+	}
+	for record, err := range w.probes.Records() {
+		if err != nil {
+			return some, fmt.Errorf("read TLS records: %w", err)
+		}
+		some = true
+		w.tracker.Record(&record)
+	}
+	return some, nil
+}
+
+// tell gives the ledger the handshakes that are over.
+func (w *tlsWatch) tell(now moment, l *ledger, p *proven) {
+	for _, h := range w.tracker.Due(now.monotonic) {
+		if !h.OK || h.Edge == 0 {
+			continue
+		}
+		l.handshook(h.Edge, &shaken{tls: h.TLS, peer: h.Peer, own: h.Own}, now)
+		if who := l.workload(h.Edge); who != nil && !h.Own.IsZero() {
+			p.show(who, h.Own)
+		}
+	}
+}
+
+// look takes stock, now and then: of losses, and of programs whose handshakes need more probes.
+func (w *tlsWatch) look() (err error) {
+	w.tracker.Unbound(w.finder.Unbound)
+	w.tracker.Blind(w.finder.Blind)
+	if w.lost, err = w.probes.Losses(); err != nil {
+		return fmt.Errorf("read losses of TLS: %w", err)
+	}
+	return nil
+}
+
+func (w *tlsWatch) missing() (lines []string) {
+	for _, m := range w.probes.Missing() {
+		lines = append(lines, m.Purpose+" ("+m.Name+")")
+	}
+	lines = append(lines, w.finder.Missing()...)
+	if w.cfg.Missing != nil {
+		lines = append(lines, w.cfg.Missing()...)
+	}
+	return lines
+}
