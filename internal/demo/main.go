@@ -25,6 +25,13 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if flag.NArg() == 4 { // dir name role address
+		if err := service(ctx, flag.Arg(0), flag.Arg(1), flag.Arg(2), flag.Arg(3)); err != nil {
+			fmt.Fprintln(os.Stderr, flag.Arg(1)+":", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if *program != "" {
 		reach(ctx, *program)
 		return
@@ -57,6 +64,10 @@ func tell(ctx context.Context, binary string) (err error) {
 	defer func() { err = errors.Join(err, s.close()) }()
 
 	say("Ambit starts on an empty folder. It learns for 12 seconds here, where a day is normal.")
+	shop, err := newAuthority(s.data)
+	if err != nil {
+		return err
+	}
 	if err := s.start("--learn", "12s", "--interval", "1s"); err != nil {
 		return err
 	}
@@ -79,6 +90,10 @@ func tell(ctx context.Context, binary string) (err error) {
 		return err
 	}
 	fmt.Printf("  database %s, cache %s\n", database, cache)
+	orders, err := s.mutual(shop, "payments", "orders")
+	if err != nil {
+		return err
+	}
 	if err := s.waitState("stable", checkout, reports); err != nil {
 		return err
 	}
@@ -90,6 +105,17 @@ func tell(ctx context.Context, binary string) (err error) {
 	if err := s.show("reach", s.identity("checkout")); err != nil {
 		return err
 	}
+
+	say("orders and payments speak mutual TLS 1.3. Nothing of that can be read on the wire, and still both ends are known by their certificates.")
+	if err := s.waitMutual("orders", "payments"); err != nil {
+		return err
+	}
+	for _, name := range []string{"orders", "payments"} {
+		if err := s.show("reach", "spiffe://"+shopDomain+"/"+name, "--direction", "any"); err != nil {
+			return err
+		}
+	}
+	orders.end()
 
 	say("Now checkout reaches something that it never reached, and reports ends.")
 	reports.end()

@@ -99,6 +99,36 @@ type program struct {
 
 // run starts a program in the cgroup of its name.
 func (s *stage) run(name string, targets ...string) (*program, error) {
+	return s.runArgs(name, "-program", strings.Join(targets, ","))
+}
+
+// mutual runs two services that speak mutual TLS, and gives the one that asks.
+func (s *stage) mutual(a *authority, answers, asks string) (*program, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // only to find a free port
+	if err != nil {
+		return nil, err
+	}
+	address := l.Addr().String()
+	if err := errors.Join(l.Close(), a.issue(answers), a.issue(asks)); err != nil {
+		return nil, err
+	}
+	if _, err := s.runArgs(answers, a.dir, answers, "answer", address); err != nil {
+		return nil, err
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) { // until it listens
+		c, err := net.Dial("tcp", address)
+		if err == nil {
+			c.Close()
+			break
+		}
+		if time.Now().After(deadline) {
+			return nil, err
+		}
+	}
+	return s.runArgs(asks, a.dir, asks, "ask", address)
+}
+
+func (s *stage) runArgs(name string, args ...string) (*program, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -112,7 +142,7 @@ func (s *stage) run(name string, targets ...string) (*program, error) {
 		return nil, err
 	}
 	defer dir.Close()
-	cmd := exec.Command(self, "-program", strings.Join(targets, ","))
+	cmd := exec.Command(self, args...)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
 	if err := cmd.Start(); err != nil {

@@ -100,6 +100,7 @@ var urlLine = regexp.MustCompile(`http://\S+`)
 
 func (s *stage) start(args ...string) error {
 	s.up = exec.Command(s.binary, append([]string{"up", "--data", s.data, "--listen", "127.0.0.1:0"}, args...)...)
+	s.up.Env = append(os.Environ(), "AMBIT_TLS_TRUST_BUNDLES="+shopDomain+"="+filepath.Join(s.data, "authority.pem"))
 	s.up.Stderr = os.Stderr
 	out, err := s.up.StdoutPipe()
 	if err != nil {
@@ -193,6 +194,34 @@ func (s *stage) waitState(state string, programs ...*program) error {
 			last = line
 		}
 		return there == len(programs), nil
+	})
+}
+
+// waitMutual waits until one service is seen to reach the other, and the other to be reached, by the identities in their certificates.
+func (s *stage) waitMutual(asks, answers string) error {
+	id := func(name string) string { return "spiffe://" + shopDomain + "/" + name }
+	seen := func(of, other string) (bool, error) {
+		var page api.Page[api.Identity]
+		if err := s.ask(&page, "identities", "--query", id(of)); err != nil || len(page.Items) == 0 {
+			return false, err
+		}
+		var reach api.Page[api.Reach]
+		if err := s.ask(&reach, "reach", id(of), "--direction", "any"); err != nil {
+			return false, err
+		}
+		for _, r := range reach.Items {
+			if strings.HasPrefix(r.Resource.String(), id(other)+":") {
+				return true, nil
+			}
+		}
+		return false, nil
+	}
+	return s.wait("both ends of mutual TLS by their certificates", func() (bool, error) {
+		there, err := seen(asks, answers)
+		if there && err == nil {
+			there, err = seen(answers, asks)
+		}
+		return there, err
 	})
 }
 
