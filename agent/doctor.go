@@ -47,7 +47,9 @@ func (d *Diagnosis) Missing() []string {
 }
 
 // Diagnose looks at this machine and tries each hook on its kernel, attaching none. It takes seconds.
-func Diagnose() Diagnosis { return thisHost().diagnose(bpf.Probe) }
+func Diagnose() Diagnosis {
+	return thisHost().diagnose(func() []bpf.HookStatus { return append(bpf.Probe(), bpf.ProbeTLS()...) })
+}
 
 // Preflight looks at what can be told at once, and gives the first thing that keeps the agent from starting, with its remedy in the same line.
 func Preflight() error { return thisHost().preflight() }

@@ -64,15 +64,29 @@ func (w *tlsWatch) take(now moment) (bool, error) {
 			w.tracker.Wire(&ev)
 		}
 	}
+	probed := false
 	for record, err := range w.probes.Records() {
 		if err != nil {
 			return some, fmt.Errorf("read TLS records: %w", err)
 		}
-		some = true
+		some, probed = true, true
 		w.tracker.Record(&record)
+	}
+	if !probed {
+		return some, nil
+	}
+	before := w.lost[ringFull]
+	if err := w.look(); err != nil {
+		return some, err
+	}
+	if w.lost[ringFull] > before { // what is missing may be the end of one handshake and the begin of the next
+		w.tracker.Lost()
 	}
 	return some, nil
 }
+
+// ringFull is the loss of records that the probes made.
+const ringFull = "tls-ring-full"
 
 // tell gives the ledger the handshakes that are over.
 func (w *tlsWatch) tell(now moment, l *ledger, p *proven) {
@@ -85,12 +99,12 @@ func (w *tlsWatch) tell(now moment, l *ledger, p *proven) {
 			p.show(who, h.Own)
 		}
 	}
+	w.tracker.Unbound(w.finder.Unbound) // handshakes that need more probes
+	w.tracker.Blind(w.finder.Blind)
 }
 
-// look takes stock, now and then: of losses, and of programs whose handshakes need more probes.
+// look takes stock of losses.
 func (w *tlsWatch) look() (err error) {
-	w.tracker.Unbound(w.finder.Unbound)
-	w.tracker.Blind(w.finder.Blind)
 	if w.lost, err = w.probes.Losses(); err != nil {
 		return fmt.Errorf("read losses of TLS: %w", err)
 	}
