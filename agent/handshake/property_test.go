@@ -36,6 +36,7 @@ func drawTalk(t *rapid.T, number int, process string) *talk {
 	if !k.client || mutual {
 		k.own = append(k.own, c.workloads[(2*number+1)%people].Certificate)
 	}
+	k.readsOwn = k.stack != "go" && !k.client && rapid.IntRange(0, 3).Draw(t, "reads its own") == 0
 	if k.takenUp {
 		k.own = nil
 		if k.stack != "go" && k.client {

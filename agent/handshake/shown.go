@@ -28,8 +28,9 @@ type group struct {
 	order        int
 	certificates [maxGroup]*certificate // nil where one was lost
 	judged       bool
-	holds        bool          // the program's own rules
-	record       bpf.TLSRecord // of the leaf, without payload
+	holds        bool   // the program's own rules
+	cookie       uint64 // of the socket, and when: of the leaf
+	at           time.Duration
 }
 
 type own struct {
@@ -58,8 +59,7 @@ func (s *shown) peer(c *certificate, r *bpf.TLSRecord) {
 	for j := range s.groups {
 		if c != nil && s.groups[j].certificates[0] == c {
 			g := s.groups[j]
-			g.record = *r
-			g.record.Payload = nil
+			g.cookie, g.at = r.Cookie, r.At
 			s.groups = append(slices.Delete(s.groups, j, j+1), g)
 			return
 		}
@@ -68,8 +68,7 @@ func (s *shown) peer(c *certificate, r *bpf.TLSRecord) {
 		s.spilt = true
 		return
 	}
-	g := group{order: s.order, record: *r}
-	g.record.Payload = nil
+	g := group{order: s.order, cookie: r.Cookie, at: r.At}
 	g.certificates[0] = c
 	s.groups = append(s.groups, g)
 }
@@ -148,7 +147,7 @@ func (s *shown) present(as role, answered time.Duration) (out presented) {
 		g := &s.groups[i]
 		chain := g.chain()
 		switch {
-		case chain == nil, as == serverRole && (answered == 0 || g.record.At < answered):
+		case chain == nil, as == serverRole && (answered == 0 || g.at < answered):
 			continue
 		case as != serverRole && slices.ContainsFunc(s.owns, func(o own) bool { return o.certificate == chain[0] && (as == unknownRole || o.order < g.order) }):
 			continue
@@ -184,7 +183,7 @@ func (p *probed) presentGo() (out presented) {
 	n := 0
 	for i := range p.shown.groups {
 		g := &p.shown.groups[i]
-		if chain := g.chain(); chain != nil && g.record.Cookie != 0 && g.record.Cookie == p.cookie {
+		if chain := g.chain(); chain != nil && g.cookie != 0 && g.cookie == p.cookie {
 			n++
 			out.chain, out.holds = chain, p.verified
 		}

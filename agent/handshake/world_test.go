@@ -105,6 +105,7 @@ type talk struct {
 	freed       bool
 	falseHits   int  // authorities that are read from a file first
 	looksAtPeer bool // encodes the peer's certificate as if it were its own
+	readsOwn    bool // decodes its own certificate first, as if it were the peer's
 	dear        bool // probes see the hellos that its process sends
 	proxied     bool // another program on the machine forwards its hello
 	windows     int  // that return before the handshake is over
@@ -200,6 +201,9 @@ func (k *talk) steps() (out []step) {
 	own := func() {
 		if len(k.own) == 0 {
 			return
+		}
+		if k.readsOwn { // from a file
+			record(bpf.RecordPeerCertificate, k.own[0].Raw, nil)
 		}
 		if k.stack != "go" { // puts its own chain together
 			record(bpf.RecordVerified, nil, func(r *bpf.TLSRecord) {
