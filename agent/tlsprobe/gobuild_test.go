@@ -12,6 +12,8 @@ import (
 	"testing"
 )
 
+const gotlsSource = "gotls_program_test.go"
+
 // goReleases are the toolchains whose programs are read in the tests: the last of each minor version that is known.
 var goReleases = []string{"go1.21.13", "go1.22.12", "go1.23.12", "go1.24.13", "go1.25.5", runtime.Version()}
 
@@ -77,7 +79,7 @@ func build(folder, name, release string, link goLink) (string, error) {
 	if err := os.MkdirAll(source, 0o700); err != nil {
 		return "", err
 	}
-	program, err := os.ReadFile("gotls_program_test.go")
+	program, err := os.ReadFile(gotlsSource)
 	if err != nil {
 		return "", err
 	}
