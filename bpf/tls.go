@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sync/errgroup"
 )
 
 // TLS is the part of the kernel side that watches TLS where programs handle it. Records and Losses are for one goroutine; Attach is safe for
@@ -21,10 +22,14 @@ type TLS struct {
 	links      []link.Link
 	missing    []HookStatus
 	cookies    bool // this kernel tells a program what it was attached as
+	multi      bool // this kernel takes many probes as one: each that is removed alone costs tens of milliseconds
 
 	mu       sync.RWMutex // held for reading while something is being attached
 	attached sync.Map     // of *attachment
 	closed   bool
+
+	numbersMu sync.Mutex
+	numbers   map[uint32]int // how often each was attached
 }
 
 // LoadTLS loads the programs that watch TLS and attaches those that need no target. What the kernel refuses is in [TLS.Missing]. The caller closes
@@ -35,11 +40,19 @@ func (k *Kernel) LoadTLS() (*TLS, error) {
 		return nil, fmt.Errorf("read the object of TLS: %w", err)
 	}
 	cookies := features.HaveProgramHelper(ebpf.Kprobe, asm.FnGetAttachCookie) == nil // from 5.15
-	return k.loadTLS(spec, cookies)
+	multi := cookies && features.HaveBPFLinkUprobeMulti() == nil                     // from 6.6
+	return k.loadTLS(spec, cookies, multi)
 }
 
-func (k *Kernel) loadTLS(spec *ebpf.CollectionSpec, cookies bool) (*TLS, error) {
-	t := &TLS{spec: spec, cookies: cookies}
+func (k *Kernel) loadTLS(spec *ebpf.CollectionSpec, cookies, multi bool) (*TLS, error) {
+	t := &TLS{spec: spec, cookies: cookies, multi: multi, numbers: map[uint32]int{}}
+	if multi {
+		for _, h := range userHooks {
+			if p := spec.Programs[h.program]; p != nil {
+				p.AttachType = ebpf.AttachTraceUprobeMulti
+			}
+		}
+	}
 	shared, err := k.share(spec)
 	if err != nil {
 		return nil, err
@@ -136,15 +149,33 @@ func (t *TLS) Losses() (map[string]uint64, error) {
 	return out, nil
 }
 
+// detachAll detaches from many targets at a time: the kernel then waits for all of them together.
+func (t *TLS) detachAll() []error {
+	const atOnce = 64
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	slots := make(chan struct{}, atOnce)
+	t.attached.Range(func(a, _ any) bool {
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			err := a.(*attachment).detach()
+			mu.Lock()
+			defer mu.Unlock()
+			errs = append(errs, err)
+		})
+		return true
+	})
+	all.Wait()
+	return errs
+}
+
 func (t *TLS) close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = true
-	var errs []error
-	t.attached.Range(func(a, _ any) bool {
-		errs = append(errs, a.(*attachment).detach())
-		return true
-	})
+	errs := t.detachAll()
 	for _, l := range t.links {
 		errs = append(errs, l.Close())
 	}

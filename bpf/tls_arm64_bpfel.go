@@ -32,13 +32,17 @@ type tlsConnection struct {
 		RemotePort uint16
 		Edge       uint32
 	}
-	Socket  uint64
-	Born    uint64
-	Target  uint32
-	News    uint8
-	Done    uint8
-	Alpn    uint8
-	Sockets uint8
+	Socket    uint64
+	Born      uint64
+	Target    uint32
+	News      uint8
+	Done      uint8
+	Alpn      uint8
+	Sockets   uint8
+	Certified uint8
+	Peers     uint8
+	Unused    [2]uint8
+	_         [4]byte
 }
 
 type tlsConnectionKey struct {

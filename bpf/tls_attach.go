@@ -13,6 +13,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sync/errgroup"
 )
 
 // Target is a file whose functions are to be watched.
@@ -34,13 +35,15 @@ type GoLayout struct {
 type attachment struct {
 	tls      *TLS
 	number   uint32
-	links    []link.Link // the functions that open windows last
-	programs []*ebpf.Program
 	close    sync.Once
+	mu       sync.Mutex           // for what follows
+	links    map[bool][]link.Link // by whether they open windows
+	programs []*ebpf.Program
 }
 
 // Attach watches the functions of a file, in all processes that run it now or later. The path is used only during the call. The Closer detaches; it
-// may be called after the Kernel was closed. A Number is for one file at a time.
+// may be called after the Kernel was closed. A Number is for one file at a time, which may be attached
+// to more than once: what Callers and Go say is then the same, or said last.
 func (t *TLS) Attach(path string, target Target) (io.Closer, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -50,7 +53,8 @@ func (t *TLS) Attach(path string, target Target) (io.Closer, error) {
 	if err := target.check(); err != nil {
 		return nil, fmt.Errorf("attach to %s: %w", path, err)
 	}
-	a := &attachment{tls: t, number: target.Number}
+	a := &attachment{tls: t, number: target.Number, links: map[bool][]link.Link{}}
+	t.know(a.number)
 	err := a.describe(&target)
 	if err == nil {
 		err = a.attach(path, target.Functions)
@@ -116,16 +120,65 @@ func (a *attachment) attach(path string, functions map[Function][]uint64) error 
 	if err != nil {
 		return err
 	}
-	for _, h := range slices.Backward(userHooks) { // returns before entries: no window is left open
-		for _, offset := range functions[h.function] {
-			if err := a.attachHook(file, &h, offset); err != nil {
-				return fmt.Errorf("%s at %#x: %w", h.kernelName(), offset, err)
+	for _, opens := range []bool{false, true} { // what opens windows comes last, and leaves first: none is left open
+		var g errgroup.Group
+		g.SetLimit(attachAtOnce)
+		for _, h := range userHooks {
+			if h.opens != opens {
+				continue
+			}
+			if offsets := functions[h.function]; len(offsets) > 0 && a.tls.multi {
+				g.Go(func() error {
+					if err := a.attachMany(file, &h, offsets); err != nil {
+						return fmt.Errorf("%s: %w", h.kernelName(), err)
+					}
+					return nil
+				})
+				continue
+			}
+			for _, offset := range functions[h.function] {
+				g.Go(func() error {
+					if err := a.attachHook(file, &h, offset); err != nil {
+						return fmt.Errorf("%s at %#x: %w", h.kernelName(), offset, err)
+					}
+					return nil
+				})
 			}
 		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
 	}
-	if len(a.links) == 0 {
+	if len(a.links[false])+len(a.links[true]) == 0 {
 		return errors.New("nothing of it can be watched")
 	}
+	return nil
+}
+
+// attachAtOnce bounds how many probes of a target are attached or detached at once. The kernel waits long for each, but for many together.
+const attachAtOnce = 16
+
+// attachMany attaches a hook at all its offsets as one.
+func (a *attachment) attachMany(file *link.Executable, h *userHook, offsets []uint64) error {
+	p := a.tls.collection.Programs[h.program]
+	if p == nil { // the kernel refused it, and it is known as missing
+		return nil
+	}
+	opts := &link.UprobeMultiOptions{Addresses: offsets}
+	for _, o := range offsets {
+		opts.Cookies = append(opts.Cookies, uint64(a.number)<<32|o)
+	}
+	attach := file.UprobeMulti
+	if h.returns {
+		attach = file.UretprobeMulti
+	}
+	l, err := attach(nil, p, opts)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.links[h.opens] = append(a.links[h.opens], l)
 	return nil
 }
 
@@ -147,7 +200,9 @@ func (a *attachment) attachHook(file *link.Executable, h *userHook, offset uint6
 	if err != nil {
 		return err
 	}
-	a.links = append(a.links, l)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.links[h.opens] = append(a.links[h.opens], l)
 	return nil
 }
 
@@ -170,6 +225,8 @@ func (a *attachment) program(h *userHook, as uint64) (*ebpf.Program, error) {
 	}
 	defer c.Close()
 	p = c.DetachProgram(h.program)
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.programs = append(a.programs, p)
 	return p, nil
 }
@@ -189,11 +246,19 @@ func (a *attachment) Close() (err error) {
 func (a *attachment) detach() error {
 	a.tls.attached.Delete(a)
 	var errs []error
-	for _, l := range slices.Backward(a.links) {
-		errs = append(errs, l.Close())
+	for _, opens := range []bool{true, false} {
+		var g errgroup.Group
+		g.SetLimit(attachAtOnce)
+		for _, l := range a.links[opens] {
+			g.Go(l.Close)
+		}
+		errs = append(errs, g.Wait())
 	}
 	for _, p := range a.programs {
 		p.Close()
+	}
+	if !a.tls.forget(a.number) {
+		return errors.Join(errs...)
 	}
 	for _, m := range []string{"targets", "go_layouts"} {
 		if err := a.tls.collection.Maps[m].Delete(a.number); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
@@ -201,6 +266,23 @@ func (a *attachment) detach() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// know counts the attachments of a number, and forget says whether the last one has gone.
+func (t *TLS) know(number uint32) {
+	t.numbersMu.Lock()
+	defer t.numbersMu.Unlock()
+	t.numbers[number]++
+}
+
+func (t *TLS) forget(number uint32) bool {
+	t.numbersMu.Lock()
+	defer t.numbersMu.Unlock()
+	if t.numbers[number]--; t.numbers[number] > 0 {
+		return false
+	}
+	delete(t.numbers, number)
+	return true
 }
 
 // only gives a copy of spec with one of its programs.

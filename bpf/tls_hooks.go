@@ -55,7 +55,7 @@ type userHook struct {
 	program  string
 	function Function
 	returns  bool   // when it returns, by the kernel's doing
-	opens    bool   // a window, whose base is told by where the program is attached
+	opens    bool   // a window
 	purpose  string // what is blind without it, in words
 }
 
@@ -82,8 +82,8 @@ var userHooks = []userHook{
 	{"bio_write", BIOWrite, false, false, openSSLMore},
 	{"x509_verify_return", X509VerifyCert, true, false, "whether programs with OpenSSL verified their peers"},
 
-	{"go_client_handshake", GoClientHandshake, false, false, goItself},
-	{"go_server_handshake", GoServerHandshake, false, false, goItself},
+	{"go_client_handshake", GoClientHandshake, false, true, goItself},
+	{"go_server_handshake", GoServerHandshake, false, true, goItself},
 	{"go_handshake_return", GoHandshakeReturn, false, false, goItself},
 	{"go_get_certificate_return", GoGetCertificateReturn, false, false, "who the program itself is, with Go"},
 	{"go_get_client_certificate_return", GoGetClientCertificateReturn, false, false, "who the program itself is, with Go"},

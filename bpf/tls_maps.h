@@ -24,6 +24,9 @@ struct connection {
 	__u8 done;
 	__u8 alpn;    /* was told */
 	__u8 sockets; /* how often it was bound */
+	__u8 certified; /* certificates were told, or a session */
+	__u8 peers;     /* certificates of the peer were told that were not judged yet */
+	__u8 unused[2];
 };
 
 #define WINDOWS 4 /* within one another; a power of two */

@@ -11,7 +11,7 @@ static __always_inline void told(__u64 connection)
 		return;
 	c->news = 1;
 	if (c->done) /* once more on the same connection */
-		c->done = c->alpn = c->sockets = 0;
+		c->done = c->alpn = c->sockets = c->certified = c->peers = 0;
 }
 
 static __always_inline void ends_in(struct record *r)
@@ -27,7 +27,13 @@ static __always_inline void emit_certificate(__u8 kind, const struct frame *f, _
 	new_record(&r, kind, f->connection, f->target);
 	r.index = index;
 	told(f->connection);
-	ends_in(&r);
+	struct connection *c = connection_of(f->connection);
+	if (c) {
+		c->certified = 1;
+		if (kind == PEER_CERTIFICATE)
+			c->peers = 1;
+		r.ends = c->ends;
+	}
 	emit_user(&r, from, length);
 }
 
@@ -148,18 +154,20 @@ int i2d_x509_return(struct pt_regs *ctx)
 	return 0;
 }
 
-/* int X509_verify_cert(X509_STORE_CTX *): 1 if the program's own rules hold. What its callback forgives is forgiven here, too. */
+/* int X509_verify_cert(X509_STORE_CTX *): 1 if the program's own rules hold. What its callback forgives is forgiven here, too. The first one after the
+ * peer's chain is about that; others complete the own chain. */
 SEC("uretprobe")
 int x509_verify_return(struct pt_regs *ctx)
 {
 	struct record r;
 	struct frame *f = current_window();
-	if (!f)
+	struct connection *c = f ? connection_of(f->connection) : 0;
+	if (!c || !c->peers)
 		return 0;
+	c->peers = 0;
 	new_record(&r, VERIFIED, f->connection, f->target);
 	r.flags = (__s32)RESULT(ctx) == 1 ? FLAG_VERIFIED : 0;
-	told(f->connection);
-	ends_in(&r);
+	r.ends = c->ends;
 	emit(&r);
 	return 0;
 }
@@ -205,22 +213,23 @@ static __always_inline bool session_certificate(__u64 der, __u64 length, __u64 *
 }
 
 /* SSL_SESSION *d2i_SSL_SESSION(SSL_SESSION **, const unsigned char **in, long length): a server takes up a session that its client, or a store, kept
- * for it. */
+ * for it. It decodes the session that it has just made, too, to give its client a ticket; that is later. */
 SEC("uprobe")
 int d2i_session(struct pt_regs *ctx)
 {
 	struct record r;
 	__u64 der = 0, from = 0, bytes = 0;
 	struct frame *f = current_window();
-	if (!f)
+	struct connection *c = f ? connection_of(f->connection) : 0;
+	if (!c || c->done || c->certified)
 		return 0;
+	c->certified = c->news = 1;
 	if (bpf_probe_read_user(&der, sizeof der, (void *)ARGUMENT2(ctx)) || !session_certificate(der, ARGUMENT3(ctx), &from, &bytes)) {
 		lost(FAULT);
 		return 0;
 	}
-	told(f->connection);
 	new_record(&r, SESSION, f->connection, f->target);
-	ends_in(&r);
+	r.ends = c->ends;
 	emit_user(&r, from, bytes);
 	return 0;
 }

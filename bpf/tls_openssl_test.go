@@ -3,383 +3,187 @@ package bpf
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
-	_ "embed"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
 
-//go:embed testdata/handshakes.py
-var handshakes []byte
-
-// An end is what one end of a connection knew of it, or what was told of one.
-type end struct {
-	Role          string
-	Local, Remote uint16
-	Peer          string // SHA-256
-	Own           int    // which client
-	ALPN          *string
-	Resumed       bool
+// An opensslProgram is openssl s_server or s_client, at work on one connection at a time.
+type opensslProgram struct {
+	t     testing.TB
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	lines *bufio.Scanner
 }
 
-// A seen is what was told of one connection, until its address was given away.
-type seen struct {
-	address    uint64
-	tgid       uint32
-	bound      TLSRecord
-	peers      [][]byte
-	own        []byte
-	session    []byte
-	resumed    bool
-	random     []byte
-	client     bool
-	alpn       string
-	done       bool
-	verified   bool
-	freed      bool
-	alsoTarget map[uint32]bool
-}
-
-// fold puts records together by connection.
-type fold struct {
-	open map[[2]uint64]*seen
-	all  []*seen
-}
-
-func (f *fold) take(t testing.TB, tls *TLS, tgid uint32) {
+func startOpenSSL(t testing.TB, arguments ...string) *opensslProgram {
 	t.Helper()
-	for r, err := range tls.Records() {
-		if err != nil {
+	path, err := exec.LookPath("openssl")
+	if err != nil {
+		lacks(t, "openssl")
+	}
+	p := &opensslProgram{t: t, cmd: exec.Command(path, arguments...)}
+	p.cmd.Env = append(os.Environ(), "OPENSSL_CONF=/dev/null")
+	var errs bytes.Buffer
+	p.cmd.Stderr = &errs
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.lines = bufio.NewScanner(out)
+	stop := time.AfterFunc(time.Minute, func() { p.cmd.Process.Kill() })
+	t.Cleanup(func() {
+		stop.Stop()
+		if p.cmd.ProcessState == nil {
+			p.cmd.Process.Kill()
+			p.cmd.Wait()
+		}
+		if t.Failed() {
+			t.Logf("openssl %s: %s", arguments[0], errs.String())
+		}
+	})
+	return p
+}
+
+// until reads what it says until a line that begins so, and gives the rest of that.
+func (p *opensslProgram) until(begin string) string {
+	p.t.Helper()
+	for p.lines.Scan() {
+		if rest, ok := strings.CutPrefix(p.lines.Text(), begin); ok {
+			return rest
+		}
+	}
+	p.t.Fatalf("openssl ended before it said %q", begin)
+	return ""
+}
+
+// end has a client go.
+func (p *opensslProgram) end() {
+	p.t.Helper()
+	if _, err := io.WriteString(p.in, "Q\n"); err != nil {
+		p.t.Fatal(err)
+	}
+	for p.lines.Scan() {
+	}
+	if err := p.cmd.Wait(); err != nil {
+		p.t.Errorf("openssl: %v", err)
+	}
+}
+
+func (p *opensslProgram) pid() uint32 { return uint32(p.cmd.Process.Pid) }
+
+// TestKernelOpenSSL connects two programs: once fully, and once more with the session of before.
+func TestKernelOpenSSL(t *testing.T) {
+	for _, version := range []string{"1_2", "1_3"} {
+		for _, mutual := range []bool{false, true} {
+			for _, own := range []bool{false, true} { // programs of its own for each target, as kernels without attach cookies need
+				t.Run(fmt.Sprintf("tls%s/mutual=%v/own=%v", version, mutual, own), func(t *testing.T) {
+					k, tls := watchTLS(t)
+					tls.cookies = tls.cookies && !own
+					testOpenSSL(t, k, tls, version, mutual)
+				})
+			}
+		}
+	}
+}
+
+func testOpenSSL(t *testing.T, k *Kernel, tls *TLS, version string, mutual bool) {
+	attachOpenSSL(t, tls, true) // s_client handshakes by SSL_write
+	folder := t.TempDir()
+	clients, servers := newAuthority(t).issueMany(folder, 1)
+	file := func(name string) string { return filepath.Join(folder, name) }
+	common := []string{"-tls" + version, "-CAfile", file("authority.pem"), "-verify_return_error", "-alpn", "one"}
+	serve := append([]string{"s_server", "-accept", "127.0.0.1:0", "-cert", file("server-0.pem"), "-key", file("server-0.pem")}, common...)
+	if mutual {
+		serve = append(serve, "-Verify", "2")
+	}
+	server := startOpenSSL(t, serve...)
+	address := server.until("ACCEPT ")
+	connect := append([]string{"s_client", "-connect", address, "-servername", "server-0.test"}, common...)
+	if mutual {
+		connect = append(connect, "-cert", file("client-0.pem"), "-key", file("client-0.pem"))
+	}
+	for _, resumed := range []bool{false, true} {
+		session := "-sess_out"
+		if resumed {
+			session = "-sess_in"
+		}
+		client := startOpenSSL(t, append(connect, session, file("session"))...)
+		said := "New, "
+		if resumed {
+			said = "Reused, "
+		}
+		client.until(said)
+		if _, err := io.WriteString(client.in, "hello\n"); err != nil { // its handshake is known to be through once it has written
 			t.Fatal(err)
 		}
-		if r.TGID != tgid { // others use the library, too
-			continue
-		}
-		if os.Getenv("AMBIT_TEST_RECORDS") != "" {
-			t.Logf("%v %d/%d %x %v edge %d cookie %d %v->%v ok %v verified %v index %d length %d", r.Kind, r.TGID, r.TID, r.Connection, r.Target, r.Edge, r.Cookie, r.Local, r.Remote, r.OK, r.Verified, r.Index, r.Length)
-		}
-		key := [2]uint64{uint64(r.TGID), r.Connection}
-		s := f.open[key]
-		if s == nil {
-			if f.open == nil {
-				f.open = map[[2]uint64]*seen{}
+		var ours, theirs fold
+		come := func(what string, yes func(c, s *seen) bool) {
+			t.Helper()
+			if !eventually(func() bool {
+				takeAll(t, tls, map[uint32]*fold{client.pid(): &ours, server.pid(): &theirs})
+				return len(ours.all) == 1 && len(theirs.all) == 1 && yes(ours.all[0], theirs.all[0])
+			}) {
+				t.Errorf("they are not %s: %d of %d connections", what, len(ours.all), len(theirs.all))
 			}
-			s = &seen{address: r.Connection, tgid: r.TGID, alsoTarget: map[uint32]bool{}}
-			f.open[key] = s
-			f.all = append(f.all, s)
 		}
-		s.alsoTarget[r.Target] = true
-		switch r.Kind {
-		case RecordBound:
-			s.bound = r
-			s.bound.Payload = nil
-		case RecordPeerCertificate:
-			if int(r.Index) != len(s.peers) {
-				t.Errorf("peer certificate %d comes as number %d", r.Index, len(s.peers))
-			}
-			s.peers = append(s.peers, bytes.Clone(r.Payload))
-		case RecordOwnCertificate:
-			s.own = bytes.Clone(r.Payload)
-		case RecordSession:
-			s.resumed, s.session = true, bytes.Clone(r.Payload)
-		case RecordRandom:
-			s.random, s.client = bytes.Clone(r.Payload), r.Client
-		case RecordALPN:
-			s.alpn = string(r.Payload)
-		case RecordVerified:
-			s.verified = r.Verified
-		case RecordDone:
-			s.done = s.done || r.OK
-		case RecordFreed:
-			s.freed = true
-			delete(f.open, key)
+		come("done", func(c, s *seen) bool {
+			session, err := os.ReadFile(file("session"))
+			return c.done && s.done && err == nil && bytes.HasSuffix(session, []byte("-----END SSL SESSION PARAMETERS-----\n"))
+		})
+		client.end()
+		come("freed", func(c, s *seen) bool { return c.freed && s.freed })
+		if len(ours.all) != 1 || len(theirs.all) != 1 {
+			t.Fatalf("%d and %d connections were told, want one of each", len(ours.all), len(theirs.all))
 		}
-	}
-}
-
-// again says whether an address was given to more than one connection.
-func (f *fold) again() bool {
-	known := map[uint64]bool{}
-	for _, s := range f.all {
-		if known[s.address] {
-			return true
+		c, s := ours.all[0], theirs.all[0]
+		if c.bound.Remote.String() != address || s.bound.Local.String() != address || c.bound.Local != s.bound.Remote || c.bound.Local.Addr().String() != "127.0.0.1" {
+			t.Errorf("bound are %v -> %v and %v -> %v", c.bound.Local, c.bound.Remote, s.bound.Local, s.bound.Remote)
 		}
-		known[s.address] = true
-	}
-	return false
-}
-
-// runHandshakes runs Python's ssl and gives what its ends knew.
-func runHandshakes(t testing.TB, tls *TLS, f *fold, how, folder string, count int, version string) (ends []end) {
-	t.Helper()
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		lacks(t, "python3")
-	}
-	script := filepath.Join(folder, "handshakes.py")
-	if err := os.WriteFile(script, handshakes, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(python, script, how, folder, strconv.Itoa(count), version)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	stop := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
-	defer stop.Stop()
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		var e end
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			t.Errorf("%s: %v", lines.Text(), err)
-		}
-		ends = append(ends, e)
-		f.take(t, tls, uint32(cmd.Process.Pid))
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Fatalf("%s: %v", how, err)
-	}
-	f.take(t, tls, uint32(cmd.Process.Pid))
-	return ends
-}
-
-func fingerprint(der []byte) string {
-	if der == nil {
-		return ""
-	}
-	h := sha256.Sum256(der)
-	return hex.EncodeToString(h[:])
-}
-
-// check holds what was told against what the ends knew.
-func (f *fold) check(t *testing.T, k *Kernel, ends []end, clients, servers [][]byte) {
-	t.Helper()
-	of := map[[2]uint16]*seen{}
-	for _, s := range f.all {
-		if s.bound.Remote.IsValid() {
-			of[[2]uint16{s.bound.Local.Port(), s.bound.Remote.Port()}] = s
-		}
-	}
-	owns := map[uint16]int{} // by the client's port
-	for _, e := range ends {
-		if e.Role == "client" {
-			owns[e.Local] = e.Own
-		}
-	}
-	for _, e := range ends {
-		name := fmt.Sprintf("%s %d->%d", e.Role, e.Local, e.Remote)
-		s := of[[2]uint16{e.Local, e.Remote}]
-		if s == nil {
-			t.Errorf("%s was not told", name)
-			continue
-		}
-		peer, own := e.Peer, fingerprint(servers[owns[e.Remote]%len(servers)])
-		if e.Role == "client" {
-			own = fingerprint(clients[e.Own])
-		}
+		e := end{Role: "client", Local: c.bound.Local.Port(), Remote: c.bound.Remote.Port()}
+		ours.checkEdge(t, k, "client", e, c)
+		e = end{Role: "server", Local: s.bound.Local.Port(), Remote: s.bound.Remote.Port()}
+		theirs.checkEdge(t, k, "server", e, s)
+		var clientsPeers, clientsOwn, serversPeers, serversOwn, serversSession []byte
 		switch {
-		case !e.Resumed:
-			if len(s.peers) == 0 || fingerprint(s.peers[0]) != peer || fingerprint(s.own) != own || !s.verified {
-				t.Errorf("%s: %d peer certificates of %v, own of %v, verified %v", name, len(s.peers), s.peers, s.own, s.verified)
-			}
-		case e.Role == "server":
-			if !s.resumed || fingerprint(s.session) != peer || s.peers != nil {
-				t.Errorf("%s: session is of %d bytes, resumed %v, %d peers", name, len(s.session), s.resumed, len(s.peers))
-			}
-		default:
-			if s.resumed || s.peers != nil {
-				t.Errorf("%s: resumed %v, %d peers", name, s.resumed, len(s.peers))
+		case resumed && mutual:
+			serversSession = clients[0]
+		case !resumed:
+			clientsPeers, serversOwn = servers[0], servers[0]
+			if mutual {
+				serversPeers, clientsOwn = clients[0], clients[0]
 			}
 		}
-		if !s.done || e.ALPN != nil && s.alpn != *e.ALPN {
-			t.Errorf("%s: done %v, ALPN %q", name, s.done, s.alpn)
-		}
-		f.checkEdge(t, k, name, e, s)
-	}
-}
-
-func (f *fold) checkEdge(t *testing.T, k *Kernel, name string, e end, s *seen) {
-	t.Helper()
-	edge, ok, err := k.Edge(s.bound.Edge)
-	if err != nil {
-		t.Fatal(err)
-	}
-	service := e.Remote
-	if e.Role == "server" {
-		service = e.Local
-	}
-	if !ok || edge.Port != service || edge.Inbound != (e.Role == "server") || edge.Cgroup != s.bound.Cgroup || s.bound.Cookie == 0 {
-		t.Errorf("%s: bound to edge %+v, cookie %d", name, edge, s.bound.Cookie)
-	}
-}
-
-func TestKernelOpenSSL(t *testing.T) {
-	f := func(how string, count int, version string) {
-		t.Run(fmt.Sprintf("%s/%s", how, version), func(t *testing.T) {
-			k, tls := watchTLS(t)
-			attachOpenSSL(t, tls, false)
-			folder := t.TempDir()
-			clients, servers := newAuthority(t).issueMany(folder, count)
-			var told fold
-			ends := runHandshakes(t, tls, &told, how, folder, count, version)
-			want := 2 * count
-			if how == "resumed" {
-				want *= 2
-			}
-			if len(ends) != want {
-				t.Fatalf("%d ends were told by the program, want %d", len(ends), want)
-			}
-			if how == "resumed" { // all calls are of one name
-				servers = servers[:1]
-			}
-			told.check(t, k, ends, clients, servers)
-			if how == "again" && !told.again() {
-				t.Error("no address was given again: it proves nothing")
-			}
-			noTLSLosses(t, tls)
-		})
-	}
-	for _, version := range []string{"1.2", "1.3"} {
-		f("blocking", 3, version)
-		f("nonblocking", 3, version)
-		f("resumed", 2, version)
-		f("again", 40, version)
-	}
-	f("blocking", 200, "1.3")
-	f("nonblocking", 200, "1.2")
-}
-
-// Who carries the bytes apart from the handshake has its sockets found by the hello: on the wire it has the same random.
-func TestKernelOpenSSLInMemory(t *testing.T) {
-	for _, version := range []string{"1.2", "1.3"} {
-		t.Run(version, func(t *testing.T) {
-			const count = 26
-			k, tls := watchTLS(t)
-			attachOpenSSL(t, tls, true)
-			folder := t.TempDir()
-			clients, servers := newAuthority(t).issueMany(folder, count)
-			var told fold
-			runHandshakes(t, tls, &told, "memory", folder, count, version)
-			wire := map[string]uint64{} // random of a hello that went out or in -> cookie
-			for h, err := range k.Hellos() {
-				if err != nil {
-					t.Fatal(err)
-				}
-				if len(h.Payload) > 43 {
-					wire[fmt.Sprint(h.Out, string(h.Payload[11:43]))] = h.Cookie
-				}
-			}
-			byCookie := map[uint64]*seen{}
-			for _, s := range told.all {
-				byCookie[wire[fmt.Sprint(true, string(s.random))]] = s
-			}
-			pairs := 0
-			for _, c := range told.all {
-				if c.bound.Cookie != 0 {
-					t.Errorf("a connection in memory was bound to %v", c.bound.Remote)
-				}
-				if !c.client {
-					continue
-				}
-				s := byCookie[wire[fmt.Sprint(false, string(c.random))]]
-				if s == nil || s.client || len(c.peers) == 0 || len(s.peers) == 0 {
-					t.Errorf("the other end of %x was not found", c.random)
-					continue
-				}
-				pairs++
-				if !bytes.Equal(s.peers[0], c.own) || !bytes.Equal(s.own, c.peers[0]) || !s.done || !c.done || !s.verified || !c.verified {
-					t.Errorf("%x: the ends differ: %v %v", c.random, s, c)
-				}
-				i := slices.IndexFunc(clients, func(der []byte) bool { return bytes.Equal(der, c.own) })
-				if i < 0 || !bytes.Equal(servers[i], c.peers[0]) {
-					t.Errorf("%x: certificates of client %d are not those of its connection", c.random, i)
-				}
-			}
-			if pairs != count {
-				t.Errorf("%d pairs were told, want %d", pairs, count)
-			}
-			noTLSLosses(t, tls)
-		})
-	}
-}
-
-// What is too long is cut and counted, and does no harm to others.
-func TestKernelOpenSSLLongCertificate(t *testing.T) {
-	k, tls := watchTLS(t)
-	attachOpenSSL(t, tls, false)
-	folder := t.TempDir()
-	a := newAuthority(t)
-	clients, servers := a.issueMany(folder, 2)
-	servers[1] = a.issue(folder, "server-1", 5000)
-	var told fold
-	ends := runHandshakes(t, tls, &told, "blocking", folder, 2, "1.3")
-	cut := 0
-	for _, s := range told.all {
-		for _, der := range append(slices.Clip(s.peers[:min(1, len(s.peers))]), s.own) {
-			if len(der) == 4096 && bytes.HasPrefix(servers[1], der) {
-				cut++
+		for name, is := range map[string][2][]byte{
+			"client's peer": {leaf(c), clientsPeers}, "client's own": {c.own, clientsOwn}, "server's peer": {leaf(s), serversPeers}, "server's own": {s.own, serversOwn},
+			"server's session": {s.session, serversSession},
+		} {
+			if !bytes.Equal(is[0], is[1]) {
+				t.Errorf("%s, resumed %v: %x, want %x", name, resumed, is[0], is[1])
 			}
 		}
-	}
-	losses, err := tls.Losses()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if cut != 2 || losses["tls-certificate-cut"] != 2 {
-		t.Errorf("%d certificates are cut, %d were counted, want 2", cut, losses["tls-certificate-cut"])
-	}
-	servers[1] = servers[1][:4096]
-	for i := range ends {
-		if len(ends) == 4 && ends[i].Role == "client" && ends[i].Own == 1 {
-			ends[i].Peer = fingerprint(servers[1])
+		if !c.done || !s.done || c.alpn != "one" || s.resumed != resumed || c.verified == resumed || s.verified != (mutual && !resumed) || !c.freed || !s.freed {
+			t.Errorf("resumed %v: client done %v, freed %v, verified %v, ALPN %q; server done %v, freed %v, verified %v, resumed %v", resumed,
+				c.done, c.freed, c.verified, c.alpn, s.done, s.freed, s.verified, s.resumed)
 		}
 	}
-	told.check(t, k, ends, clients, servers)
-}
-
-// A process that ends within a handshake leaves nothing that others could be taken for.
-func TestKernelOpenSSLDiesInHandshake(t *testing.T) {
-	k, tls := watchTLS(t)
-	attachOpenSSL(t, tls, false)
-	folder := t.TempDir()
-	clients, servers := newAuthority(t).issueMany(folder, 3)
-	var told fold
-	for range 3 {
-		runHandshakes(t, tls, &told, "dies", folder, 1, "1.3")
-	}
-	for _, s := range told.all {
-		if s.done {
-			t.Errorf("a handshake that never ended is done: %+v", s)
-		}
-	}
-	if len(told.all) == 0 {
-		t.Error("nothing was told of those that died: it proves nothing")
-	}
-	told = fold{}
-	told.check(t, k, runHandshakes(t, tls, &told, "blocking", folder, 3, "1.3"), clients, servers)
 	noTLSLosses(t, tls)
 }
 
-func noTLSLosses(t *testing.T, tls *TLS) {
-	t.Helper()
-	losses, err := tls.Losses()
-	if err != nil {
-		t.Fatal(err)
+func leaf(s *seen) []byte {
+	if len(s.peers) == 0 {
+		return nil
 	}
-	for cause, n := range losses {
-		if n != 0 {
-			t.Errorf("%s: %d", cause, n)
-		}
-	}
+	return s.peers[0]
 }

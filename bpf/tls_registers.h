@@ -52,9 +52,11 @@ enum bpf_func_id___attach {
 /* attached is the number of the target that a probe was attached to, above the file offset it stands at. */
 static __always_inline __u64 attached(struct pt_regs *ctx)
 {
+	if (attached_as)
+		return attached_as;
 	if (bpf_core_enum_value_exists(enum bpf_func_id___attach, BPF_FUNC_get_attach_cookie___attach))
 		return bpf_get_attach_cookie(ctx);
-	return attached_as; /* before 5.15 */
+	return 0;
 }
 
 static __always_inline __u32 target_of(struct pt_regs *ctx)

@@ -16,11 +16,7 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
-
-	"github.com/ambit-nhi/ambit/internal/testenv"
 )
-
-var _ = testenv.RequireKernel
 
 // functionSymbols are the names that OpenSSL exports.
 var functionSymbols = map[string]Function{
@@ -35,7 +31,7 @@ func dear(f Function) bool { return f == SSLRead || f == SSLWrite || f == BIOWri
 func systemOpenSSL(t testing.TB) (libssl, libcrypto string) {
 	t.Helper()
 	find := func(name string) string {
-		for _, folder := range []string{"/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/lib"} {
+		for _, folder := range []string{"/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/lib/x86_64-linux-gnu"} {
 			if path, err := filepath.EvalSymlinks(filepath.Join(folder, name)); err == nil {
 				return path
 			}
