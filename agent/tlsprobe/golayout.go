@@ -55,11 +55,15 @@ func goRelease(version string) (minor int, plain bool) {
 
 type unknownLayoutError struct {
 	version string
-	err     error // why the program does not tell itself
+	err     error // why the program does not tell itself, nil if it was not asked
 }
 
 func (e *unknownLayoutError) Error() string {
-	return fmt.Sprintf("the layout of %s's TLS is not known (known are go1.%d to go1.%d), and %v", e.version, oldestGo, newestGo, e.err)
+	text := fmt.Sprintf("the layout of %s's TLS is not known (known are go1.%d to go1.%d)", e.version, oldestGo, newestGo)
+	if e.err != nil {
+		text += ", and " + e.err.Error()
+	}
+	return text
 }
 
 func (e *unknownLayoutError) Unwrap() error { return e.err }

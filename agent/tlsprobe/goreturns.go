@@ -39,14 +39,17 @@ func probePointsAMD64(code []byte) (probePoints, error) {
 	checks := false // the instruction before
 	for at, n := 0, 0; at < len(code); n++ {
 		begins[at] = true
-		in, err := x86asm.Decode(code[at:], 64)
-		if err != nil {
+		if code[at] == 0xc4 || code[at] == 0xc5 {
 			length := lengthVEX(code[at:])
 			if length == 0 {
-				return p, fmt.Errorf("%w at +%#x: %w", errDisassemble, at, err)
+				return p, fmt.Errorf("%w at +%#x: a vector instruction", errDisassemble, at)
 			}
 			at += length
 			continue
+		}
+		in, err := x86asm.Decode(code[at:], 64)
+		if err != nil {
+			return p, fmt.Errorf("%w at +%#x: %w", errDisassemble, at, err)
 		}
 		next := at + in.Len
 		if rel, ok := in.Args[0].(x86asm.Rel); ok && in.Op != x86asm.CALL {
@@ -77,8 +80,8 @@ func checksStackAMD64(in *x86asm.Inst) bool {
 	return ok && in.Op == x86asm.CMP && bound.Base == x86asm.R14 && bound.Disp == 0x10
 }
 
-// lengthVEX is the length of an instruction with a VEX prefix, which the disassembler does not know and compilers write for GOAMD64=v3; 0 if it
-// is none.
+// lengthVEX is the length of an instruction with a VEX prefix, which the disassembler takes for others and compilers write for GOAMD64=v3; 0 if it is
+// none.
 func lengthVEX(b []byte) int {
 	if len(b) < 4 || b[0] != 0xc4 && b[0] != 0xc5 {
 		return 0

@@ -38,8 +38,8 @@ func goTarget(f *elfFile) (functions map[bpf.Function][]uint64, layout *bpf.GoLa
 	}
 	found, err := findFunctions(f, wanted)
 	if err != nil {
-		if minor, _ := goRelease(version); minor < oldestGo { // no wonder: say what matters
-			err = &unknownLayoutError{version, err}
+		if minor, _ := goRelease(version); minor < oldestGo { // no wonder that it is not found
+			err = tooOld(f, version)
 		}
 		return nil, nil, version, err
 	}
@@ -73,4 +73,18 @@ func goTarget(f *elfFile) (functions map[bpf.Function][]uint64, layout *bpf.GoLa
 		return nil, nil, version, err
 	}
 	return functions, layout, version, nil
+}
+
+// tooOld says of a program whose function table is another whether that matters.
+func tooOld(f *elfFile, version string) error {
+	for _, s := range f.loads {
+		there, err := f.search(s, []byte("crypto/tls.(*Conn).Handshake"), 1, func(uint64) (bool, error) { return true, nil })
+		if err != nil {
+			return err
+		}
+		if there {
+			return &unknownLayoutError{version: version}
+		}
+	}
+	return errNoGoTLS
 }

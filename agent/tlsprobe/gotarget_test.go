@@ -275,6 +275,13 @@ func TestGoTargetRefuses(t *testing.T) {
 		t.Errorf("a newer Go with debug information is %+v, %v", got, err)
 	}
 	f("newer Go", rename(bare, version), "the layout of "+version+"'s TLS is not known (known are go1.21 to go1.26), and it has no debug information")
+	older := "go1.19." + strings.Repeat("1", len(runtime.Version())-len("go1.19."))
+	magic := func(data []byte) []byte { // of the function table until Go 1.19
+		return bytes.ReplaceAll(data, []byte{0xf1, 0xff, 0xff, 0xff, 0, 0, 1, 8}, []byte{0xf0, 0xff, 0xff, 0xff, 0, 0, 1, 8})
+	}
+	f("older Go", magic(rename(data, older)), "the layout of "+older+"'s TLS is not known (known are go1.21 to go1.26)")
+	f("older Go without TLS", bytes.ReplaceAll(magic(rename(data, older)), []byte("crypto/tls."), []byte("crypto/xyz.")), errNoGoTLS.Error())
+	f("known Go with another table", magic(data), errNoPclntab.Error())
 	f("empty", nil, "not an ELF file")
 	f("text", []byte(strings.Repeat("#!/bin/sh\n", 100)), "not an ELF file")
 	f("32 bits", append([]byte("\x7fELF\x01\x01\x01"), make([]byte, 64)...), "not 64 bits, little-endian")
