@@ -225,6 +225,7 @@ const (
 	ambitVarEdgesPerCgroup    = "edges_per_cgroup"
 	ambitVarEphemeralPort     = "ephemeral_port"
 	ambitVarInventoried       = "inventoried"
+	ambitVarLate              = "late"
 	ambitVarServiceRangeCount = "service_range_count"
 	ambitVarServiceRanges     = "service_ranges"
 	ambitVarTick              = "tick"
@@ -324,6 +325,7 @@ type ambitVariableSpecs struct {
 	EdgesPerCgroup    *ebpf.VariableSpec `ebpf:"edges_per_cgroup"`
 	EphemeralPort     *ebpf.VariableSpec `ebpf:"ephemeral_port"`
 	Inventoried       *ebpf.VariableSpec `ebpf:"inventoried"`
+	Late              *ebpf.VariableSpec `ebpf:"late"`
 	ServiceRangeCount *ebpf.VariableSpec `ebpf:"service_range_count"`
 	ServiceRanges     *ebpf.VariableSpec `ebpf:"service_ranges"`
 	Tick              *ebpf.VariableSpec `ebpf:"tick"`
@@ -407,6 +409,7 @@ type ambitVariables struct {
 	EdgesPerCgroup    *ebpf.Variable `ebpf:"edges_per_cgroup"`
 	EphemeralPort     *ebpf.Variable `ebpf:"ephemeral_port"`
 	Inventoried       *ebpf.Variable `ebpf:"inventoried"`
+	Late              *ebpf.Variable `ebpf:"late"`
 	ServiceRangeCount *ebpf.Variable `ebpf:"service_range_count"`
 	ServiceRanges     *ebpf.Variable `ebpf:"service_ranges"`
 	Tick              *ebpf.Variable `ebpf:"tick"`

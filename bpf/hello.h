@@ -6,7 +6,7 @@
  * open); what overtakes the record header before it; SSL 2. */
 #pragma once
 
-#define HELLO_WITHIN 65536  /* bytes of a stream in which TLS begins, after a STARTTLS, PROXY or CONNECT perhaps */
+#define HELLO_WITHIN 32768  /* bytes of a stream in which TLS begins, after a STARTTLS, PROXY or CONNECT perhaps */
 #define HELLO_TOLD 16384    /* bytes that are told of one direction of a connection */
 #define HELLO_RECORDS 16    /* records that may end in one segment */
 #define HELLO_UNTOLD (~0u)  /* hello_stream.message: it cannot be told where messages begin */
@@ -184,7 +184,7 @@ __noinline int hello_header(struct __sk_buff *skb, __u32 at, __u32 out)
 	return 1;
 }
 
-/* hello_segment tells what belongs to a hello in a segment of a connection that has begun one. */
+/* hello_segment tells what belongs to a hello in a segment of a connection that has begun one */
 __noinline int hello_segment(struct __sk_buff *skb, __u32 at, __u32 sequence, __u32 out)
 {
 	__u64 key = bpf_get_socket_cookie(skb) << 1 | out;
@@ -234,28 +234,71 @@ __noinline int hello_segment(struct __sk_buff *skb, __u32 at, __u32 sequence, __
 	return 0;
 }
 
-/* hello_packet looks at a TCP segment, whose payload begins at an offset and is not empty. Most have nothing to do with hellos: they must leave early. */
-__noinline int hello_packet(struct __sk_buff *skb, __u32 at, __u32 sequence, __u32 out)
+/* Streams that are past their beginning, by a hash of their addresses and ports: what else tells it takes a call, which costs five times as much. A stream
+ * begins with a SYN, which takes what stood for another with the same ends away. */
+#define LATE 1024 /* 8 KiB, which stay in caches */
+__u64 late[LATE];
+
+/* is_late says whether a segment belongs to one of those. stream is its hash, 0 if it has none. */
+static __always_inline bool is_late(struct __sk_buff *skb, const __u8 *tcp, bool out, __u64 *stream)
+{
+	__u8 *ip = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	*stream = 0;
+	if (ip + 40 > end) /* an IPv6 header, or both of IPv4 */
+		return false;
+	__u32 *from = (__u32 *)(ip + 12), *to = (__u32 *)(ip + 16);
+	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		from = (__u32 *)(ip + 20);
+		to = (__u32 *)(ip + 36);
+	}
+	__u64 h = (((__u64)*from << 32 | *to) + out) * 0x9E3779B97F4A7C15ULL;
+	h = (h ^ h >> 32 ^ *(__u32 *)tcp) * 0xff51afd7ed558ccdULL | 1;
+	*stream = h;
+	__u64 *place = &late[h >> 54];
+	if (*place != h)
+		return false;
+	if (!(tcp[13] & TCP_SYN))
+		return true;
+	*place = 0;
+	return false;
+}
+
+/* may_begin_hello says whether a segment stands early enough in its stream. It is inline: most segments end here. */
+static __always_inline bool may_begin_hello(struct __sk_buff *skb, __u32 at, bool out, __u64 stream)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct tcp_sock *t = sk ? bpf_skc_to_tcp_sock(sk) : 0;
-	__u32 length = skb->len - at;
-	if (!t || (out ? t->bytes_sent - length : t->bytes_received) > HELLO_WITHIN)
-		return 0;
+	if (!t || !stream || ((struct sock *)t)->sk_type != SOCK_STREAM) /* old kernels take a raw socket of TCP's number for one of TCP */
+		return false;
+	if ((out ? t->bytes_sent - (skb->len - at) : t->bytes_received) <= HELLO_WITHIN)
+		return true;
+	late[stream >> 54] = stream;
+	return false;
+}
+
+/* hello_packet looks at a TCP segment, whose payload begins at an offset and is not empty. Most have nothing to do with hellos: they must leave early. */
+__noinline int hello_packet(struct __sk_buff *skb, __u32 at, __u32 sequence, __u32 out)
+{
 	__u64 key = bpf_get_socket_cookie(skb) << 1 | out;
-	if (!bpf_map_lookup_elem(&hello_streams, &key)) {
-		__u8 first;
-		if (bpf_skb_load_bytes(skb, at, &first, 1) || first != TLS_HANDSHAKE)
-			return 0;
-		if (((struct sock *)t)->__sk_common.skc_state == TCP_LISTEN) {
-			count(HELLO_EARLY);
-			return 0;
-		}
-		struct hello_stream s = {.begin = sequence, .boundary = sequence, .end = sequence, .hello = 1};
-		bpf_map_update_elem(&hello_streams, &key, &s, BPF_ANY);
+	bool known = bpf_map_lookup_elem(&hello_streams, &key) != 0;
+	__u8 first;
+	if (!known && (bpf_skb_load_bytes(skb, at, &first, 1) || first != TLS_HANDSHAKE))
+		return 0;
+	struct bpf_sock *sk = skb->sk;
+	struct tcp_sock *t = sk ? bpf_skc_to_tcp_sock(sk) : 0;
+	__u32 length = skb->len - at;
+	if (!t)
+		return 0;
+	if (((struct sock *)t)->__sk_common.skc_state == TCP_LISTEN) {
+		count(HELLO_EARLY);
+		return 0;
 	}
 	/* TCP has not looked at what comes in: outside of its window it is old, or somebody's guess. */
 	if (!out && ((__s32)(sequence + length - t->rcv_nxt) <= 0 || (__s32)(t->rcv_wup + t->rcv_wnd - sequence) <= 0))
 		return 0;
+	if (!known) {
+		struct hello_stream s = {.begin = sequence, .boundary = sequence, .end = sequence, .hello = 1};
+		bpf_map_update_elem(&hello_streams, &key, &s, BPF_ANY);
+	}
 	return hello_segment(skb, at, sequence, out);
 }

@@ -11,8 +11,10 @@
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 #define ECANCELED 125
+#define SOCK_STREAM 1
 
 enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT, TCP_SYN_RECV, TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_TIME_WAIT, TCP_CLOSE, TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_LISTEN, TCP_CLOSING, TCP_NEW_SYN_RECV };
+enum { TCP_SYN = 2 }; /* of the header's flags */
 enum { SOCK_DONE = 1 }; /* bit of skc_flags: the peer's FIN has been counted into bytes_received */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -64,6 +66,7 @@ struct sock {
 	struct sock_common __sk_common;
 	socket_lock_t sk_lock;
 	struct sock_cgroup_data sk_cgrp_data;
+	__u16 sk_type;
 	__u16 sk_protocol;
 	int sk_err;
 	__u32 sk_max_ack_backlog;

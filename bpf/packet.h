@@ -235,18 +235,6 @@ static __always_inline bool outbound_connection(const struct tcp_sock *t)
 	return o && o->number == n && !(o->key.flags & EDGE_INBOUND);
 }
 
-/* segment_of tells where a TCP segment's payload begins, and its sequence number. A SYN has no place in the window yet. */
-static __always_inline bool segment_of(struct __sk_buff *skb, __u32 offset, __u32 *at, __u32 *sequence, __be16 *port)
-{
-	__u8 *tcp = (void *)(long)skb->data + offset, *end = (void *)(long)skb->data_end;
-	if (tcp + 20 > end || tcp[13] & 2)
-		return false;
-	*port = *(__be16 *)tcp;
-	*sequence = bpf_ntohl(*(__be32 *)(tcp + 4));
-	*at = offset + (tcp[12] >> 4) * 4;
-	return skb->len > *at;
-}
-
 /* answer_segment sends what a DNS server said over TCP. */
 static __always_inline void answer_segment(struct __sk_buff *skb, __u32 at, __u32 sequence)
 {
@@ -271,13 +259,17 @@ static __always_inline void answer_segment(struct __sk_buff *skb, __u32 at, __u3
 
 static __always_inline void tcp_packet(struct __sk_buff *skb, __u32 offset, bool out)
 {
-	__u32 at, sequence;
-	__be16 from;
-	if (!segment_of(skb, offset, &at, &sequence, &from))
+	__u8 *tcp = (void *)(long)skb->data + offset, *end = (void *)(long)skb->data_end;
+	__u64 stream;
+	if (tcp + 20 > end)
 		return;
-	if (!out && from == bpf_htons(DNS_PORT))
+	bool syn = tcp[13] & TCP_SYN, answer = !out && *(__be16 *)tcp == bpf_htons(DNS_PORT);
+	__u32 sequence = bpf_ntohl(*(__be32 *)(tcp + 4)), at = offset + (tcp[12] >> 4) * 4;
+	if (!syn && skb->len <= at || !answer && is_late(skb, tcp, out, &stream) || syn) /* a SYN has no place in the window yet */
+		return;
+	if (answer)
 		answer_segment(skb, at, sequence);
-	else
+	else if (may_begin_hello(skb, at, out, stream))
 		hello_packet(skb, at, sequence, out);
 }
 

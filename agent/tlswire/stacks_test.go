@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"fmt"
 	"testing"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -25,6 +26,18 @@ type said struct {
 	ClientHellos, ServerHellos  int
 	ClientRandom, ServerRandom  [32]byte
 	ClientSession, ServerSesson string
+}
+
+// String says of certificates no more than their lengths.
+func (s said) String() string {
+	lengths := func(chain [][]byte) (n []int) {
+		for _, c := range chain {
+			n = append(n, len(c))
+		}
+		return n
+	}
+	return fmt.Sprintf("name %q, offers %q %x, chosen %q %x, resumes %t, resumed %t, ECH %t, hellos %d and %d, retries %d, chains %d and %d",
+		s.SNI, s.Offers, s.Offered, s.ALPN, s.Version, s.Resumes, s.Resumed, s.ECH, s.ClientHellos, s.ServerHellos, s.Retries, lengths(s.ClientChain), lengths(s.ServerChain))
 }
 
 func (s *said) add(ev *Event) {

@@ -12,7 +12,7 @@ type Config struct {
 	Streams      int           // directions of connections; 8192 by default
 	Bytes        int           // of all messages that are not complete; 8 MiB by default
 	MessageBytes int           // of one message; 16 KiB by default, which is what the kernel side tells
-	Age          time.Duration // that a direction may be silent before it is forgotten; 10 s by default
+	Age          time.Duration // that a direction may be silent before it is forgotten; a minute by default
 }
 
 func (c *Config) setDefaults() {
@@ -25,7 +25,7 @@ func (c *Config) setDefaults() {
 	set(&c.Bytes, 8<<20)
 	set(&c.MessageBytes, 16<<10)
 	if c.Age <= 0 {
-		c.Age = 10 * time.Second
+		c.Age = time.Minute
 	}
 }
 

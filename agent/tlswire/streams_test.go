@@ -83,7 +83,7 @@ func TestStacks(t *testing.T) {
 				return
 			}
 			whole.ClientHellos, whole.Retries = 1, 0 // two hellos that one part completes are one event, of the second
-			rapid.Check(t, func(rt *rapid.T) { // however it comes, it says the same
+			rapid.Check(t, func(rt *rapid.T) {       // however it comes, it says the same
 				s := New(Config{})
 				parts := shuffled(rt, c, r)
 				got := play(rt, s, parts)
@@ -270,7 +270,7 @@ func TestBounds(t *testing.T) {
 	if g := s.Gauges()["tls-hello-bytes"]; g > 16<<10 {
 		t.Errorf("%d bytes are kept before a stream has begun", g)
 	}
-	s.Add(&bpf.Hello{Cookie: 2, Payload: h}, noon.Add(11*time.Second))
+	s.Add(&bpf.Hello{Cookie: 2, Payload: h}, noon.Add(61*time.Second))
 	if g := s.Gauges(); g["tls-hello-streams"] != 1 {
 		t.Errorf("after some time there are %v", g)
 	}
