@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // attachError says which file could not be probed.
@@ -25,9 +27,7 @@ func (f *Finder) detachOlder(x *file) {
 		}
 	}
 	f.mu.Unlock()
-	for _, a := range older {
-		f.detach(a)
-	}
+	f.detach(older)
 }
 
 // detachUnused ends the probes of files that nobody was seen to use since then, and those whose time is over.
@@ -40,9 +40,7 @@ func (f *Finder) detachUnused(since time.Time) {
 		}
 	}
 	f.mu.Unlock()
-	for _, x := range unused {
-		f.detach(x)
-	}
+	f.detach(unused)
 }
 
 // endRecovery ends the probes for old connections of Go programs: who has not written anything in that time is not seen before it connects again.
@@ -66,17 +64,19 @@ func (f *Finder) detachAll() {
 		all = append(all, x)
 	}
 	f.mu.Unlock()
-	for _, x := range all {
-		f.detach(x)
-	}
+	f.detach(all)
 }
 
-func (f *Finder) detach(x *file) {
+// detach ends the probes of files.
+func (f *Finder) detach(files []*file) {
+	var c []io.Closer
 	f.mu.Lock()
-	delete(f.attached, x.number)
-	c := []io.Closer{x.dear, x.recovery, x.lean}
-	x.dear, x.recovery, x.lean = nil, nil, nil
-	x.number, x.wanted, x.thorough, x.dropped = 0, false, false, true
+	for _, x := range files {
+		delete(f.attached, x.number)
+		c = append(c, x.dear, x.recovery, x.lean)
+		x.dear, x.recovery, x.lean = nil, nil, nil
+		x.number, x.wanted, x.thorough, x.dropped = 0, false, false, true
+	}
 	f.mu.Unlock()
 	f.closeAll(c...)
 }
@@ -89,14 +89,14 @@ func (f *Finder) closeAll(closers ...io.Closer) {
 	}
 }
 
-func closeAll(closers ...io.Closer) (first error) {
+// closeAll closes many at a time: the kernel takes its time for each.
+func closeAll(closers ...io.Closer) error {
+	var g errgroup.Group
+	g.SetLimit(64)
 	for _, c := range closers {
-		if c == nil {
-			continue
-		}
-		if err := c.Close(); err != nil && first == nil {
-			first = err
+		if c != nil {
+			g.Go(c.Close)
 		}
 	}
-	return first
+	return g.Wait()
 }

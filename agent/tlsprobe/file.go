@@ -147,15 +147,16 @@ var nothing = &file{}
 func (f *Finder) known(o *opened, m *mapping) *file {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	x, ok := f.contents.get(o.identity)
-	if !ok {
-		for _, a := range f.attached {
-			if a.identity == o.identity {
-				x, ok = a, true
-			}
+	var x *file
+	if known := f.contents.Get(o.identity); known != nil {
+		x = *known
+	}
+	for _, a := range f.attached {
+		if x == nil && a.identity == o.identity {
+			x = a
 		}
 	}
-	if !ok {
+	if x == nil {
 		return nil
 	}
 	if x.number != 0 {
@@ -182,7 +183,7 @@ func (f *Finder) judge(ctx context.Context, o *opened, m *mapping) (*file, error
 		x = &file{identity: o.identity, major: o.major, minor: o.minor, path: m.path, verdict: v, stack: v.stack, exact: v.exact}
 	}
 	f.mu.Lock()
-	f.contents.put(o.identity, x)
+	f.contents.Put(o.identity, x)
 	var layout *unknownLayoutError
 	var blind *blindError
 	switch {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/ambit-nhi/ambit/bpf"
+	"github.com/ambit-nhi/ambit/internal/lru"
 )
 
 // Config says how to find files.
@@ -62,7 +63,7 @@ func (c *Config) Validate() error {
 	bad(c.Delay < 0 || c.Linger < 0 || c.Recover < 0, "delay, linger, recover: one is negative")
 	bad(c.Interval <= 0 || c.ScanInterval <= 0 || c.Recheck <= 0, "interval, scan interval, recheck: one is not positive")
 	bad(c.Attaches <= 0 || c.Burst < 1, "attaches: without any nothing is seen")
-	bad(c.MaxTargets < 1 || c.MaxWaiting < 1 || c.MaxJudged < 2, "maximum of targets, waiting, judged files: one is too small")
+	bad(c.MaxTargets < 1 || c.MaxWaiting < 1 || c.MaxJudged < 1, "maximum of targets, waiting, judged files: one is too small")
 	return errors.Join(errs...)
 }
 
@@ -74,8 +75,8 @@ type Finder struct {
 	wake     chan struct{} // something is to be done
 
 	mu       sync.Mutex
-	judged   cache[inode, *sighting]
-	contents cache[identity, *file]
+	judged   *lru.Cache[inode, *sighting]
+	contents *lru.Cache[identity, *file]
 	attached map[uint32]*file
 	waiting  []*sighting // by the time they are due
 	ready    []*sighting
@@ -95,7 +96,7 @@ func New(cfg Config) (*Finder, error) {
 	return &Finder{
 		cfg: cfg, wake: make(chan struct{}, 1),
 		attaches: rate.NewLimiter(rate.Limit(cfg.Attaches), cfg.Burst), judges: rate.NewLimiter(200, 200),
-		judged: newCache[inode, *sighting](cfg.MaxJudged), contents: newCache[identity, *file](cfg.MaxJudged),
+		judged: lru.New[inode, *sighting](cfg.MaxJudged), contents: lru.New[identity, *file](cfg.MaxJudged),
 		attached: map[uint32]*file{}, requests: map[request]bool{}, report: newReport(), patience: patience,
 	}, nil
 }

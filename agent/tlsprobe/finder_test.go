@@ -1,6 +1,7 @@
 package tlsprobe
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -18,11 +19,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ambit-nhi/ambit/bpf"
+	"github.com/ambit-nhi/ambit/internal/testenv"
 )
 
 // attachment is what a recorder was asked to attach to.
 type attachment struct {
-	at     time.Time
 	target bpf.Target
 	inode  uint64
 	size   int64
@@ -42,7 +43,7 @@ func (r *recorder) attach(path string, target bpf.Target) (io.Closer, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	a := &attachment{at: time.Now(), target: target, inode: st.Ino, size: st.Size}
+	a := &attachment{target: target, inode: st.Ino, size: st.Size}
 	r.all = append(r.all, a)
 	return closer(func() error {
 		r.mu.Lock()
@@ -81,13 +82,6 @@ func (r *recorder) open(inodes ...uint64) (n int) {
 		}
 	}
 	return n
-}
-
-func requireRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		required(t, "needs root, to see the mappings of other processes")
-	}
 }
 
 // quick is a Config that does not wait long for anything.
@@ -162,21 +156,6 @@ func waitFor(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-func copyFile(t testing.TB, from, to string) (inode uint64) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	b, err := os.ReadFile(from)
-	if err == nil {
-		err = os.WriteFile(to, b, 0o755)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return inodeOf(t, to)
-}
-
 func inodeOf(t testing.TB, path string) uint64 {
 	t.Helper()
 	var st unix.Stat_t
@@ -186,50 +165,35 @@ func inodeOf(t testing.TB, path string) uint64 {
 	return st.Ino
 }
 
-// tree is a root file system with openssl and all it needs.
-type tree struct {
-	root              string
-	libssl, libcrypto string
-}
+// usesEnv makes the test binary be a process that has code of some files mapped, until its input ends: their names, after the folder that is its root.
+const usesEnv = "AMBIT_USES"
 
-func newTree(t testing.TB, root string) *tree {
-	t.Helper()
-	x := &tree{root: root}
-	copyFile(t, program(t, "openssl"), root+"/bin/openssl")
-	out, err := exec.Command("ldd", root+"/bin/openssl").Output()
+func usesMain() {
+	words := strings.Split(os.Getenv(usesEnv), ":")
+	err := syscall.Chroot(words[0])
+	for _, path := range words[1:] {
+		fd := -1
+		if err == nil {
+			fd, err = unix.Open(path, unix.O_RDONLY, 0)
+		}
+		if err == nil {
+			_, err = unix.Mmap(fd, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE)
+		}
+	}
 	if err != nil {
-		t.Fatalf("ldd: %v", err)
+		fmt.Println(err)
+		os.Exit(1)
 	}
-	for _, word := range strings.Fields(string(out)) {
-		if !strings.HasPrefix(word, "/") {
-			continue
-		}
-		to := root + "/lib/" + filepath.Base(word)
-		if strings.HasPrefix(filepath.Base(word), "ld-linux") {
-			to = root + word
-		}
-		copyFile(t, word, to)
-	}
-	x.libssl, x.libcrypto = root+"/lib/libssl.so.3", root+"/lib/libcrypto.so.3"
-	for _, path := range []string{x.libssl, x.libcrypto} {
-		if _, err := os.Stat(path); err != nil {
-			required(t, "openssl is not linked to %s", filepath.Base(path))
-		}
-	}
-	return x
+	fmt.Println("ready")
+	io.Copy(io.Discard, os.Stdin)
 }
 
-// start runs the tree's openssl until stop is called or the test ends. It has its libraries mapped when start returns.
-func (x *tree) start(t testing.TB, contained bool) (pid int, stop func()) {
+// uses starts a process in mounts and a root of its own that has code of some files mapped.
+func uses(t testing.TB, root string, paths ...string) (pid int, stop func()) {
 	t.Helper()
-	cmd := exec.Command(x.root+"/bin/openssl", "enc", "-base64")
-	cmd.Env = []string{"LD_LIBRARY_PATH=" + x.root + "/lib"}
-	if contained {
-		cmd = exec.Command("/bin/openssl", "enc", "-base64")
-		cmd.Env = []string{"LD_LIBRARY_PATH=/lib"}
-		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: x.root, Cloneflags: syscall.CLONE_NEWNS}
-		cmd.Dir = "/"
-	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = []string{usesEnv + "=" + strings.Join(append([]string{root}, paths...), ":")}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -242,71 +206,43 @@ func (x *tree) start(t testing.TB, contained bool) (pid int, stop func()) {
 		t.Fatal(err)
 	}
 	stop = sync.OnceFunc(func() {
-		cmd.Process.Kill()
+		in.Close()
 		cmd.Wait()
 	})
 	t.Cleanup(stop)
-	// A whole line is written when enough was read: then all libraries are there.
-	if _, err := in.Write(make([]byte, 64<<10)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadFull(out, make([]byte, 64)); err != nil {
-		t.Fatalf("openssl says nothing: %v", err)
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
+		t.Fatalf("the process says %q, %v", line, err)
 	}
 	return cmd.Process.Pid, stop
 }
 
-func TestKernelFinderLibraries(t *testing.T) {
-	requireRoot(t)
+// The whole life of libraries in containers: attached once, thoroughly when asked, anew when replaced or when somebody comes back, else left alone.
+func TestKernelFinderContainers(t *testing.T) {
+	testenv.RequireKernel(t)
 	r := &recorder{}
 	f := run(t, quick(r), r)
 	if m := f.Missing(); slices.ContainsFunc(m, func(s string) bool { return strings.Contains(s, "no news") }) {
 		t.Fatalf("%q", m)
 	}
-	x := newTree(t, t.TempDir())
-	ssl, crypto := inodeOf(t, x.libssl), inodeOf(t, x.libcrypto)
-
-	_, stop1 := x.start(t, false)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "libssl.so.3")
+	ssl, crypto := tlsLibrary(t, path, false), tlsLibrary(t, filepath.Join(dir, "libcrypto.so.3"), true)
+	start := func() func() {
+		_, stop := uses(t, dir, "/libssl.so.3", "/libcrypto.so.3")
+		return stop
+	}
+	stop1 := start()
 	waitFor(t, "the attachment to both libraries", func() bool { return r.open(ssl) == 1 && r.open(crypto) == 1 })
-	_, stop2 := x.start(t, true) // the same files by other names
-	lean, libcrypto := r.of(ssl)[0].target, r.of(crypto)[0].target
-	if lean.Number == 0 || lean.Number == libcrypto.Number || len(lean.Callers) == 0 || len(libcrypto.Callers) != 0 {
-		t.Errorf("targets %v, %v", lean, libcrypto)
-	}
-	for function := range lean.Functions {
-		if dear[function] {
-			t.Errorf("%v is attached at once", function)
-		}
-	}
-	if got := lean.Functions[bpf.SSLDoHandshake]; !slices.Equal(got, []uint64{symbolOffset(t, x.libssl, "SSL_do_handshake")}) {
-		t.Errorf("SSL_do_handshake at %x", got)
-	}
-	waitFor(t, "the version of libssl", func() bool {
-		s := f.Stack(lean.Number)
-		return strings.HasPrefix(s, "openssl-3.") && s == f.Stack(libcrypto.Number)
-	})
-	if f.Gauges()["tls-stack:"+f.Stack(lean.Number)] < 2 {
-		t.Errorf("gauges %v", f.Gauges())
-	}
-
-	f.Unbound(lean.Number)
+	stop2 := start()
+	number := r.of(ssl)[0].target.Number
+	waitFor(t, "the version of libssl", func() bool { return f.Stack(number) == "openssl-3.0.17" })
+	f.Unbound(number)
 	waitFor(t, "the dear functions", func() bool { return r.open(ssl) == 2 && r.open(crypto) == 2 })
-	more := r.of(ssl)[1].target
-	if more.Number != lean.Number || len(more.Functions[bpf.SSLRead]) != 4 || len(more.Functions[bpf.SSLWrite]) != 2 || len(more.Functions) != 2 {
-		t.Errorf("target %v", more)
-	}
-	if more := r.of(crypto)[1].target; len(more.Functions) != 1 || len(more.Functions[bpf.BIOWrite]) != 2 {
-		t.Errorf("target %v", more)
-	}
-	f.Unbound(lean.Number)
-	f.Unbound(1 << 31) // nobody's
-
-	// A replaced library is another one, and the old one stays while somebody has it.
-	if err := os.Remove(x.libssl); err != nil {
+	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	next := copyFile(t, library(t, "libssl.so.3"), x.libssl)
-	_, stop3 := x.start(t, false)
+	next := tlsLibrary(t, path, false)
+	stop3 := start()
 	waitFor(t, "the attachment to the new library", func() bool { return r.open(next) == 1 })
 	stop1()
 	stop2()
@@ -316,105 +252,33 @@ func TestKernelFinderLibraries(t *testing.T) {
 	}
 	stop3()
 	waitFor(t, "the end of the new library", func() bool { return r.open(next, crypto) == 0 })
-	if f.Stack(lean.Number) != "" {
-		t.Errorf("stack %s of a target that is no more", f.Stack(lean.Number))
-	}
-	if n := len(r.of(crypto)); n != 2 {
-		t.Errorf("libcrypto was attached to %d times", n)
-	}
-
-	// Who comes again is attached to again.
-	x.start(t, false)
+	start()
 	waitFor(t, "the attachment to a library that came back", func() bool { return r.open(next) == 1 })
-}
-
-// A process that stays wire-only has all of its libraries watched.
-func TestKernelFinderBlind(t *testing.T) {
-	requireRoot(t)
-	r := &recorder{}
-	f := run(t, quick(r), r)
-	x := newTree(t, t.TempDir())
-	pid, _ := x.start(t, true)
-	ssl, crypto := inodeOf(t, x.libssl), inodeOf(t, x.libcrypto)
-	waitFor(t, "the attachment", func() bool { return r.open(ssl) == 1 && r.open(crypto) == 1 })
-	waitFor(t, "the dear functions", func() bool {
-		f.Blind(uint32(pid))
-		return r.open(ssl) == 2 && r.open(crypto) == 2
-	})
-}
-
-// Two containers of one image run the same file of the kernel's, whatever their overlays call it.
-func TestKernelFinderOverlay(t *testing.T) {
-	requireRoot(t)
-	dir := t.TempDir()
-	lower := newTree(t, filepath.Join(dir, "lower"))
-	r := &recorder{}
-	run(t, quick(r), r)
-	size := func() int64 { // of no other file
-		b, err := os.OpenFile(lower.libssl, os.O_APPEND|os.O_WRONLY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer b.Close()
-		if _, err := b.Write(make([]byte, 4096+os.Getpid()%4096)); err != nil {
-			t.Fatal(err)
-		}
-		at, err := b.Seek(0, io.SeekEnd)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return at
-	}()
-	ssl := inodeOf(t, lower.libssl)
-	var pids []int
-	for i := range 2 {
-		root := func(name string) string {
-			path := filepath.Join(dir, fmt.Sprintf("%s%d", name, i))
-			if err := os.Mkdir(path, 0o755); err != nil {
-				t.Fatal(err)
-			}
-			return path
-		}
-		merged := root("merged")
-		options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", lower.root, root("upper"), root("work"))
-		if err := unix.Mount("overlay", merged, "overlay", 0, options); err != nil {
-			required(t, "overlayfs: %v", err)
-		}
-		t.Cleanup(func() {
-			if err := unix.Unmount(merged, unix.MNT_DETACH); err != nil {
-				t.Error(err)
-			}
-		})
-		pid, _ := (&tree{root: merged}).start(t, true)
-		pids = append(pids, pid)
-	}
-	attached := func() (n int) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		for _, a := range r.all {
-			if a.inode == ssl && a.size == size {
-				n++
-			}
-		}
-		return n
-	}
-	waitFor(t, "the attachment", func() bool { return attached() > 0 })
-	// A third container's own file comes after those of the others.
-	x := newTree(t, filepath.Join(dir, "other"))
-	x.start(t, true)
-	waitFor(t, "the attachment to another file", func() bool { return r.open(inodeOf(t, x.libcrypto)) == 1 })
-	if n := attached(); n != 1 {
-		t.Errorf("attached %d times for processes %v", n, pids)
+	if n := len(r.of(ssl)); n != 2 {
+		t.Errorf("libssl was attached to %d times", n)
 	}
 }
 
-// mapCopies maps code of files of this process's own, and gives their inodes.
-func mapCopies(t testing.TB, from string, n int) (inodes []uint64) {
+// tlsLibrary writes a small library with the functions of libssl, or of libcrypto, and gives its inode.
+func tlsLibrary(t testing.TB, path string, crypto bool) (inode uint64) {
+	t.Helper()
+	b := builtELF{soname: "libssl.so.3", exported: []string{"SSL_do_handshake", "SSL_free", "SSL_read", "SSL_write"}}
+	if crypto {
+		b = builtELF{soname: "libcrypto.so.3", exported: []string{"d2i_X509", "i2d_X509", "BIO_write"}, constant: "OpenSSL 3.0.17 1 Jul 2025"}
+	}
+	if err := os.WriteFile(path, b.bytes(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return inodeOf(t, path)
+}
+
+// mapLibraries maps code of new libraries in this process.
+func mapLibraries(t testing.TB, n int) (inodes []uint64) {
 	t.Helper()
 	dir := t.TempDir()
 	for i := range n {
 		path := filepath.Join(dir, fmt.Sprintf("lib%d.so", i))
-		inodes = append(inodes, copyFile(t, from, path))
+		inodes = append(inodes, tlsLibrary(t, path, false))
 		mapFile(t, path)
 	}
 	return inodes
@@ -436,32 +300,28 @@ func mapFile(t testing.TB, path string) {
 
 // Two hundred new libraries at once are attached one after the other, at the rate that is set.
 func TestKernelFinderRate(t *testing.T) {
-	requireRoot(t)
+	testenv.RequireKernel(t)
 	r := &recorder{}
 	cfg := quick(r)
 	cfg.Attaches, cfg.Burst = 100, 10
 	run(t, cfg, r)
-	inodes := mapCopies(t, library(t, "libssl.so.3"), 200)
+	began := time.Now()
+	inodes := mapLibraries(t, 200)
 	waitFor(t, "the attachment to all", func() bool { return r.open(inodes...) == len(inodes) })
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for i, a := range r.all {
-		for j, b := range r.all[i+1:] {
-			if d := b.at.Sub(a.at) + 20*time.Millisecond; float64(j+1) > float64(cfg.Burst)+cfg.Attaches*d.Seconds() {
-				t.Fatalf("%d attachments in %v", j+2, d)
-			}
-		}
+	least := time.Duration(float64(len(inodes)-cfg.Burst) / cfg.Attaches * float64(time.Second))
+	if took := time.Since(began); took < least {
+		t.Errorf("%d attachments in %v, at least %v are due", len(inodes), took, least)
 	}
 }
 
 // What does not fit is counted and told.
 func TestKernelFinderFull(t *testing.T) {
-	requireRoot(t)
+	testenv.RequireKernel(t)
 	r := &recorder{}
 	cfg := quick(r)
 	cfg.MaxTargets = 3
 	f := run(t, cfg, r)
-	mapCopies(t, library(t, "libssl.so.3"), 10)
+	mapLibraries(t, 10)
 	waitFor(t, "what did not fit", func() bool { return f.Counters()[lostTargets] >= 7 })
 	if n := f.Gauges()["tls-targets"]; n != 3 {
 		t.Errorf("%d are attached", n)
@@ -473,16 +333,16 @@ func TestKernelFinderFull(t *testing.T) {
 
 // A library that is written into in its place is another one.
 func TestKernelFinderWritten(t *testing.T) {
-	requireRoot(t)
+	testenv.RequireKernel(t)
 	r := &recorder{}
 	cfg := quick(r)
 	cfg.Recheck = time.Millisecond
 	run(t, cfg, r)
 	path := filepath.Join(t.TempDir(), "lib.so")
-	inode := copyFile(t, library(t, "libssl.so.3"), path)
+	inode := tlsLibrary(t, path, false)
 	mapFile(t, path)
 	waitFor(t, "the attachment", func() bool { return r.open(inode) == 1 })
-	if copyFile(t, library(t, "libcrypto.so.3"), path) != inode {
+	if tlsLibrary(t, path, true) != inode {
 		t.Fatal("another inode")
 	}
 	waitFor(t, "the attachment to the new content", func() bool {
@@ -493,7 +353,7 @@ func TestKernelFinderWritten(t *testing.T) {
 
 // Where the kernel gives no news, looks through processes find files.
 func TestKernelFinderScan(t *testing.T) {
-	requireRoot(t)
+	testenv.RequireKernel(t)
 	r := &recorder{}
 	cfg := quick(r)
 	cfg.ScanInterval = 200 * time.Millisecond
@@ -511,7 +371,7 @@ func TestKernelFinderScan(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	inodes := mapCopies(t, library(t, "libssl.so.3"), 3)
+	inodes := mapLibraries(t, 3)
 	waitFor(t, "the attachment", func() bool { return r.open(inodes...) == 3 })
 	if m := f.Missing(); len(m) == 0 || !strings.Contains(m[0], "no news of mappings (permission denied)") {
 		t.Errorf("missing %q", m)

@@ -15,6 +15,10 @@ func TestMain(m *testing.M) {
 		gotlsMain()
 		return
 	}
+	if os.Getenv(usesEnv) != "" {
+		usesMain()
+		return
+	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		removeBuilds()
 		os.Exit(code)

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ambit-nhi/ambit/internal/testenv"
 )
 
 func TestParseLine(t *testing.T) {
@@ -163,14 +165,14 @@ func TestNewsRing(t *testing.T) {
 
 // The kernel's news and its list agree about a file.
 func TestKernelNews(t *testing.T) {
-	requireRoot(t)
+	testenv.RequireKernel(t)
 	n, err := openNews()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer n.Close()
 	path := t.TempDir() + "/a b\nc"
-	number := copyFile(t, library(t, "libssl.so.3"), path)
+	number := tlsLibrary(t, path, false)
 	mapFile(t, path)
 	var told []mapping
 	waitFor(t, "news", func() bool {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ambit-nhi/ambit/internal/testenv"
 )
 
 // mappingOf is a file's mapping in this process.
@@ -27,10 +29,10 @@ func mappingOf(t testing.TB, path string) mapping {
 var errAny = errors.New("any error")
 
 func TestKernelOpenMapped(t *testing.T) {
-	requireRoot(t)
+	testenv.RequireKernel(t)
 	dir := t.TempDir()
 	path := filepath.Join(dir, "lib.so")
-	number := copyFile(t, library(t, "libssl.so.3"), path)
+	number := tlsLibrary(t, path, false)
 	mapFile(t, path)
 	m := mappingOf(t, path)
 	byName := func(m *mapping) (*opened, error) { // where the mapping itself cannot be opened

@@ -41,10 +41,13 @@ func (f *Finder) see(m *mapping, old bool) {
 
 // sighting is what is known of the inode, maybe nothing yet.
 func (f *Finder) sighting(m *mapping) *sighting {
-	s, ok := f.judged.get(m.inode)
-	if !ok || s.generation != m.generation && s.generation != 0 && m.generation != 0 {
+	var s *sighting
+	if known := f.judged.Get(m.inode); known != nil {
+		s = *known
+	}
+	if s == nil || s.generation != m.generation && s.generation != 0 && m.generation != 0 {
 		s = &sighting{}
-		f.judged.put(m.inode, s)
+		f.judged.Put(m.inode, s)
 	}
 	if m.generation != 0 {
 		s.generation = m.generation

@@ -10,8 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"github.com/ambit-nhi/ambit/bpf"
 )
 
@@ -106,7 +104,7 @@ func TestWaitingIsBounded(t *testing.T) {
 	if n := f.Gauges()["tls-files-waiting"]; n != 10 {
 		t.Errorf("%d wait", n)
 	}
-	if n := len(f.judged.young) + len(f.judged.old); n > 20 {
+	if n := f.judged.Len(); n > 20 {
 		t.Errorf("%d are remembered", n)
 	}
 	for i := range uint32(2 * maxRequests) {
@@ -115,35 +113,6 @@ func TestWaitingIsBounded(t *testing.T) {
 	if n := len(f.requests); n != maxRequests {
 		t.Errorf("%d requests", n)
 	}
-}
-
-// The cache has what was used of late, and never more than its size.
-func TestCache(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		size := rapid.IntRange(2, 20).Draw(t, "size")
-		c := newCache[int, int](size)
-		var used []int
-		for i := range 200 {
-			key := rapid.IntRange(0, 40).Draw(t, "key")
-			if _, ok := c.get(key); !ok && rapid.Bool().Draw(t, "put") {
-				c.put(key, i)
-				ok = true
-			} else if !ok {
-				continue
-			}
-			used = append(slices.DeleteFunc(used, func(k int) bool { return k == key }), key)
-			if len(c.young)+len(c.old) > size {
-				t.Fatalf("%d entries", len(c.young)+len(c.old))
-			}
-			for _, k := range used[max(0, len(used)-size/2):] {
-				_, young := c.young[k]
-				_, old := c.old[k]
-				if !young && !old {
-					t.Fatalf("%d was used of late: %v", k, used)
-				}
-			}
-		}
-	})
 }
 
 // Nobody waits for ever, and few hang at a time.
