@@ -10,7 +10,6 @@ import (
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
-	"golang.org/x/sync/errgroup"
 )
 
 // TLS is the part of the kernel side that watches TLS where programs handle it. Records and Losses are for one goroutine; Attach is safe for

@@ -184,21 +184,16 @@ static __always_inline bool session_certificate(__u64 der, __u64 length, __u64 *
 			return true;
 		if (bpf_probe_read_user(h, sizeof h, (void *)(der + at)))
 			return false;
-		__u64 n = h[1], head = 2;
-		if (h[1] == 0x81) {
-			n = h[2];
-			head = 3;
-		} else if (h[1] == 0x82) {
-			n = h[2] << 8 | h[3];
-			head = 4;
-		} else if (h[1] == 0x83) {
-			n = (__u64)h[2] << 16 | h[3] << 8 | h[4];
-			head = 5;
-		} else if (h[1] > 0x7f)
+		/* Its length: a byte, or as many as that says. Without branches, each of which would double what a verifier walks. */
+		__u64 is_long = h[1] >> 7, more = (h[1] & 7) * is_long, n = (__u64)h[2] << 24 | h[3] << 16 | h[4] << 8 | h[5];
+		if (more > 4)
 			return true;
-		at += head;
+		barrier_var(is_long);
+		barrier_var(more);
+		n = (n >> (4 - more) * 8 & -is_long) | (h[1] & (is_long - 1));
+		at += 2 + more;
 		if (i && h[0] == 0xa3) {
-			if (n <= end - at) {
+			if (at <= end && n <= end - at) {
 				*from = der + at;
 				*bytes = n;
 			}

@@ -89,8 +89,11 @@ func TestKernelOpenSSL(t *testing.T) {
 		for _, mutual := range []bool{false, true} {
 			for _, own := range []bool{false, true} { // programs of its own for each target, as kernels without attach cookies need
 				t.Run(fmt.Sprintf("tls%s/mutual=%v/own=%v", version, mutual, own), func(t *testing.T) {
-					k, tls := watchTLS(t)
-					tls.cookies = tls.cookies && !own
+					load := watchTLS
+					if own {
+						load = watchOldTLS
+					}
+					k, tls := load(t)
 					testOpenSSL(t, k, tls, version, mutual)
 				})
 			}

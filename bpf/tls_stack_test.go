@@ -21,7 +21,7 @@ import (
 // functionSymbols are the names that OpenSSL exports.
 var functionSymbols = map[string]Function{
 	"SSL_do_handshake": SSLDoHandshake, "SSL_read": SSLRead, "SSL_read_ex": SSLRead, "SSL_write": SSLWrite, "SSL_write_ex": SSLWrite,
-	"SSL_free": SSLFree, "SSL_get0_alpn_selected": SSLGetALPN, "d2i_X509": D2IX509, "i2d_X509": I2DX509, "d2i_SSL_SESSION": D2ISession,
+	"SSL_free": SSLFree, "SSL_get0_alpn_selected": SSLGetALPN, "d2i_X509": D2IX509, "i2d_X509": I2DX509, "d2i_SSL_SESSION": D2ISession, "d2i_SSL_SESSION_ex": D2ISession,
 	"BIO_write": BIOWrite, "X509_verify_cert": X509VerifyCert,
 }
 
@@ -67,6 +67,11 @@ func targetOf(t testing.TB, path string, number uint32, want func(Function) bool
 	for _, s := range symbols {
 		if function := functionSymbols[s.Name]; function != 0 && s.Section != elf.SHN_UNDEF && want(function) {
 			target.Functions[function] = append(target.Functions[function], fileOffset(t, f, s.Value))
+		}
+	}
+	for _, s := range symbols {
+		if s.Name == "d2i_SSL_SESSION_ex" && s.Section != elf.SHN_UNDEF { // from 3.2: the other one calls it
+			target.Functions[D2ISession] = []uint64{fileOffset(t, f, s.Value)}
 		}
 	}
 	if target.Functions[SSLDoHandshake] != nil {

@@ -10,6 +10,23 @@ import (
 
 func watchTLS(t *testing.T) (*Kernel, *TLS) {
 	t.Helper()
+	return watchTLSBy(t, (*Kernel).LoadTLS)
+}
+
+// watchOldTLS does as on kernels without attach cookies.
+func watchOldTLS(t *testing.T) (*Kernel, *TLS) {
+	t.Helper()
+	return watchTLSBy(t, func(k *Kernel) (*TLS, error) {
+		spec, err := loadTls()
+		if err != nil {
+			return nil, err
+		}
+		return k.loadTLS(spec, false, false)
+	})
+}
+
+func watchTLSBy(t *testing.T, load func(*Kernel) (*TLS, error)) (*Kernel, *TLS) {
+	t.Helper()
 	k, err := Load(testConfig(t))
 	if err != nil {
 		t.Fatal(err)
@@ -19,7 +36,7 @@ func watchTLS(t *testing.T) (*Kernel, *TLS) {
 			t.Error(err)
 		}
 	})
-	tls, err := k.LoadTLS()
+	tls, err := load(k)
 	if err != nil {
 		t.Fatalf("%+v", err)
 	}

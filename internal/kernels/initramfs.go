@@ -88,7 +88,7 @@ func countTests(tests []binary) (n int) {
 //go:embed init.sh
 var initScript []byte
 
-// makeInitramfs makes the one file that a guest consists of: busybox, the tests, what they read, and the libraries that they are linked with.
+// makeInitramfs makes the one file that a guest consists of: busybox, openssl, the tests, what they read, and the libraries that they are linked with.
 func makeInitramfs(ctx context.Context, file string, tools toolbox, tests []binary, run string, limit time.Duration) error {
 	root := file + ".d"
 	if err := os.RemoveAll(root); err != nil {
@@ -111,6 +111,9 @@ func makeInitramfs(ctx context.Context, file string, tools toolbox, tests []bina
 		if err := put(name, busybox); err != nil {
 			return err
 		}
+	}
+	if err := tools.addProgram(put, "bin/openssl", filepath.Join(tools.root, "usr/bin/openssl")); err != nil {
+		return err
 	}
 	var plan bytes.Buffer
 	for i, b := range tests {

@@ -28,7 +28,7 @@ type kernel struct {
 // release is the kernel's own version, such as 5.10.223.
 func (k kernel) release() string { return regexp.MustCompile(`^[0-9.]*[0-9]`).FindString(k.version) }
 
-// A toolbox is an unpacked tree with QEMU, busybox and every library that they need, down to the dynamic linker.
+// A toolbox is an unpacked tree with QEMU, busybox, openssl and every library that they need, down to the dynamic linker.
 type toolbox struct{ root string }
 
 const (
@@ -40,7 +40,7 @@ const (
 
 // fetchAll brings the kernels and the tools into the cache, and fills in versions and files of kernels.
 func fetchAll(ctx context.Context, o options, kernels []kernel, p *progress) (toolbox, error) {
-	tools := toolbox{root: filepath.Join(o.cache, "tools")}
+	tools := toolbox{root: filepath.Join(o.cache, "toolbox")}
 	for _, program := range []string{"apt-get", "apt-cache", "dpkg"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return tools, fmt.Errorf("find %s: kernels come as Debian packages, so this runs on Debian and its kin alone", program)
@@ -213,12 +213,12 @@ func (a *apt) fetchKernel(ctx context.Context, series, into string) (version str
 	return version, nil
 }
 
-// fetchTools brings QEMU with every library that it depends on, so that the system's own versions do not matter.
+// fetchTools brings QEMU, and what guests run, with every library that it depends on, so that the system's own versions do not matter.
 func (a *apt) fetchTools(ctx context.Context, into string) (version string, err error) {
 	if err := a.update(ctx); err != nil {
 		return "", err
 	}
-	if _, err := output(a.command(ctx, "apt-get", "install", "-y", "--download-only", "qemu-system-x86", "busybox-static")); err != nil {
+	if _, err := output(a.command(ctx, "apt-get", "install", "-y", "--download-only", "qemu-system-x86", "busybox-static", "openssl")); err != nil {
 		return "", err
 	}
 	about, err := output(a.command(ctx, "apt-cache", "show", "--no-all-versions", "qemu-system-x86"))
