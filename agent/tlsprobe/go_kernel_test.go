@@ -205,7 +205,9 @@ func (w *goWatch) seen(g *gotls) []*goSeen {
 		w.t.Fatal(err)
 	}
 	for cause, n := range losses {
-		if n != 0 {
+		// Some of the traffic may pass unseen while a thread is preempted in the very hook that watches it; that handshakes are bound all the same is
+		// what counts.
+		if n != 0 && cause != "tls-recursion" {
 			w.t.Errorf("%s: %d", cause, n)
 		}
 	}
