@@ -131,7 +131,7 @@ func (m *Material) Long(name string) Identity {
 	return m.save(name, id, issued, lower, upper)
 }
 
-// ByName is what a reference server presents so: for the server name "x.<Domain>", the identity that was made with the name "x".
+// ByName is what a reference server presents so: for the server names "x.<Domain>" and "x--anything.<Domain>", the identity that was made with the name "x".
 func (m *Material) ByName() (cert, key string) {
 	return filepath.Join(m.dir, "*.pem"), filepath.Join(m.dir, "*.key")
 }

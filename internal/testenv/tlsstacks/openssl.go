@@ -14,7 +14,7 @@ import (
 // opensslStack is `openssl s_client` and `s_server`: a process for each connection, and one for each end that listens.
 func opensslStack() *Stack {
 	return &Stack{
-		Name: "openssl", Probed: "libssl", Resumes: both, ClientInsecure: true, TakesAnything: true, OffersALPN: true, OneByOne: true, needs: []string{"openssl"},
+		Name: "openssl", Probed: "libssl", Thorough: true, Resumes: both, ClientInsecure: true, TakesAnything: true, OffersALPN: true, OneByOne: true, needs: []string{"openssl"},
 		Listen: func(t testing.TB, ends []End) *Server {
 			t.Helper()
 			server := &Server{name: "openssl s_server"}

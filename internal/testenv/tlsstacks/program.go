@@ -255,7 +255,7 @@ func (w *tail) Write(p []byte) (int, error) {
 	w.lock.Lock()
 	defer w.lock.Unlock()
 	w.text = append(w.text, p...)
-	w.text = w.text[max(0, len(w.text)-4096):]
+	w.text = w.text[max(0, len(w.text)-600):]
 	return len(p), nil
 }
 

@@ -208,7 +208,7 @@ func (s *Stage) PlayClient(t testing.TB, stack *Stack, started func(pid int)) []
 		for i, server := range servers {
 			own := m.made[strings.Replace(identity, "*", strings.TrimPrefix(server, "server-"), 1)]
 			dials = append(dials, End{
-				ID: fmt.Sprintf("d%d", serial), Address: s.ends[end+version].Address, SNI: name(server), Version: version, ALPN: alpn, CA: m.Roots,
+				ID: fmt.Sprintf("d%d", serial), Address: s.ends[end+version].Address, SNI: name(fmt.Sprintf("%s--%d", server, serial)), Version: version, ALPN: alpn, CA: m.Roots,
 				Cert: own.Cert, Key: own.Key, Insecure: insecure, Wrapped: i%2 == 1 || what == "long",
 			})
 			serial++

@@ -119,6 +119,7 @@ func config(e end) (*tls.Config, error) {
 
 func load(e end, name string) (*tls.Certificate, error) {
 	label, _, _ := strings.Cut(name, ".")
+	label, _, _ = strings.Cut(label, "--") // what follows makes names of connections different
 	pair, err := tls.LoadX509KeyPair(strings.Replace(e.Cert, "*", label, 1), strings.Replace(e.Key, "*", label, 1))
 	return &pair, err
 }
