@@ -11,7 +11,7 @@ UNRACED := /(bpf|event|detector|collector/store)$$
 # The whole, in real time: it runs alone.
 WHOLE   := /internal/e2e$$
 
-.PHONY: help build engine kube-apiserver up demo test test-kernels lint generate bench bench-node bench-agent clean
+.PHONY: help build engine kube-apiserver tls-stacks up demo test test-kernels lint generate bench bench-node bench-agent clean
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,13 +26,16 @@ engine: ## fetch the embedded ClickHouse once into .cache/ (178 MB) and check it
 kube-apiserver: ## build the Kubernetes API server and etcd for tests once into .cache/ (4 minutes)
 	@internal/testenv/kubernetes/build.sh
 
+tls-stacks: ## get the TLS stacks that tests need and Debian has not, once into .cache/tls (a minute)
+	@internal/testenv/tlsstacks/fetch.sh
+
 up: build engine ## watch this machine (as root); ARGS='--learn 1h' passes flags on
 	bin/ambit up $(ARGS)
 
 demo: build engine ## a story in 90 seconds: learn, leave the normal reach, fall silent (as root)
 	go run ./internal/demo -ambit bin/ambit
 
-test: engine kube-apiserver ## all tests, also those against the live kernel (as root)
+test: engine kube-apiserver tls-stacks ## all tests, also those against the live kernel (as root)
 	go test -race -timeout 9m $$(go list ./... | grep -vE '$(UNRACED)|$(WHOLE)')
 	go test -timeout 9m $$(go list ./... | grep -E '$(UNRACED)')
 	go test -timeout 15m ./internal/e2e
