@@ -35,7 +35,7 @@ const (
 )
 
 var blinds = []blind{
-	{stacks: "java", what: []string{probed, tuple}, why: "JSSE has no functions to probe: the wire only"},
+	{stacks: "java", what: []string{probed, resuming, tuple}, why: "JSSE has no functions to probe: the wire only"},
 	{stacks: "java", version: "1.3", what: []string{alpn}, why: "encrypted, and JSSE has no functions to probe"},
 	{stacks: "node", what: []string{tuple}, why: "memory BIOs: the socket is known, by its cookie and edge, and not its ports"},
 	{stacks: "asyncio", what: []string{tuple}, why: "memory BIOs: the socket is known, by its cookie and edge, and not its ports"},
