@@ -117,7 +117,7 @@ func reopen(proc, process string, path int, m *mapping) (*opened, error) {
 	filesystem := ""
 	if st.Dev_major == 0 {
 		var err error
-		if filesystem, err = mounted(process, st.Mnt_id); err != nil {
+		if filesystem, err = mounted(proc, process, st.Mnt_id, st.Dev_major, st.Dev_minor); err != nil {
 			return nil, err
 		}
 		if !local[filesystem] {
@@ -141,27 +141,35 @@ func reopen(proc, process string, path int, m *mapping) (*opened, error) {
 
 const maxMounts = 8 << 20 // bytes
 
-// mounted says what kind of file system a mount of a process is. A mount that is not in its list is one of the kernel's own.
-func mounted(process string, id uint64) (string, error) {
+// mounted says what kind of file system a mount of a process is. Its list leaves out what is not below its root, so that the device is looked for in
+// this process's list, too.
+func mounted(proc, process string, id uint64, major, minor uint32) (string, error) {
+	kind, err := mountKind(process, func(fields []string) bool { return fields[0] == strconv.FormatUint(id, 10) })
+	if kind == "" && err == nil {
+		kind, err = mountKind(proc+"/self", func(fields []string) bool { return fields[2] == fmt.Sprintf("%d:%d", major, minor) })
+	}
+	if kind == "" && err == nil {
+		kind = "a mount that is not listed"
+	}
+	return kind, err
+}
+
+func mountKind(process string, is func(fields []string) bool) (string, error) {
 	list, err := os.Open(process + "/mountinfo")
 	if err != nil {
 		return "", errGone
 	}
 	defer list.Close()
-	want := strconv.FormatUint(id, 10) + " "
 	lines := bufio.NewScanner(io.LimitReader(list, maxMounts))
 	lines.Buffer(nil, 64<<10)
 	for lines.Scan() {
-		if !strings.HasPrefix(lines.Text(), want) {
-			continue
-		}
-		_, rest, ok := strings.Cut(lines.Text(), " - ")
-		kind, _, _ := strings.Cut(rest, " ")
-		if ok && len(kind) < 64 {
+		mount, rest, ok := strings.Cut(lines.Text(), " - ")
+		fields := strings.SplitN(mount, " ", 4)
+		if kind, _, _ := strings.Cut(rest, " "); ok && len(fields) == 4 && len(kind) < 64 && is(fields) {
 			return kind, nil
 		}
 	}
-	return "a mount that is not listed", nil
+	return "", nil
 }
 
 // printable is a name for messages: it may come from anybody.
