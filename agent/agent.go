@@ -41,8 +41,9 @@ type Agent struct {
 
 	kernel  *bpf.Kernel
 	ledger  *ledger
-	tls     *tlsWatch // nil where TLS is not watched
-	blind   []string  // of what could not be loaded, in words
+	tls     *tlsWatch   // nil where TLS is not watched
+	blind   []string    // of what could not be loaded, in words
+	claims  chan []byte // of workloads, to be kept; nil if they are not
 	numbers []bpf.Number
 	lost    map[string]uint64 // in the kernel, as of the last look
 	drained time.Duration     // monotonic, as below
@@ -143,6 +144,11 @@ func (a *Agent) Run(ctx context.Context, ready func()) error {
 			a.blind = append(a.blind, "TLS of all programs")
 		} else {
 			a.ledger.handshakes = a.tls.tracker
+			if file := a.cfg.file(provenName); file != "" {
+				if err := a.proven.restoreFile(file, a.cfg.Node, now.wall); err != nil {
+					slog.Warn("what workloads had proven is not known any more", "error", err)
+				}
+			}
 		}
 	}
 
@@ -159,6 +165,10 @@ func (a *Agent) Run(ctx context.Context, ready func()) error {
 	group.Go(func() error { return a.sight(watching) })
 	if a.tls != nil {
 		group.Go(func() error { return a.tls.Run(watching) })
+		if file := a.cfg.file(provenName); file != "" {
+			a.claims = make(chan []byte, 1)
+			group.Go(func() error { return keep(publishing, file, a.claims) })
+		}
 	}
 	for _, run := range a.sources.run {
 		group.Go(func() error { return run(watching) })
@@ -343,7 +353,19 @@ func (a *Agent) drain() error {
 	}
 	a.publish.Flush(now.wall)
 	a.publish.Heartbeat(a.heartbeat(now.wall))
-	return nil
+	return a.keepProven()
+}
+
+// keepProven hands over what workloads have proven, to be written down.
+func (a *Agent) keepProven() error {
+	if a.claims == nil || len(a.claims) > 0 { // the disk is slow; later
+		return nil
+	}
+	data, ok, err := a.proven.snapshot(a.cfg.Node)
+	if ok {
+		a.claims <- data // nobody else sends
+	}
+	return err
 }
 
 // apply takes over changes of the cluster's addresses. What was toward those that change hands is told first.

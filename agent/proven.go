@@ -2,6 +2,7 @@ package agent
 
 import (
 	"strings"
+	"time"
 
 	"github.com/ambit-nhi/ambit/event"
 	"github.com/ambit-nhi/ambit/internal/lru"
@@ -17,12 +18,14 @@ type proven struct {
 	cgroups *lru.Cache[string, claim]
 
 	generation uint64
+	changed    bool // since it was written down
 	refused    uint64 // claims of identities that others have for certain
 	several    uint64 // cgroups that showed more than one
 }
 
 type claim struct {
 	identity event.Identity // zero if there are several
+	until    time.Time      // when the certificate ends that proves it
 	from, to *event.Workload
 }
 
@@ -54,12 +57,13 @@ func kubernetesForm(path string) bool {
 	return len(s) == 4 && s[0] == "ns" && s[2] == "sa"
 }
 
-// show takes note of an identity that a workload has shown.
-func (p *proven) show(w *event.Workload, id event.Identity) {
-	if p.own(w, id) == nil {
-		if !id.IsZero() && w.Identity != id {
-			p.refused++
-		}
+// show takes note of an identity that a workload has shown, by a certificate that is valid until a time.
+func (p *proven) show(w *event.Workload, id event.Identity, until time.Time) {
+	if id.IsZero() {
+		return
+	}
+	if w.Identity != id && p.own(w, id) == nil {
+		p.refused++
 		return
 	}
 	if w.Cgroup == "" || w.Evidence == event.EvidenceProcess { // others are in there, too
@@ -68,14 +72,20 @@ func (p *proven) show(w *event.Workload, id event.Identity) {
 	c := p.cgroups.Get(w.Cgroup)
 	switch {
 	case c == nil:
-		p.cgroups.Put(w.Cgroup, claim{identity: id})
-	case c.identity == id || c.identity.IsZero():
+		p.cgroups.Put(w.Cgroup, claim{identity: id, until: until})
+	case c.identity == id:
+		if until.After(c.until) {
+			c.until, p.changed = until, true
+		}
+		return
+	case c.identity.IsZero():
 		return
 	default:
 		*c = claim{}
 		p.several++
 	}
 	p.generation++
+	p.changed = true
 }
 
 // workload gives a workload by the identity that it goes by.

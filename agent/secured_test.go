@@ -1,6 +1,10 @@
 package agent
 
 import (
+	"bytes"
+	"context"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -144,7 +148,7 @@ func TestProvenIdentities(t *testing.T) {
 		t.Helper()
 		p := newProven(td)
 		for _, id := range shown {
-			p.show(pod, mustIdentity(t, id))
+			p.show(pod, mustIdentity(t, id), start.wall)
 		}
 		if got := p.workload(pod); got.Identity.String() != want || (got.Evidence == event.EvidenceSVID) != (got != pod) {
 			t.Errorf("%v: %s by %s, want %s", shown, got.Identity, got.Evidence, want)
@@ -162,11 +166,75 @@ func TestProvenIdentities(t *testing.T) {
 
 	p := newProven(td)
 	person := &event.Workload{Identity: mustIdentity(t, "spiffe://shop.example/node/n1/uid/0/exe/curl"), Evidence: event.EvidenceProcess, Cgroup: "/user.slice"}
-	p.show(person, mustIdentity(t, "spiffe://shop.example/web"))
+	p.show(person, mustIdentity(t, "spiffe://shop.example/web"), start.wall)
 	if p.workload(person) != person {
 		t.Error("all of a login goes by the certificate of one program")
 	}
 	if got := p.workload(pod); got != pod {
 		t.Errorf("a pod that showed nothing is %s", got.Identity)
 	}
+}
+
+// What was proven is known again after a restart, until the certificate ends that proved it.
+func TestProvenIdentitiesOutliveTheAgent(t *testing.T) {
+	td, err := event.ParseTrustDomain("shop.example")
+	check(t, err)
+	workload := func(cgroup string) *event.Workload {
+		return &event.Workload{Identity: event.CgroupIdentity(td, "n1", cgroup), Evidence: event.EvidenceCgroup, Cgroup: cgroup}
+	}
+	long, short, both := workload("/long"), workload("/short"), workload("/both")
+	p := newProven(td)
+	hour := start.wall.Add(time.Hour)
+	p.show(long, mustIdentity(t, "spiffe://shop.example/long"), start.wall.Add(time.Minute))
+	p.show(long, mustIdentity(t, "spiffe://shop.example/long"), hour) // renewed
+	p.show(short, mustIdentity(t, "spiffe://shop.example/short"), start.wall.Add(time.Minute))
+	p.show(both, mustIdentity(t, "spiffe://shop.example/a"), hour)
+	p.show(both, mustIdentity(t, "spiffe://shop.example/b"), hour)
+
+	file := filepath.Join(t.TempDir(), provenName)
+	snapshots, ctx := make(chan []byte, 1), t.Context()
+	ended, stop := context.WithCancel(ctx)
+	data, ok, err := p.snapshot("n1")
+	check(t, err)
+	if !ok {
+		t.Fatal("nothing has changed")
+	}
+	snapshots <- data
+	stop() // what was given is still written
+	check(t, keep(ended, file, snapshots))
+	if _, ok, _ := p.snapshot("n1"); ok {
+		t.Error("it changed since")
+	}
+
+	again := newProven(td)
+	check(t, again.restoreFile(file, "n1", start.wall.Add(10*time.Minute)))
+	for w, want := range map[*event.Workload]string{long: "spiffe://shop.example/long", short: short.Identity.String(), both: both.Identity.String()} {
+		if got := again.workload(w).Identity.String(); got != want {
+			t.Errorf("%s goes by %s, want %s", w.Cgroup, got, want)
+		}
+	}
+	check(t, newProven(td).restoreFile(file+".none", "n1", start.wall))
+	for name, text := range map[string]string{"other node": string(data), "cut": string(data[:len(data)/2]), "version": `{"version":2,"node":"n1"}`, "identity": `{"version":1,"node":"n1","claims":[{"cgroup":"/a","identity":"x"}]}`} {
+		node := "n1"
+		if name == "other node" {
+			node = "n2"
+		}
+		if err := newProven(td).restore(strings.NewReader(text), node, start.wall); err == nil {
+			t.Errorf("%s is taken", name)
+		}
+	}
+}
+
+func FuzzProvenFile(f *testing.F) {
+	td, err := event.ParseTrustDomain("shop.example")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte(`{"version":1,"node":"n1","claims":[{"cgroup":"/a","identity":"spiffe://shop.example/a","until":"2026-11-01T13:00:00Z"}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p := newProven(td)
+		if p.restore(bytes.NewReader(data), "n1", start.wall) != nil && p.cgroups.Len() > 0 {
+			t.Error("part of what is refused is taken")
+		}
+	})
 }

@@ -96,7 +96,11 @@ func (w *tlsWatch) tell(now moment, l *ledger, p *proven) {
 		}
 		l.handshook(h.Edge, &shaken{tls: h.TLS, peer: h.Peer, own: h.Own}, now)
 		if who := l.workload(h.Edge); who != nil && !h.Own.IsZero() {
-			p.show(who, h.Own)
+			until := now.wall
+			if c := h.TLS.OwnCertificate; c != nil {
+				until = c.NotAfter
+			}
+			p.show(who, h.Own, until)
 		}
 	}
 	w.tracker.Unbound(w.finder.Unbound) // handshakes that need more probes

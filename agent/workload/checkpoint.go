@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/google/renameio/v2"
 )
 
 const (
@@ -77,16 +79,7 @@ func (k *Kubernetes) save() error {
 	if err != nil {
 		return fmt.Errorf("write checkpoint: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(k.cfg.Checkpoint), filepath.Base(k.cfg.Checkpoint)+".*") // mode 0600
-	if err != nil {
-		return fmt.Errorf("write checkpoint: %w", err)
-	}
-	defer os.Remove(f.Name()) // nothing once it is renamed
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), k.cfg.Checkpoint)
-	}
-	if err != nil {
+	if err := renameio.WriteFile(k.cfg.Checkpoint, data, 0o600, renameio.WithTempDir(filepath.Dir(k.cfg.Checkpoint))); err != nil {
 		return fmt.Errorf("write checkpoint: %w", err)
 	}
 	return nil
