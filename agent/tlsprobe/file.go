@@ -200,7 +200,9 @@ func (f *Finder) judge(ctx context.Context, o *opened, m *mapping) (*file, error
 	if took < 5*time.Millisecond {
 		return x, nil
 	}
-	debug.FreeOSMemory() // what was read is large and was for once
+	if took > 50*time.Millisecond {
+		debug.FreeOSMemory() // what was read is large and was for once
+	}
 	return x, rest(ctx, min(3*took, 5*time.Second))
 }
 

@@ -24,7 +24,7 @@ func requireRoot(t testing.TB) {
 	}
 }
 
-func copyFile(t testing.TB, from, to string) (inode uint64) {
+func copyFile(t testing.TB, from, to string) (inode fileID) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		t.Fatal(err)
@@ -245,7 +245,7 @@ func TestFinderOverlay(t *testing.T) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		for _, a := range r.all {
-			if a.inode == ssl && a.size == size {
+			if a.inode.inode == ssl.inode && a.size == size {
 				n++
 			}
 		}

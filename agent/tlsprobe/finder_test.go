@@ -25,7 +25,7 @@ import (
 // attachment is what a recorder was asked to attach to.
 type attachment struct {
 	target bpf.Target
-	inode  uint64
+	inode  fileID
 	size   int64
 	closed bool
 }
@@ -43,7 +43,7 @@ func (r *recorder) attach(path string, target bpf.Target) (io.Closer, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	a := &attachment{target: target, inode: st.Ino, size: st.Size}
+	a := &attachment{target: target, inode: fileID{st.Dev, st.Ino}, size: st.Size}
 	r.all = append(r.all, a)
 	return closer(func() error {
 		r.mu.Lock()
@@ -61,7 +61,7 @@ type closer func() error
 func (c closer) Close() error { return c() }
 
 // of gives what was attached to a file, until now.
-func (r *recorder) of(inode uint64) (some []attachment) {
+func (r *recorder) of(inode fileID) (some []attachment) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, a := range r.all {
@@ -73,7 +73,7 @@ func (r *recorder) of(inode uint64) (some []attachment) {
 }
 
 // open says how many are attached to files of some inodes.
-func (r *recorder) open(inodes ...uint64) (n int) {
+func (r *recorder) open(inodes ...fileID) (n int) {
 	for _, inode := range inodes {
 		for _, a := range r.of(inode) {
 			if !a.closed {
@@ -156,13 +156,18 @@ func waitFor(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-func inodeOf(t testing.TB, path string) uint64 {
+// fileID tells files of all file systems apart.
+type fileID struct {
+	device, inode uint64
+}
+
+func inodeOf(t testing.TB, path string) fileID {
 	t.Helper()
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
 		t.Fatal(err)
 	}
-	return st.Ino
+	return fileID{st.Dev, st.Ino}
 }
 
 // usesEnv makes the test binary be a process that has code of some files mapped, until its input ends: their names, after the folder that is its root.
@@ -260,7 +265,7 @@ func TestKernelFinderContainers(t *testing.T) {
 }
 
 // tlsLibrary writes a small library with the functions of libssl, or of libcrypto, and gives its inode.
-func tlsLibrary(t testing.TB, path string, crypto bool) (inode uint64) {
+func tlsLibrary(t testing.TB, path string, crypto bool) (inode fileID) {
 	t.Helper()
 	b := builtELF{soname: "libssl.so.3", exported: []string{"SSL_do_handshake", "SSL_free", "SSL_read", "SSL_write"}}
 	if crypto {
@@ -273,7 +278,7 @@ func tlsLibrary(t testing.TB, path string, crypto bool) (inode uint64) {
 }
 
 // mapLibraries maps code of new libraries in this process.
-func mapLibraries(t testing.TB, n int) (inodes []uint64) {
+func mapLibraries(t testing.TB, n int) (inodes []fileID) {
 	t.Helper()
 	dir := t.TempDir()
 	for i := range n {

@@ -172,7 +172,7 @@ func TestKernelNews(t *testing.T) {
 	}
 	defer n.Close()
 	path := t.TempDir() + "/a b\nc"
-	number := tlsLibrary(t, path, false)
+	number := tlsLibrary(t, path, false).inode
 	mapFile(t, path)
 	var told []mapping
 	waitFor(t, "news", func() bool {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // resident is what this process holds of the machine's memory, in KiB, without files that are only mapped.
@@ -50,7 +52,7 @@ func TestFinderMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var inodes []uint64
+	var inodes []fileID
 	for from, n := range map[string]int{library(t, "libssl.so.3"): 40, library(t, "libcrypto.so.3"): 40, self: 20} {
 		dir := t.TempDir()
 		for i := range n {
@@ -81,11 +83,11 @@ func TestFinderMemory(t *testing.T) {
 }
 
 // attachedOf says to how many files of some inodes a Finder attached.
-func attachedOf(f *Finder, inodes []uint64) (n int) {
+func attachedOf(f *Finder, inodes []fileID) (n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, x := range f.attached {
-		if slices.Contains(inodes, x.identity.number) {
+		if slices.Contains(inodes, fileID{unix.Mkdev(x.major, x.minor), x.identity.number}) {
 			n++
 		}
 	}

@@ -127,7 +127,7 @@ func TestForeignFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	_, err = reopen("/proc", "/proc/self", fd, &mapping{inode: inode{number: inodeOf(t, "/proc/version")}})
+	_, err = reopen("/proc", "/proc/self", fd, &mapping{inode: inode{number: inodeOf(t, "/proc/version").inode}})
 	var foreign *foreignError
 	if !errors.As(err, &foreign) || foreign.filesystem != "proc" {
 		t.Errorf("%v", err)
