@@ -119,7 +119,7 @@ func (a *Agent) Run(ctx context.Context, ready func()) error {
 		}
 		root = mount.Path
 	}
-	kernel, err := bpf.Load(bpf.Config{CgroupRoot: root, EdgesPerCgroup: a.cfg.EdgesPerCgroup})
+	kernel, err := bpf.Load(bpf.Config{CgroupRoot: root, EdgesPerCgroup: a.cfg.EdgesPerCgroup, Hellos: a.cfg.TLS != nil})
 	if err != nil {
 		return fmt.Errorf("load the kernel side: %w", err)
 	}

@@ -15,6 +15,7 @@ char __license[] SEC("license") = "Dual BSD/GPL";
 /* Configuration, set before loading. */
 const volatile __u32 edges_per_cgroup = 4096; /* one noisy workload cannot take all */
 const volatile __u16 ephemeral_port = 32768;  /* first of ip_local_port_range */
+const volatile __u8 hellos_wanted = 0;        /* TLS hellos are told */
 
 __u64 tick;   /* monotonic clock, ns, written by the agent whenever it polls: reading the clock at each hit would cost 25 to 70 ns */
 __u32 inventoried; /* sockets that are older than we are all have their tags by now, but for the kernel's own */

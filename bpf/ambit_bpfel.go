@@ -224,6 +224,7 @@ const (
 	ambitVarAnchor            = "anchor"
 	ambitVarEdgesPerCgroup    = "edges_per_cgroup"
 	ambitVarEphemeralPort     = "ephemeral_port"
+	ambitVarHellosWanted      = "hellos_wanted"
 	ambitVarInventoried       = "inventoried"
 	ambitVarLate              = "late"
 	ambitVarServiceRangeCount = "service_range_count"
@@ -324,6 +325,7 @@ type ambitVariableSpecs struct {
 	Anchor            *ebpf.VariableSpec `ebpf:"anchor"`
 	EdgesPerCgroup    *ebpf.VariableSpec `ebpf:"edges_per_cgroup"`
 	EphemeralPort     *ebpf.VariableSpec `ebpf:"ephemeral_port"`
+	HellosWanted      *ebpf.VariableSpec `ebpf:"hellos_wanted"`
 	Inventoried       *ebpf.VariableSpec `ebpf:"inventoried"`
 	Late              *ebpf.VariableSpec `ebpf:"late"`
 	ServiceRangeCount *ebpf.VariableSpec `ebpf:"service_range_count"`
@@ -408,6 +410,7 @@ type ambitVariables struct {
 	Anchor            *ebpf.Variable `ebpf:"anchor"`
 	EdgesPerCgroup    *ebpf.Variable `ebpf:"edges_per_cgroup"`
 	EphemeralPort     *ebpf.Variable `ebpf:"ephemeral_port"`
+	HellosWanted      *ebpf.Variable `ebpf:"hellos_wanted"`
 	Inventoried       *ebpf.Variable `ebpf:"inventoried"`
 	Late              *ebpf.Variable `ebpf:"late"`
 	ServiceRangeCount *ebpf.Variable `ebpf:"service_range_count"`

@@ -20,7 +20,7 @@ func testConfig(t testing.TB) Config {
 	}
 	for line := range strings.Lines(string(mounts)) {
 		if f := strings.Fields(line); f[2] == "cgroup2" {
-			return Config{CgroupRoot: f[1]}
+			return Config{CgroupRoot: f[1], Hellos: true}
 		}
 	}
 	t.Fatal("no cgroup2 is mounted")

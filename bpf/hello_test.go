@@ -328,3 +328,15 @@ func manyHellosTraffic() {
 		check(unix.Close(l))
 	}
 }
+
+// Who does not want hellos gets none, and loses none.
+func TestKernelNoHellos(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.Hellos = false
+	w := watch(t, cfg)
+	c := start(t, "TLS, a hello")
+	c.end()
+	if got := w.hellosOf(c); len(got) != 0 || w.losses()["hello-ring-full"] != 0 {
+		t.Errorf("%d hellos are told, losses: %v", len(got), w.losses())
+	}
+}

@@ -88,7 +88,7 @@ type HookStatus struct {
 func Probe() []HookStatus {
 	status := make([]HookStatus, len(hooks))
 	memlock := rlimit.RemoveMemlock()
-	spec, err := loadAmbit()
+	spec, err := newSpec(Config{Hellos: true})
 	for i, h := range hooks {
 		status[i] = HookStatus{h.name, h.purpose, h.needed, errors.Join(err, memlock)}
 		if status[i].Err == nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"unsafe"
@@ -19,6 +20,7 @@ import (
 // Config is what the kernel side needs to know before it is loaded.
 type Config struct {
 	CgroupRoot     string // where cgroup2 is mounted
+	Hellos         bool   // tell TLS hellos, see [Kernel.Hellos]: without, no TCP packet is looked at but the answers of DNS servers
 	EdgesPerCgroup uint32 // what one cgroup may take of the 65536 edges of a node, inbound ones half of it; more share an overflow edge. 0 is 4096
 }
 
@@ -48,7 +50,24 @@ func Load(cfg Config) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	return load(spec, cfg)
+	k, err := load(spec, cfg)
+	if err != nil || !cfg.Hellos {
+		return k, err
+	}
+	i := slices.IndexFunc(k.missing, func(m HookStatus) bool { return strings.HasPrefix(m.Name, "cgroup_skb/") })
+	if i < 0 {
+		return k, nil
+	}
+	// The packets may be refused for the hellos alone.
+	refused := k.missing[i]
+	if err := k.Close(); err != nil {
+		return nil, err
+	}
+	cfg.Hellos = false
+	if k, err = Load(cfg); err == nil && !slices.ContainsFunc(k.missing, func(m HookStatus) bool { return m.Name == refused.Name }) {
+		k.missing = append(k.missing, HookStatus{Name: refused.Name + " of TLS", Purpose: "TLS hellos, and with them the TLS of all programs that cannot be probed", Err: refused.Err})
+	}
+	return k, err
 }
 
 func load(spec *ebpf.CollectionSpec, cfg Config) (*Kernel, error) {
@@ -81,6 +100,11 @@ func newSpec(cfg Config) (*ebpf.CollectionSpec, error) {
 	if cfg.EdgesPerCgroup > 0 {
 		if err := spec.Variables["edges_per_cgroup"].Set(cfg.EdgesPerCgroup); err != nil {
 			return nil, fmt.Errorf("set edges_per_cgroup: %w", err)
+		}
+	}
+	if cfg.Hellos {
+		if err := spec.Variables["hellos_wanted"].Set(uint8(1)); err != nil {
+			return nil, fmt.Errorf("set hellos_wanted: %w", err)
 		}
 	}
 	if err := spec.Variables["ephemeral_port"].Set(ephemeralPort()); err != nil {

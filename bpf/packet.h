@@ -264,6 +264,8 @@ static __always_inline void tcp_packet(struct __sk_buff *skb, __u32 offset, bool
 	if (tcp + 20 > end)
 		return;
 	bool syn = tcp[13] & TCP_SYN, answer = !out && *(__be16 *)tcp == bpf_htons(DNS_PORT);
+	if (!answer && !hellos_wanted)
+		return;
 	__u32 sequence = bpf_ntohl(*(__be32 *)(tcp + 4)), at = offset + (tcp[12] >> 4) * 4;
 	if (!syn && skb->len <= at || !answer && is_late(skb, tcp, out, &stream) || syn) /* a SYN has no place in the window yet */
 		return;

@@ -37,7 +37,7 @@ func watch(t testing.TB) *wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := bpf.Load(bpf.Config{CgroupRoot: mount.Path})
+	k, err := bpf.Load(bpf.Config{CgroupRoot: mount.Path, Hellos: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,7 +57,7 @@ func observe(t testing.TB, trustDomain, roots string) *observer {
 		t.Fatal(err)
 	}
 	o := &observer{t: t, attached: map[file]int{}}
-	if o.kernel, err = bpf.Load(bpf.Config{CgroupRoot: mount.Path}); err != nil {
+	if o.kernel, err = bpf.Load(bpf.Config{CgroupRoot: mount.Path, Hellos: true}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -166,6 +166,9 @@ func (o *observer) follow(ctx context.Context, tracker *handshake.Tracker, strea
 		for record, err := range o.probes.Records() {
 			if err != nil {
 				return err
+			}
+			if os.Getenv("K2DEBUG") != "" {
+				println(record.At/1000, record.TGID, record.TID, "conn", record.Connection, "kind", record.Kind, "ok", record.OK, "client", record.Client, "cookie", record.Cookie, "edge", record.Edge, "len", record.Length, "tgt", record.Target)
 			}
 			tracker.Record(&record)
 		}
