@@ -23,6 +23,7 @@ const (
 	D2ISession // d2i_SSL_SESSION; where there is d2i_SSL_SESSION_ex, that one instead
 	BIOWrite   // BIO_write, BIO_write_ex
 	X509VerifyCert
+	X509StoreCtxGetError
 
 	GoClientHandshake
 	GoServerHandshake
@@ -45,7 +46,8 @@ func (f Function) String() string {
 var functionNames = [...]string{
 	SSLDoHandshake: "SSL_do_handshake", SSLRead: "SSL_read", SSLWrite: "SSL_write", SSLFree: "SSL_free", SSLGetALPN: "SSL_get0_alpn_selected",
 	D2IX509: "d2i_X509", I2DX509: "i2d_X509", D2ISession: "d2i_SSL_SESSION", BIOWrite: "BIO_write", X509VerifyCert: "X509_verify_cert",
-	GoClientHandshake: "(*Conn).clientHandshake", GoServerHandshake: "(*Conn).serverHandshake", GoHandshakeReturn: "return of a handshake",
+	X509StoreCtxGetError: "X509_STORE_CTX_get_error",
+	GoClientHandshake:    "(*Conn).clientHandshake", GoServerHandshake: "(*Conn).serverHandshake", GoHandshakeReturn: "return of a handshake",
 	GoGetCertificateReturn: "return of (*Config).getCertificate", GoGetClientCertificateReturn: "return of (*Conn).getClientCertificate",
 	GoVerifyServerCertificate: "(*Conn).verifyServerCertificate", GoProcessClientCertificates: "(*Conn).processCertsFromClient", GoWrite: "(*Conn).Write",
 }
@@ -81,6 +83,7 @@ var userHooks = []userHook{
 	{"d2i_session", D2ISession, false, false, "clients that take up a session with a server with OpenSSL"},
 	{"bio_write", BIOWrite, false, false, openSSLMore},
 	{"x509_verify_return", X509VerifyCert, true, false, "whether programs with OpenSSL verified their peers"},
+	{"x509_error_return", X509StoreCtxGetError, true, false, "whether programs with OpenSSL verified their peers"},
 
 	{"go_client_handshake", GoClientHandshake, false, true, goItself},
 	{"go_server_handshake", GoServerHandshake, false, true, goItself},

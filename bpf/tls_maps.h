@@ -29,6 +29,8 @@ struct connection {
 	__u8 unused[2];
 };
 
+enum verdict { UNJUDGED, REFUSED, ACCEPTED };
+
 #define WINDOWS 4 /* within one another; a power of two */
 
 /* A call that works on a connection, until it returns. */
@@ -42,7 +44,7 @@ struct frame {
 	__u8 peers; /* certificates told */
 	__u8 owns;
 	__u8 hello; /* told, by its type */
-	__u8 unused;
+	__u8 verdict; /* on the peer's chain; enum verdict */
 };
 
 struct window {

@@ -114,7 +114,7 @@ int d2i_x509(struct pt_regs *ctx)
 {
 	__u64 from = 0;
 	struct frame *f = current_window();
-	if (!f || f->peers >= PEER_CERTIFICATES || !by_handshake(ctx, f))
+	if (!f || f->peers >= PEER_CERTIFICATES || !by_handshake(ctx, f, caller(ctx)))
 		return 0;
 	if (bpf_probe_read_user(&from, sizeof from, (void *)ARGUMENT2(ctx))) {
 		lost(FAULT);
@@ -130,7 +130,7 @@ int i2d_x509(struct pt_regs *ctx)
 {
 	__u64 out = 0;
 	struct frame *f = current_window();
-	if (!f || f->owns || !ARGUMENT2(ctx) || !by_handshake(ctx, f))
+	if (!f || f->owns || !ARGUMENT2(ctx) || !by_handshake(ctx, f, caller(ctx)))
 		return 0;
 	if (bpf_probe_read_user(&out, sizeof out, (void *)ARGUMENT2(ctx))) {
 		lost(FAULT);
@@ -154,19 +154,35 @@ int i2d_x509_return(struct pt_regs *ctx)
 	return 0;
 }
 
-/* int X509_verify_cert(X509_STORE_CTX *): 1 if the program's own rules hold. What its callback forgives is forgiven here, too. The first one after the
+/* int X509_verify_cert(X509_STORE_CTX *): 1 if the program's own rules hold, or if its callback forgives that they do not. Only what comes after the
  * peer's chain is about that; others complete the own chain. */
 SEC("uretprobe")
 int x509_verify_return(struct pt_regs *ctx)
 {
+	struct frame *f = current_window();
+	struct connection *c = f ? connection_of(f->connection) : 0;
+	if (c && c->peers)
+		f->verdict = (__s32)RESULT(ctx) == 1 ? ACCEPTED : REFUSED;
+	return 0;
+}
+
+/* int X509_STORE_CTX_get_error(const X509_STORE_CTX *): once the chain is judged, libssl takes the result by it. Where a callback forgave something, it
+ * is still there. Callbacks ask for it, too, but from elsewhere. */
+SEC("uretprobe")
+int x509_error_return(struct pt_regs *ctx)
+{
 	struct record r;
 	struct frame *f = current_window();
 	struct connection *c = f ? connection_of(f->connection) : 0;
-	if (!c || !c->peers)
+	if (!c || !c->peers || !by_handshake(ctx, f, ADDRESS(ctx))) /* a return is seen where it leads */
 		return 0;
 	c->peers = 0;
+	__u8 verdict = f->verdict;
+	f->verdict = UNJUDGED;
+	if (verdict == UNJUDGED) /* the program has means of its own */
+		return 0;
 	new_record(&r, VERIFIED, f->connection, f->target);
-	r.flags = (__s32)RESULT(ctx) == 1 ? FLAG_VERIFIED : 0;
+	r.flags = verdict == ACCEPTED && !(__s32)RESULT(ctx) ? FLAG_VERIFIED : 0; /* X509_V_OK */
 	r.ends = c->ends;
 	emit(&r);
 	return 0;

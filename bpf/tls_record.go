@@ -18,7 +18,7 @@ const (
 	RecordOwnCertificate  = TLSKind(tlsKindOWN_CERTIFICATE)  // DER
 	RecordSession         = TLSKind(tlsKindSESSION)          // a server takes up an old session; DER of its client's certificate, empty if it had none
 	RecordRandom          = TLSKind(tlsKindRANDOM)           // the random of the hello that this side sends; Client says that it is a ClientHello
-	RecordVerified        = TLSKind(tlsKindVERIFIED)         // the program judged the peer's chain
+	RecordVerified        = TLSKind(tlsKindVERIFIED)         // the program judged the peer's chain; what its callback forgave counts as a fault
 	RecordALPN            = TLSKind(tlsKindALPN)             // the protocol that was agreed on
 	RecordDone            = TLSKind(tlsKindDONE)             // OK: the handshake is complete; else it failed, or waits for its peer
 	RecordFreed           = TLSKind(tlsKindFREED)            // the connection's address may be given to another

@@ -96,9 +96,9 @@ static __always_inline __u64 leave(struct pt_regs *ctx, __u32 *target)
 	return connection;
 }
 
-/* by_handshake says whether a function that is being entered was called by the window's own code, and not for instance to load a list of
- * authorities meanwhile. */
-static __always_inline bool by_handshake(struct pt_regs *ctx, const struct frame *f)
+/* by_handshake says whether a function that will return to an address, or just has, was called by the window's own code, and not for instance to load
+ * a list of authorities meanwhile. */
+static __always_inline bool by_handshake(struct pt_regs *ctx, const struct frame *f, __u64 address)
 {
 	__u32 number = target_of(ctx);
 	struct target *t = bpf_map_lookup_elem(&targets, &number);
@@ -108,7 +108,7 @@ static __always_inline bool by_handshake(struct pt_regs *ctx, const struct frame
 	}
 	if (!t || !t->callers[0].to)
 		return true;
-	__u64 at = caller(ctx) - f->base;
+	__u64 at = address - f->base;
 #pragma unroll
 	for (int i = 0; i < CALLERS; i++)
 		if (at >= t->callers[i].from && at < t->callers[i].to)

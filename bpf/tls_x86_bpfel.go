@@ -165,7 +165,7 @@ type tlsWindow struct {
 		Peers      uint8
 		Owns       uint8
 		Hello      uint8
-		Unused     uint8
+		Verdict    uint8
 	}
 }
 
@@ -209,6 +209,7 @@ const (
 	tlsProgSslIoReturn                  = "ssl_io_return"
 	tlsProgTcpReceives                  = "tcp_receives"
 	tlsProgTcpSends                     = "tcp_sends"
+	tlsProgX509ErrorReturn              = "x509_error_return"
 	tlsProgX509VerifyReturn             = "x509_verify_return"
 	tlsVarKind                          = "_kind"
 	tlsVarLoss                          = "_loss"
@@ -284,6 +285,7 @@ type tlsProgramSpecs struct {
 	SslIoReturn                  *ebpf.ProgramSpec `ebpf:"ssl_io_return"`
 	TcpReceives                  *ebpf.ProgramSpec `ebpf:"tcp_receives"`
 	TcpSends                     *ebpf.ProgramSpec `ebpf:"tcp_sends"`
+	X509ErrorReturn              *ebpf.ProgramSpec `ebpf:"x509_error_return"`
 	X509VerifyReturn             *ebpf.ProgramSpec `ebpf:"x509_verify_return"`
 }
 
@@ -408,6 +410,7 @@ type tlsPrograms struct {
 	SslIoReturn                  *ebpf.Program `ebpf:"ssl_io_return"`
 	TcpReceives                  *ebpf.Program `ebpf:"tcp_receives"`
 	TcpSends                     *ebpf.Program `ebpf:"tcp_sends"`
+	X509ErrorReturn              *ebpf.Program `ebpf:"x509_error_return"`
 	X509VerifyReturn             *ebpf.Program `ebpf:"x509_verify_return"`
 }
 
@@ -437,6 +440,7 @@ func (p *tlsPrograms) Close() error {
 		p.SslIoReturn,
 		p.TcpReceives,
 		p.TcpSends,
+		p.X509ErrorReturn,
 		p.X509VerifyReturn,
 	)
 }

@@ -14,22 +14,23 @@ import (
 
 // opensslFunctions are the exported functions by what they are probed for.
 var opensslFunctions = map[bpf.Function][]string{
-	bpf.SSLDoHandshake: {"SSL_do_handshake"},
-	bpf.SSLRead:        {"SSL_read", "SSL_read_ex", "SSL_peek", "SSL_peek_ex"},
-	bpf.SSLWrite:       {"SSL_write", "SSL_write_ex"},
-	bpf.SSLFree:        {"SSL_free"},
-	bpf.SSLGetALPN:     {"SSL_get0_alpn_selected"},
-	bpf.D2ISession:     {"d2i_SSL_SESSION", "d2i_SSL_SESSION_ex"},
-	bpf.D2IX509:        {"d2i_X509"},
-	bpf.I2DX509:        {"i2d_X509"},
-	bpf.BIOWrite:       {"BIO_write", "BIO_write_ex"},
-	bpf.X509VerifyCert: {"X509_verify_cert"},
+	bpf.SSLDoHandshake:       {"SSL_do_handshake"},
+	bpf.SSLRead:              {"SSL_read", "SSL_read_ex", "SSL_peek", "SSL_peek_ex"},
+	bpf.SSLWrite:             {"SSL_write", "SSL_write_ex"},
+	bpf.SSLFree:              {"SSL_free"},
+	bpf.SSLGetALPN:           {"SSL_get0_alpn_selected"},
+	bpf.D2ISession:           {"d2i_SSL_SESSION", "d2i_SSL_SESSION_ex"},
+	bpf.D2IX509:              {"d2i_X509"},
+	bpf.I2DX509:              {"i2d_X509"},
+	bpf.BIOWrite:             {"BIO_write", "BIO_write_ex"},
+	bpf.X509VerifyCert:       {"X509_verify_cert"},
+	bpf.X509StoreCtxGetError: {"X509_STORE_CTX_get_error"},
 }
 
 // bareCertificate are functions of libssl that read certificates, but none of a handshake.
 var bareCertificate = []string{"SSL_use_certificate_ASN1", "SSL_CTX_use_certificate_ASN1", "SSL_trace"}
 
-// certificateMessages begin the names of the functions that read or write a handshake's certificates, and of those they may be inlined in.
+// certificateMessages begin the names of the functions that read, judge or write a handshake's certificates, and of those they may be inlined in.
 var certificateMessages = []string{
 	"tls_process_server_cert", "tls_process_client_cert", "tls_process_server_comp", "tls_process_client_comp",
 	"tls_process_server_rpk", "tls_process_client_rpk", "tls_construct_server_cert", "tls_construct_client_cert",
@@ -37,6 +38,7 @@ var certificateMessages = []string{
 	"ossl_statem_client_process_message", "ossl_statem_server_process_message", "ssl_add_cert", "ssl3_output_cert_chain",
 	"ssl3_get_server_cert", "ssl3_get_client_cert", "ssl3_send_server_cert", "ssl3_send_client_cert", // 1.0 and LibreSSL
 	"tls13_server_cert", "tls13_client_cert", // LibreSSL
+	"ssl_verify_cert_chain", "ssl_verify_internal",
 }
 
 // publicNames begin the names of a library's TLS part where there are no better ones.

@@ -119,7 +119,7 @@ func checkOffsets(t *testing.T, path string, o *openssl, functions ...bpf.Functi
 
 var (
 	sslFunctions    = []bpf.Function{bpf.SSLDoHandshake, bpf.SSLRead, bpf.SSLWrite, bpf.SSLFree, bpf.SSLGetALPN, bpf.D2ISession}
-	cryptoFunctions = []bpf.Function{bpf.D2IX509, bpf.I2DX509, bpf.BIOWrite, bpf.X509VerifyCert}
+	cryptoFunctions = []bpf.Function{bpf.D2IX509, bpf.I2DX509, bpf.BIOWrite, bpf.X509VerifyCert, bpf.X509StoreCtxGetError}
 )
 
 func TestLibssl(t *testing.T) {
@@ -204,6 +204,7 @@ func checkNodeCallers(t *testing.T, path string, o *openssl, shift uint64) {
 	}
 	for name, want := range map[string]bool{
 		"tls_process_server_certificate": true, "tls_process_client_certificate": true, "ssl3_output_cert_chain": true, "ssl_add_cert_to_wpacket": true,
+		"ssl_verify_cert_chain":    true,
 		"SSL_use_certificate_ASN1": false, "SSL_trace": false, "X509_verify_cert": false, "PEM_X509_INFO_read_bio_ex": false, "d2i_X509": false,
 	} {
 		if got := inRanges(o.callers, symbolOffset(t, path, name)-shift); got != want {
