@@ -52,6 +52,7 @@ type probed struct {
 	tried        bool // it returned without having completed
 	done, ok     bool
 	doneAt       time.Duration
+	freed        bool // nobody can ask it for anything any more
 }
 
 // Record takes what a probe told. It keeps nothing of the payload, and wipes that of sessions, which have keys.
@@ -65,6 +66,9 @@ func (t *Tracker) Record(r *bpf.TLSRecord) {
 	switch {
 	case p == nil:
 		p = t.begin(key, r)
+	case p.seeks && r.Kind == bpf.RecordBound:
+		t.carry(p, r)
+		return
 	case p.done && !t.after(p, r):
 		if r.Cookie != 0 && r.Cookie == p.cookie {
 			t.news(&p.pending, r.Edge) // the same connection goes on: tickets, a second handshake within the first
@@ -110,6 +114,7 @@ func (t *Tracker) Record(r *bpf.TLSRecord) {
 		t.seek(p, r)
 	case bpf.RecordALPN:
 		p.protocol = text(r.Payload, maxProtocol)
+		t.soon(p)
 	case bpf.RecordDone:
 		if p.tried = p.tried || !r.OK; r.OK {
 			t.finish(p, true, r)
@@ -123,6 +128,8 @@ func (t *Tracker) Record(r *bpf.TLSRecord) {
 		if !p.done {
 			t.finish(p, false, r)
 		}
+		p.freed = true
+		t.soon(p)
 		delete(t.connections, key)
 	}
 }
@@ -163,11 +170,13 @@ func (p *probed) left(r *bpf.TLSRecord) bool {
 	switch {
 	case r.Cookie == p.cookie || r.Cookie == 0 && r.Kind == bpf.RecordGoDone:
 		return false
+	case p.seeks: // another one would begin with another hello; its thread may have been at work with any socket meanwhile
+		return false
 	case p.cookie != 0: // which is with all records as soon as it is known
 		return true
 	}
 	sameSocket := p.local.IsValid() && p.local == r.Local && p.remote == r.Remote // its cookie was not known yet
-	return p.shown.order > 0 && !sameSocket && !p.seeks                           // certificates come over the socket
+	return p.shown.order > 0 && !sameSocket                                       // certificates come over the socket
 }
 
 // after says whether a record that comes after the end of a handshake belongs to it.
@@ -194,8 +203,24 @@ func (t *Tracker) detach(p *probed) {
 	}
 }
 
+// carry takes note of a socket that was at work while a connection was whose hello is known. It need not be the one that carries the connection: programs
+// that carry it themselves, over memory BIOs, may write to any socket while OpenSSL calls them back. Which one it is, the hello says.
+func (t *Tracker) carry(p *probed, r *bpf.TLSRecord) {
+	if r.Cookie != 0 && (!p.done || p.cookie == 0) && t.bound[p.cookie] != p {
+		p.cookie, p.local, p.remote = r.Cookie, r.Local, r.Remote
+	}
+	edge := r.Edge
+	if r.Cookie != p.cookie {
+		edge = 0
+	}
+	t.news(&p.pending, edge)
+}
+
 func (t *Tracker) bind(p *probed, cookie uint64) {
 	p.cookie = cookie
+	if p.seeks {
+		return
+	}
 	if other := t.bound[cookie]; other != nil {
 		p.second = true
 		return
@@ -241,6 +266,18 @@ func (t *Tracker) finish(p *probed, ok bool, r *bpf.TLSRecord) {
 	t.queue.wait(&p.pending, t.now+settle)
 }
 
+// soon looks at a handshake that is over and lacked something.
+func (t *Tracker) soon(p *probed) {
+	if p.done {
+		t.queue.wait(&p.pending, max(p.doneAt+settle, t.now))
+	}
+}
+
+// unasked says whether a program may still ask for the protocol that was agreed, which nothing else tells.
+func (p *probed) unasked(w *wired) bool {
+	return p.ok && !p.golang && !p.freed && p.protocol == "" && w != nil && w.client != nil && len(w.client.ALPN) > 0 && w.server != nil && w.server.Version >= tls13
+}
+
 // lookProbed tells of a handshake that is over. What the wire has to say about it, it says soon.
 func (t *Tracker) lookProbed(p *probed, pressed bool) {
 	if !p.done && t.idle(&p.pending, pressed) {
@@ -259,7 +296,7 @@ func (t *Tracker) lookProbed(p *probed, pressed bool) {
 	}
 	w := t.wireOf(p)
 	whole := w != nil && w.client != nil && w.server != nil || p.golang || !p.ok
-	if known := p.edge != 0 || w != nil && w.edge != 0; !(whole && known) && t.now-p.doneAt < quiet {
+	if known := p.edge != 0 || w != nil && w.edge != 0; (!whole || !known || p.unasked(w)) && t.now-p.doneAt < quiet {
 		t.setActive(&p.pending, t.now-p.last < quiet)
 		t.queue.wait(&p.pending, p.doneAt+quiet)
 		return

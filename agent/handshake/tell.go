@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"net/netip"
 	"strings"
 	"time"
 
@@ -29,7 +30,7 @@ func (t *Tracker) tellProbed(p *probed, w *wired) {
 		t.losses[unbound]++
 		mark(t.unbound, p.target)
 		return
-	case p.moved && (w == nil || w.client == nil && w.server == nil), p.seeks && p.cookie != 0 && p.cookie != w.cookie, !p.agrees(w):
+	case p.moved && (w == nil || w.client == nil && w.server == nil), !p.agrees(w):
 		t.losses[conflicting]++
 		return
 	case !p.ok && !p.golang && !p.tried: // it was not seen to end
@@ -41,7 +42,9 @@ func (t *Tracker) tellProbed(p *probed, w *wired) {
 		Local: p.local, Remote: p.remote,
 	}
 	if w != nil {
-		h.Cookie = w.cookie
+		if h.Cookie != w.cookie { // another socket was at work
+			h.Cookie, h.Edge, h.Local, h.Remote = w.cookie, 0, netip.AddrPort{}, netip.AddrPort{}
+		}
 		if w.edge != 0 {
 			h.Edge = w.edge
 		}

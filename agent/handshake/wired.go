@@ -73,8 +73,8 @@ func (t *Tracker) Wire(ev *tlswire.Event) {
 			*side = t.certificates.get(ev.Certificates[0], len(ev.Certificates[0]), w.cgroup, t.now)
 		}
 	}
-	if p := t.bound[w.cookie]; p != nil && p.done {
-		t.queue.wait(&p.pending, max(p.doneAt+settle, t.now))
+	if p := t.bound[w.cookie]; p != nil {
+		t.soon(p)
 	}
 }
 
