@@ -402,10 +402,13 @@ func (a *Agent) applyQueued() error {
 	return nil
 }
 
-// finish drains for the last time: what waits for names is told without.
+// finish drains for the last time: what waits for names is told without, after taking the handshakes that are over.
 func (a *Agent) finish() error {
 	now, err := a.now()
 	if err != nil {
+		return err
+	}
+	if _, err := a.open(now); err != nil {
 		return err
 	}
 	if err := a.ledger.finish(now); err != nil {

@@ -84,7 +84,11 @@ func (l *ledger) retry(now moment) error {
 				l.held = append(kept, l.held[i:]...)
 				return err
 			}
-			x.cut(c, now, time.Time{})
+			if x.awaits { // what is new is for the next drain
+				x.unheard(c)
+			} else {
+				x.cut(c, now, time.Time{})
+			}
 		}
 		if due {
 			l.tellParts(x, now)
@@ -143,6 +147,10 @@ func (l *ledger) lookClosely(x *entry, now moment) {
 func (l *ledger) look(now moment) error {
 	kept := l.close[:0]
 	for i, x := range l.close {
+		if l.entries[x.edge.Number.Index()] != x { // it was let go of; its counters may be another's by now
+			x.closely = 0
+			continue
+		}
 		c, err := l.edges.Counters(x.edge.Number)
 		if err != nil {
 			l.close = append(kept, l.close[i:]...)
@@ -153,7 +161,7 @@ func (l *ledger) look(now moment) error {
 			l.tell(x, c, now, time.Time{})
 		}
 		x.looked = now.monotonic
-		if now.monotonic >= x.closely || l.entries[x.edge.Number.Index()] != x {
+		if now.monotonic >= x.closely {
 			x.closely = 0
 			continue
 		}

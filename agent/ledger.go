@@ -88,6 +88,7 @@ type ledger struct {
 
 	handshakes handshakes // nil where nobody looks
 	homeless   uint64     // handshakes that found no edge to be told with
+	more       int        // sorts of handshakes that are not told yet, besides one of each edge
 
 	waiting
 }

@@ -42,6 +42,9 @@ func (x *entry) cut(c bpf.Counters, now moment, first time.Time) {
 		}
 	}
 	x.last, x.looked = tallyOf(&c), now.monotonic
+	if x.secured != nil {
+		x.secured.uncut = 0
+	}
 	n := len(x.parts)
 	if n == 0 || p.counts.Connections > 0 && n < maxParts {
 		x.parts = append(x.parts, p)
@@ -89,7 +92,11 @@ func (l *ledger) tellParts(x *entry, now moment) {
 	}
 	for len(x.parts) > 0 {
 		p := &x.parts[0]
-		if x.awaits = l.awaits(x, p, now); x.awaits {
+		var gathered uint64
+		if o != nil {
+			gathered = completed(&o.Counts)
+		}
+		if x.awaits = l.awaits(x, p, gathered, now); x.awaits {
 			l.hold(x)
 			break
 		}

@@ -18,8 +18,11 @@ const (
 	handshakeWait = 2 * time.Second        // for the end of one that has begun
 )
 
-// maxSorts bounds how many different handshakes an edge has between two drains. More are told without.
-const maxSorts = 256
+// Bounds of how many different handshakes there are between two drains. More are told without.
+const (
+	maxSorts = 256   // of an edge
+	maxMore  = 16384 // of all edges, besides one each
+)
 
 // handshakes knows which are under way.
 type handshakes interface {
@@ -45,9 +48,11 @@ func sameCertificate(a, b *event.Certificate) bool {
 
 // secured are the handshakes of an edge. Most edges have none.
 type secured struct {
-	sorts  []sort        // seen since the edge was told
-	latest *shaken       // what goes on without new connections goes by it
-	at     time.Duration // of the latest, monotonic
+	sorts   []sort  // seen since the edge was told
+	latest  *shaken // what goes on without new connections goes by it
+	known   *shaken // the latest that said who the peer is
+	several bool    // it was not always the same
+	uncut   uint64  // connections that were begun and are in no part yet, as of the last look
 }
 
 type sort struct {
@@ -65,7 +70,7 @@ func (s *secured) untold() (n uint64) {
 }
 
 // handshook takes note of a handshake on an edge.
-func (l *ledger) handshook(n bpf.Number, s *shaken, now moment) {
+func (l *ledger) handshook(n bpf.Number, s *shaken) {
 	x := l.entries[n.Index()]
 	if x == nil || x.edge.Number != n || x.edge.Overflow {
 		l.homeless++
@@ -74,23 +79,41 @@ func (l *ledger) handshook(n bpf.Number, s *shaken, now moment) {
 	if x.secured == nil {
 		x.secured = &secured{}
 	}
-	x.secured.at = now.monotonic
 	for i := range x.secured.sorts {
 		if k := &x.secured.sorts[i]; k.same(s) {
 			k.seen++
-			x.secured.latest = k.shaken
+			x.secured.take(k.shaken)
 			return
 		}
 	}
 	if l := x.secured.latest; l != nil && l.same(s) {
 		s = l // its certificates are in memory once
 	}
-	if len(x.secured.sorts) == maxSorts {
+	if n := len(x.secured.sorts); n == maxSorts || n > 0 && l.more == maxMore {
 		l.homeless++
 		return
+	} else if n > 0 {
+		l.more++
 	}
 	x.secured.sorts = append(x.secured.sorts, sort{s, 1})
-	x.secured.latest = s
+	x.secured.take(s)
+}
+
+// take goes by a handshake.
+func (s *secured) take(h *shaken) {
+	s.latest = h
+	if h.peer.IsZero() {
+		return
+	}
+	s.several = s.several || s.known != nil && s.known.peer != h.peer
+	s.known = h
+}
+
+// unheard takes note of connections that are in no part: some of the handshakes that were seen are theirs.
+func (x *entry) unheard(c bpf.Counters) {
+	if x.secured != nil {
+		x.secured.uncut = c.Opened - x.last.opened
+	}
 }
 
 // workload is who an edge belongs to; nil if it is gone.
@@ -101,12 +124,15 @@ func (l *ledger) workload(n bpf.Number) *event.Workload {
 	return nil
 }
 
-// awaits says whether connections may still be told with their handshakes.
-func (l *ledger) awaits(x *entry, p *part, now moment) bool {
+// completed are the connections that did not fail, as far as that is known by now.
+func completed(c *event.Counts) uint64 { return c.Connections - min(c.Failed, c.Connections) }
+
+// awaits says whether connections may still be told with their handshakes. Of those that were seen, others need some.
+func (l *ledger) awaits(x *entry, p *part, others uint64, now moment) bool {
 	if l.handshakes == nil || l.closing || p.impatient || x.edge.Protocol != unix.IPPROTO_TCP || x.edge.Overflow {
 		return false
 	}
-	if p.counts.Connections-min(p.counts.Failed, p.counts.Connections) <= x.secured.untold() {
+	if n := completed(&p.counts); n == 0 || others+n <= x.secured.untold() {
 		return false
 	}
 	age := now.monotonic - p.cut
@@ -121,7 +147,7 @@ func (l *ledger) awaits(x *entry, p *part, now moment) bool {
 	return false
 }
 
-// emitSecured tells an observation with the handshakes of its connections.
+// emitSecured tells an observation with the handshakes of its connections. Those of connections that are not told yet are left to them.
 func (l *ledger) emitSecured(x *entry, o *event.Observation) {
 	s := x.secured
 	if s == nil {
@@ -129,31 +155,58 @@ func (l *ledger) emitSecured(x *entry, o *event.Observation) {
 		return
 	}
 	rest := *o
-	shaken := o.Counts.Connections - min(o.Counts.Failed, o.Counts.Connections)
+	shaken, later := completed(&o.Counts), s.uncut
+	for i := range x.parts {
+		later += completed(&x.parts[i].counts)
+	}
+	told := false
+	kept := s.sorts[:0]
 	for i := range s.sorts {
-		k := &s.sorts[i]
+		k := s.sorts[i]
 		one := *o
 		one.Counts, one.Error = event.Counts{Connections: min(k.seen, shaken)}, ""
 		shaken -= one.Counts.Connections
 		rest.Counts.Connections -= one.Counts.Connections
-		if k.shaken == s.latest { // nobody knows whose bytes they are if there are several sorts
-			one.Counts.BytesSent, one.Counts.BytesReceived = o.Counts.BytesSent, o.Counts.BytesReceived
-			rest.Counts.BytesSent, rest.Counts.BytesReceived = 0, 0
+		k.seen -= one.Counts.Connections
+		left := min(k.seen, later)
+		later -= left
+		if late := k.seen - left; one.Counts.Connections > 0 || late > 0 {
+			if k.shaken == s.latest { // nobody knows whose bytes they are if there are several sorts
+				one.Counts.BytesSent, one.Counts.BytesReceived = o.Counts.BytesSent, o.Counts.BytesReceived
+				rest.Counts.BytesSent, rest.Counts.BytesReceived = 0, 0
+			}
+			l.dress(&one, k.shaken)
+			l.recognize(&one, s, k.shaken)
+			l.emit(&one)
+			told = true
 		}
-		l.dress(&one, k.shaken)
-		l.emit(&one)
+		if left > 0 {
+			kept = append(kept, sort{k.shaken, left})
+		}
 	}
-	told := len(s.sorts) > 0
-	clear(s.sorts)
-	s.sorts = s.sorts[:0]
+	l.more -= max(len(s.sorts)-1, 0) - max(len(kept)-1, 0)
+	clear(s.sorts[len(kept):])
+	s.sorts = kept
 	switch {
-	case rest.Counts.Connections > 0 || rest.Counts.Failed > 0:
-		l.emit(&rest)
-	case !told:
-		if s.latest != nil {
-			l.dress(&rest, s.latest)
-		}
-		l.emit(&rest)
+	case told && rest.Counts == event.Counts{}:
+		return
+	case rest.Counts.Connections == 0 && rest.Counts.Failed == 0 && s.latest != nil:
+		l.dress(&rest, s.latest)
+		l.recognize(&rest, s, s.latest)
+	default:
+		l.recognize(&rest, s, nil)
+	}
+	l.emit(&rest)
+}
+
+// recognize names the peer of connections of which no handshake says who it is, such as failed ones: by those on the same edge, if they all met the same.
+// Otherwise what is reached all the time would be something else whenever a handshake is missed.
+func (l *ledger) recognize(o *event.Observation, s *secured, by *shaken) {
+	if s.known == nil || s.several || o.Direction != event.Outbound || !o.Peer.Identity.IsZero() {
+		return
+	}
+	if by == nil || by.tls.Provenance == "wire-only" && by.tls.PeerCertificate == nil {
+		o.Peer.Identity, o.Peer.Evidence = s.known.peer, event.EvidenceSVID
 	}
 }
 

@@ -45,7 +45,7 @@ func TestLedgerTellsNewEdgesWithTheirHandshakes(t *testing.T) {
 		t.Fatalf("told while a handshake is under way: %+v", *told)
 	}
 	delete(busy, edge)
-	l.handshook(edge, db, after(900*time.Millisecond))
+	l.handshook(edge, db)
 	check(t, l.retry(after(920*time.Millisecond)))
 	check(t, l.drain(after(10*time.Second)))
 	if len(*told) != 1 || (*told)[0].TLS == nil || (*told)[0].Peer.Identity != db.peer || (*told)[0].Peer.Evidence != event.EvidenceSVID || (*told)[0].Counts.Connections != 1 {
@@ -91,7 +91,7 @@ func TestLedgerSplitsConnectionsByHandshake(t *testing.T) {
 		for range n {
 			l.handshook(edge, &shaken{
 				tls: event.TLS{Version: "1.2", PeerCertificate: &event.Certificate{SHA256: name}}, peer: mustIdentity(t, name),
-			}, after(time.Second))
+			})
 		}
 	}
 	m.counters[edge] = bpf.Counters{Opened: 8, Failed: 1, Sent: 10, Error: unix.ECONNRESET}
@@ -123,7 +123,7 @@ func TestLedgerSplitsConnectionsByHandshake(t *testing.T) {
 
 	// A handshake that comes after its connection was told is told by itself.
 	*told = nil
-	l.handshook(edge, &shaken{tls: event.TLS{SNI: "late.example"}}, after(25*time.Second))
+	l.handshook(edge, &shaken{tls: event.TLS{SNI: "late.example"}})
 	check(t, l.drain(after(30*time.Second)))
 	if len(*told) != 1 || (*told)[0].TLS == nil || (*told)[0].TLS.SNI != "late.example" || (*told)[0].Counts != (event.Counts{}) {
 		t.Errorf("a late handshake is told as %+v", *told)
@@ -131,9 +131,9 @@ func TestLedgerSplitsConnectionsByHandshake(t *testing.T) {
 
 	// There is a bound, and what is above is counted.
 	for i := range maxSorts + 5 {
-		l.handshook(edge, &shaken{tls: event.TLS{SNI: string(rune('a' + i))}}, after(31*time.Second))
+		l.handshook(edge, &shaken{tls: event.TLS{SNI: string(rune('a' + i))}})
 	}
-	l.handshook(edge+1, &shaken{}, after(31*time.Second)) // no such edge
+	l.handshook(edge+1, &shaken{}) // no such edge
 	if l.homeless != 6 {
 		t.Errorf("%d handshakes were not taken, want 6", l.homeless)
 	}

@@ -28,6 +28,7 @@ type tlsWatch struct {
 	tracker *handshake.Tracker
 	finder  *tlsprobe.Finder
 	lost    map[string]uint64 // in the probes, as of the last look
+	holes   uint64            // of them those that the tracker knows of
 }
 
 // watchTLS loads what is needed. Without it the agent sees less, and says so.
@@ -72,14 +73,13 @@ func (w *tlsWatch) take(now moment) (bool, error) {
 		some, probed = true, true
 		w.tracker.Record(&record)
 	}
-	if !probed {
-		return some, nil
+	if probed {
+		if err := w.look(); err != nil {
+			return some, err
+		}
 	}
-	before := w.lost[ringFull]
-	if err := w.look(); err != nil {
-		return some, err
-	}
-	if w.lost[ringFull] > before { // what is missing may be the end of one handshake and the begin of the next
+	if n := w.lost[ringFull]; n > w.holes { // what is missing may be the end of one handshake and the begin of the next
+		w.holes = n
 		w.tracker.Lost()
 	}
 	return some, nil
@@ -91,10 +91,10 @@ const ringFull = "tls-ring-full"
 // tell gives the ledger the handshakes that are over.
 func (w *tlsWatch) tell(now moment, l *ledger, p *proven) {
 	for _, h := range w.tracker.Due(now.monotonic) {
-		if !h.OK || h.Edge == 0 {
+		if !h.OK {
 			continue
 		}
-		l.handshook(h.Edge, &shaken{tls: h.TLS, peer: h.Peer, own: h.Own}, now)
+		l.handshook(h.Edge, &shaken{tls: h.TLS, peer: h.Peer, own: h.Own})
 		if who := l.workload(h.Edge); who != nil && !h.Own.IsZero() {
 			until := now.wall
 			if c := h.TLS.OwnCertificate; c != nil {
