@@ -11,7 +11,7 @@ UNRACED := /(bpf|event|detector|collector/store)$$
 # The whole, in real time: it runs alone.
 WHOLE   := /internal/e2e$$
 
-.PHONY: help build engine kube-apiserver tls-stacks up demo test test-kernels lint generate bench bench-node bench-agent clean
+.PHONY: help build engine kube-apiserver tls-stacks up demo test test-kernels lint generate bench bench-node bench-agent bench-tls clean
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ bench-node: ## what watching costs a node, beside tcplife and tcpstates of libbp
 
 bench-agent: build ## what the agent takes of a node that churns: memory, CPU, losses; ARGS='-load 1m' (as root)
 	go run ./internal/agentbench -ambit bin/ambit $(ARGS)
+
+bench-tls: build tls-stacks ## what watching TLS costs programs and the agent; ARGS='-rounds 30' (as root)
+	go run ./internal/tlsbench -ambit bin/ambit $(ARGS)
 
 clean: ## remove what was built; what is in .cache/ stays
 	rm -rf bin
