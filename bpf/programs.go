@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,10 +34,14 @@ func MeasureCost() (io.Closer, error) {
 	return c, nil
 }
 
-// Costs reads what each program has cost, sorted by name. Runs and times count only while they are measured.
+// Costs reads what each program has cost, those of TLS too if they are loaded, sorted by name. Runs and times count only while they are measured.
 func (k *Kernel) Costs() ([]ProgramCost, error) {
 	var costs []ProgramCost
-	for name, p := range k.collection.Programs {
+	all := maps.Clone(k.collection.Programs)
+	if k.tls != nil {
+		maps.Copy(all, k.tls.collection.Programs) // no names in common
+	}
+	for name, p := range all {
 		c, err := costOf(name, p)
 		if err != nil {
 			return nil, err

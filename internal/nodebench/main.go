@@ -1,5 +1,5 @@
-// Command nodebench says what watching a node costs: the same loops, in turn, with nothing, with Ambit's agent, and with the tools that send one
-// event for each connection (tcplife and tcpstates of Debian's libbpf-tools). Machines are noisy, so each figure is the median of ratios of
+// Command nodebench says what watching a node costs: the same loops, in turn, with nothing, with Ambit's agent as it is and without watching TLS, and with
+// the tools that send one event for each connection (tcplife and tcpstates of Debian's libbpf-tools). Machines are noisy, so each figure is the median of ratios of
 // neighbouring runs, with its quartiles; nothing against nothing shows the noise.
 package main
 
@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"text/tabwriter"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,12 +28,13 @@ func main() {
 	scale := flag.Float64("scale", 1, "length of the loops")
 	cpu := flag.Bool("cpu", false, "take the time of the loops' own thread, softirqs in it included, instead of the clock's: where other work takes the machine")
 	agent := flag.Bool("agent", false, "be the agent that is measured")
+	tls := flag.Bool("tls", false, "with -agent, watch TLS")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
 	if *agent {
-		err = runAgent(ctx)
+		err = runAgent(ctx, *tls)
 	} else {
 		err = measure(ctx, *rounds, *scale, *cpu)
 	}
@@ -58,7 +60,10 @@ func measure(ctx context.Context, rounds int, scale float64, cpu bool) (err erro
 		return err
 	}
 	defer loops.close()
-	watchers := []watcher{nothing{}, &command{name: "Ambit", args: []string{"/proc/self/exe", "-agent"}, ready: "ready"}}
+	watchers := []watcher{nothing{},
+		&command{name: "Ambit", args: []string{"/proc/self/exe", "-agent", "-tls"}, ready: "ready", settle: 4 * time.Second}, // it still attaches
+		&command{name: "without TLS", args: []string{"/proc/self/exe", "-agent"}, ready: "ready", settle: time.Second},
+	}
 	for _, tool := range []string{"tcplife", "tcpstates"} {
 		w, err := findTool(tool)
 		if err != nil {
@@ -153,11 +158,14 @@ func printCosts(loops []*loop) error {
 	if err != nil {
 		return err
 	}
-	k, err := bpf.Load(bpf.Config{CgroupRoot: mount.Path})
+	k, err := bpf.Load(bpf.Config{CgroupRoot: mount.Path, Hellos: true})
 	if err != nil {
 		return err
 	}
 	defer k.Close()
+	if _, err := k.LoadTLS(); err != nil {
+		return err
+	}
 	if err := k.Tick(); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ambit-nhi/ambit/agent"
+	"github.com/ambit-nhi/ambit/agent/handshake"
 	"github.com/ambit-nhi/ambit/collector"
 	"github.com/ambit-nhi/ambit/event"
 )
@@ -32,10 +33,11 @@ func (nothing) String() string              { return "nothing" }
 
 // command is a program that watches. It is ready when it has printed a line that begins with ready.
 type command struct {
-	name  string
-	args  []string
-	ready string
-	cmd   *exec.Cmd
+	name   string
+	args   []string
+	ready  string
+	settle time.Duration // what it does once, when it starts, is not what watching costs
+	cmd    *exec.Cmd
 }
 
 func (c *command) String() string { return c.name }
@@ -58,7 +60,7 @@ func (c *command) start(ctx context.Context) error {
 		}
 		if strings.HasPrefix(line, c.ready) {
 			go io.Copy(io.Discard, lines) // as a terminal would, but faster
-			time.Sleep(time.Second)       // what it does once, when it starts, is not what watching costs
+			time.Sleep(c.settle)
 			return nil
 		}
 	}
@@ -82,11 +84,11 @@ func findTool(name string) (*command, error) {
 		}
 	}
 	header := map[string]string{"tcplife": "PID", "tcpstates": "SKADDR"}[name]
-	return &command{name: name, args: []string{"stdbuf", "-oL", path}, ready: header}, nil
+	return &command{name: name, args: []string{"stdbuf", "-oL", path}, ready: header, settle: time.Second}, nil
 }
 
-// runAgent is Ambit's agent as it runs on a node, with a stream of its own to publish to.
-func runAgent(ctx context.Context) error {
+// runAgent is Ambit's agent as it runs on a node, with a stream of its own to publish to. It knows none whose word would count about certificates.
+func runAgent(ctx context.Context, tls bool) error {
 	dir, err := os.MkdirTemp("", "ambit-nodebench-")
 	if err != nil {
 		return err
@@ -108,7 +110,11 @@ func runAgent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a, err := agent.New(agent.Config{Node: "bench", TrustDomain: td}, nc)
+	config := agent.Config{Node: "bench", TrustDomain: td}
+	if tls {
+		config.TLS = &agent.TLSConfig{Judge: func([][]byte, time.Time) handshake.Verdict { return handshake.Verdict{Cause: "nobody is known"} }}
+	}
+	a, err := agent.New(config, nc)
 	if err != nil {
 		return err
 	}
