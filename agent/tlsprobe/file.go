@@ -66,8 +66,8 @@ func (f *Finder) lookInto(ctx context.Context, s *sighting) error {
 	if err := f.judges.Wait(ctx); err != nil {
 		return err
 	}
-	users, brief := f.users(s)
-	o, m, err := f.open(ctx, users, brief)
+	users, byName := f.openers(s)
+	o, m, err := f.open(ctx, users, byName)
 	if err != nil {
 		f.notOpened(s, &m, err)
 		return nil
@@ -91,7 +91,7 @@ func (f *Finder) lookInto(ctx context.Context, s *sighting) error {
 }
 
 // open opens a file by its users, the first that still has it.
-func (f *Finder) open(ctx context.Context, users []mapping, brief bool) (o *opened, m mapping, err error) {
+func (f *Finder) open(ctx context.Context, users []mapping, byName bool) (o *opened, m mapping, err error) {
 	type result struct {
 		*opened
 		error
@@ -112,7 +112,7 @@ func (f *Finder) open(ctx context.Context, users []mapping, brief bool) (o *open
 			return o, m, err
 		}
 	}
-	if brief && len(users) > 0 { // on the host it has a name still
+	if errors.Is(err, errGone) && byName && len(users) > 0 { // on the host it has a name still
 		o, err = openOnHost(f.cfg.ProcRoot, &m)
 	}
 	return o, m, err

@@ -81,9 +81,10 @@ type Finder struct {
 	waiting  []*sighting // by the time they are due
 	ready    []*sighting
 	requests map[request]bool
-	last     uint32 // number of a target
-	rounds   int    // looks through all processes
-	stuck    int    // goroutines that the kernel holds up
+	users    *lru.Cache[uint32, []mapping] // of OpenSSL's files that are attached, by process: it may be gone when it is asked for
+	last     uint32                        // number of a target
+	rounds   int                           // looks through all processes
+	stuck    int                           // goroutines that the kernel holds up
 	patience time.Duration
 	report   report
 }
@@ -97,7 +98,7 @@ func New(cfg Config) (*Finder, error) {
 		cfg: cfg, wake: make(chan struct{}, 1),
 		attaches: rate.NewLimiter(rate.Limit(cfg.Attaches), cfg.Burst), judges: rate.NewLimiter(200, 200),
 		judged: lru.New[inode, *sighting](cfg.MaxJudged), contents: lru.New[identity, *file](cfg.MaxJudged),
-		attached: map[uint32]*file{}, requests: map[request]bool{}, report: newReport(), patience: patience,
+		attached: map[uint32]*file{}, requests: map[request]bool{}, users: lru.New[uint32, []mapping](maxUsers), report: newReport(), patience: patience,
 	}, nil
 }
 
@@ -172,7 +173,7 @@ func (f *Finder) listen(ctx context.Context, n *news, lost chan<- struct{}) erro
 // Unbound says that handshakes of a target could not be told by the functions that are always probed: its other ones are probed, too.
 func (f *Finder) Unbound(target uint32) { f.request(request{target: target}) }
 
-// Blind says it of a process whose handshakes are only seen on the wire: all its OpenSSL files are probed thoroughly.
+// Blind says it of a process whose handshakes are only seen on the wire: all its OpenSSL files are probed thoroughly, also if it has ended since.
 func (f *Finder) Blind(tgid uint32) { f.request(request{tgid: tgid}) }
 
 // request asks for all functions of a target, or of all targets of a process.
@@ -180,7 +181,11 @@ type request struct {
 	target, tgid uint32
 }
 
-const maxRequests = 256
+const (
+	maxRequests = 256
+	maxUsers    = 512 // processes
+	maxUsed     = 4   // files of each
+)
 
 func (f *Finder) request(r request) {
 	f.mu.Lock()

@@ -196,6 +196,27 @@ func TestFinderBlind(t *testing.T) {
 	})
 }
 
+// One that has ended before that is known has them watched for those that come after it.
+func TestFinderBlindAndGone(t *testing.T) {
+	requireRoot(t)
+	r := &recorder{}
+	f := run(t, quick(r), r)
+	x := newTree(t, t.TempDir())
+	ssl, crypto := inodeOf(t, x.libssl), inodeOf(t, x.libcrypto)
+	_, stop := x.start(t, false)
+	waitFor(t, "the attachment", func() bool { return r.open(ssl) == 1 && r.open(crypto) == 1 })
+	pid, stop2 := x.start(t, false)
+	stop2()
+	if r.open(ssl) != 1 || r.open(crypto) != 1 {
+		t.Fatal("the dear functions are attached to before they are wanted")
+	}
+	waitFor(t, "the dear functions", func() bool {
+		f.Blind(uint32(pid))
+		return r.open(ssl) == 2 && r.open(crypto) == 2
+	})
+	stop()
+}
+
 // Two containers of one image run the same file of the kernel's, whatever their overlays call it.
 func TestFinderOverlay(t *testing.T) {
 	requireRoot(t)

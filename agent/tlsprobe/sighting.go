@@ -1,6 +1,9 @@
 package tlsprobe
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // sighting is what is known of one of the kernel's inodes that processes run code of.
 type sighting struct {
@@ -27,6 +30,7 @@ func (f *Finder) see(m *mapping, old bool) {
 	if x := s.file; x != nil {
 		if x.number != 0 {
 			x.seen, x.mapping = now, *m
+			f.uses(x, m)
 			if x.wanted && !x.thorough {
 				f.queue(s, m, now, true)
 				return
@@ -37,6 +41,23 @@ func (f *Finder) see(m *mapping, old bool) {
 		}
 	}
 	f.queue(s, m, now, old || s.file != nil || s.brief >= maxBrief)
+}
+
+// uses takes note that a process has a file that is attached.
+func (f *Finder) uses(x *file, m *mapping) {
+	if x.verdict == nil || !x.verdict.openssl() {
+		return
+	}
+	known := f.users.Get(m.pid)
+	if known == nil {
+		f.users.Put(m.pid, []mapping{*m})
+		return
+	}
+	if i := slices.IndexFunc(*known, func(k mapping) bool { return k.inode == m.inode }); i >= 0 {
+		(*known)[i] = *m
+	} else if len(*known) < maxUsed {
+		*known = append(*known, *m)
+	}
 }
 
 // sighting is what is known of the inode, maybe nothing yet.
@@ -113,13 +134,14 @@ func take(queue []*sighting) (*sighting, []*sighting) {
 	return s, queue
 }
 
-// users are the mappings to open a file by, the last one first, and whether such users are always gone soon. From then on the sighting may be queued again.
-func (f *Finder) users(s *sighting) (recent []mapping, brief bool) {
+// openers are the mappings to open a file by, the last one first, and whether it may be opened by its name on the host where they are gone: such users
+// always are soon, or the file is known. From then on the sighting may be queued again.
+func (f *Finder) openers(s *sighting) (recent []mapping, byName bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	recent, s.recent, s.queued = s.recent, nil, false
 	for i, j := 0, len(recent)-1; i < j; i, j = i+1, j-1 {
 		recent[i], recent[j] = recent[j], recent[i]
 	}
-	return recent, s.brief >= maxBrief
+	return recent, s.brief >= maxBrief || s.file != nil && s.file.number != 0
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -147,11 +148,25 @@ func (f *Finder) serve(ctx context.Context, r request) error {
 	}
 	f.mu.Unlock()
 	if pid != 0 {
-		for _, m := range f.mapped(ctx, pid) {
+		users := f.mapped(ctx, pid)
+		if len(users) == 0 { // it has ended
+			users = f.used(pid)
+		}
+		for _, m := range users {
 			f.want(&m)
 		}
 	}
 	return ctx.Err()
+}
+
+// used are OpenSSL's files that a process had.
+func (f *Finder) used(pid uint32) []mapping {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if known := f.users.Get(pid); known != nil {
+		return slices.Clone(*known)
+	}
+	return nil
 }
 
 // want asks for all functions of a file: libssl's and libcrypto's belong together.
