@@ -128,7 +128,7 @@ func (c *certificates) get(der []byte, length int, cgroup uint64, now time.Durat
 	}
 	parsed, err := x509.ParseCertificate(der)
 	switch {
-	case err != nil:
+	case err != nil, !writable(parsed.NotBefore), !writable(parsed.NotAfter):
 		c.losses[certificateMalformed]++
 		return nil
 	case len(parsed.RawIssuer) > maxName || len(parsed.RawSubject) > maxName:
@@ -138,6 +138,12 @@ func (c *certificates) get(der []byte, length int, cgroup uint64, now time.Durat
 	n := newCertificate(sum, parsed)
 	c.keep(n)
 	return n
+}
+
+// writable says whether a date can be told: RFC 3339 has four digits for the year, and no year 0.
+func writable(t time.Time) bool {
+	y := t.UTC().Year()
+	return y >= 1 && y <= 9999
 }
 
 func (c *certificates) allowed(cgroup uint64, now time.Duration) bool {

@@ -1,15 +1,22 @@
 package handshake
 
 import (
+	"bytes"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/binary"
 	"math/big"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
+	"github.com/ambit-nhi/ambit/event"
 	"github.com/ambit-nhi/ambit/internal/testenv"
 )
 
@@ -36,6 +43,81 @@ func TestCertificateAsTold(t *testing.T) {
 	if again := tr.certificates.get(x.Raw, len(x.Raw), 1, time.Second); again != got {
 		t.Error("it is read twice")
 	}
+}
+
+// verifyTold has an observation with a certificate be sent and read.
+func verifyTold(t testing.TB, c *certificate) {
+	t.Helper()
+	batch := event.NewBatchBuilder("n1", "b", wall(0))
+	batch.Add(&event.Observation{
+		Time: wall(time.Second), Workload: event.Workload{Identity: mustIdentity(t, "spiffe://shop.example/w")}, Direction: event.Inbound, Protocol: event.TCP,
+		Peer: event.Peer{Address: netip.MustParseAddr("10.0.0.1"), Identity: event.CertificateIdentity(c.issuer, c.words)},
+		TLS:  &event.TLS{PeerCertificate: c.told(false), OwnCertificate: c.told(true)},
+	})
+	verifyBatch(t, batch)
+}
+
+// Whatever stands in a certificate, those who are told of it can read that, and all that comes along.
+func TestHostileCertificatesAreReadable(t *testing.T) {
+	c := casts()
+	tr := c.tracker()
+	f := func(change func(*x509.Certificate)) *certificate {
+		t.Helper()
+		x := c.ca.Issue(testenv.Leaf{Names: []string{"a"}, Change: change}).Certificate
+		got := tr.certificates.get(x.Raw, len(x.Raw), 1, time.Second)
+		if got != nil {
+			verifyTold(t, got)
+		}
+		return got
+	}
+	year := func(n int) time.Time { return time.Date(n, 1, 1, 0, 0, 0, 0, time.UTC) }
+	for _, n := range []int{0, 1, 2, 1601, 1950, 2049, 2050, 2262, 9999} {
+		if got := f(func(x *x509.Certificate) { x.NotBefore, x.NotAfter = year(n), year(n) }); got == nil && n > 0 {
+			t.Errorf("one of the year %d is refused: %v", n, tr.Counters())
+		}
+	}
+	if n := tr.losses[certificateMalformed]; n != 1 { // the calendar has no year 0, and others cannot write it
+		t.Errorf("%d are refused, want 1", n)
+	}
+	for _, name := range []string{"\x1b[2J\n\r\x00", "\u202e\u2028", strings.Repeat("é", maxName/2-32), strings.Repeat(",", maxName-32)} {
+		if f(func(x *x509.Certificate) { x.Subject = pkix.Name{CommonName: name} }) == nil {
+			t.Errorf("%.20q is refused: %v", name, tr.Counters())
+		}
+	}
+	// With a zone, the last second of the calendar is in no year that can be written.
+	last := c.ca.Issue(testenv.Leaf{Names: []string{"a"}, Change: func(x *x509.Certificate) { x.NotAfter = year(10000).Add(-time.Second) }}).Certificate.Raw
+	at := bytes.Index(last, []byte("99991231235959Z"))
+	zoned := slices.Concat(last[:at+14], []byte("-0100"), last[at+15:])
+	for _, length := range []int{at - 1, at - 18, 3, 7} { // of it, of both dates, and of all around them, in their last byte
+		zoned[length] += 4
+	}
+	if x, err := x509.ParseCertificate(zoned); err != nil || x.NotAfter.UTC().Year() != 10000 {
+		t.Fatalf("it is not what it should be: %v", err)
+	}
+	if tr.certificates.get(zoned, len(zoned), 1, time.Second) != nil || tr.losses[certificateMalformed] != 2 {
+		t.Errorf("one of the year 10000 is taken: %v", tr.Counters())
+	}
+	// A subject of a form that takes any bytes (T61String), which is issuer here, too.
+	raw, err := asn1.Marshal([]pkix.RelativeDistinguishedNameSET{{{
+		Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: asn1.RawValue{Tag: asn1.TagT61String, Bytes: bytes.Repeat([]byte{0xff, 0x1b, 0xc3}, 500)},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	self := &x509.Certificate{SerialNumber: big.NewInt(1), RawSubject: raw, NotBefore: year(2020), NotAfter: year(2040)}
+	der, err := x509.CreateCertificate(nil, self, self, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := tr.certificates.get(der, len(der), 1, time.Second)
+	if got == nil || !utf8.ValidString(got.plain.Issuer) || len(got.plain.Issuer) > maxIssuer+3 {
+		t.Fatalf("told as %+v", got)
+	}
+	verifyTold(t, got)
 }
 
 // What is too large, cut or no certificate is refused and counted.

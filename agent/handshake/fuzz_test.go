@@ -20,6 +20,7 @@ func FuzzTracker(f *testing.F) {
 		tr := New(Config{Judge: casts().judge, Wall: wall, Pending: pending, Certificates: 4, CertificateBytes: 16 << 10})
 		now := time.Second
 		verify := func() {
+			batch := event.NewBatchBuilder("n1", "b", wall(0))
 			for _, h := range tr.Due(now) {
 				o := event.Observation{
 					Time: h.At, Workload: event.Workload{Identity: mustIdentity(t, "spiffe://shop.example/w")}, Direction: event.Inbound, Protocol: event.TCP,
@@ -28,9 +29,13 @@ func FuzzTracker(f *testing.F) {
 				if err := o.Validate(); err != nil {
 					t.Fatalf("%+v cannot be told: %v", h, err)
 				}
+				batch.Add(&o)
 				if (!h.Peer.IsZero() || !h.Own.IsZero() || h.TLS.Verified) && !h.OK {
 					t.Fatalf("%+v did not complete, but proved something", h)
 				}
+			}
+			if !batch.Empty() {
+				verifyBatch(t, batch)
 			}
 			if len(tr.queue) > pending || len(tr.connections) > pending || len(tr.wires) > pending || tr.certificates.cache.Len() > 4 {
 				t.Fatal("a bound does not hold")
@@ -76,6 +81,18 @@ func FuzzTracker(f *testing.F) {
 	})
 }
 
+// verifyBatch has a batch be read as by who gets it: one text in it that may not travel takes all others with it.
+func verifyBatch(t testing.TB, batch *event.BatchBuilder) {
+	t.Helper()
+	message, err := batch.Encode(1, wall(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := event.DecodeBatch(message); err != nil {
+		t.Fatalf("what was told is refused: %v", err)
+	}
+}
+
 // FuzzCertificate reads what claims to be a certificate.
 func FuzzCertificate(f *testing.F) {
 	f.Add(casts().plain.Certificate.Raw)
@@ -95,6 +112,7 @@ func FuzzCertificate(f *testing.F) {
 			t.Errorf("serial of %d, issuer of %d bytes", len(c.plain.Serial), len(c.plain.Issuer))
 		}
 		tr.certificates.judge([]*certificate{c}, wall(time.Second))
+		verifyTold(t, c)
 		if id := event.CertificateIdentity(c.issuer, c.words); !id.IsZero() {
 			if _, err := event.ParseIdentity(id.String()); err != nil {
 				t.Error(err)
