@@ -446,9 +446,15 @@ func (a *Agent) heartbeat(now time.Time) *event.Heartbeat {
 		h.Gauges["svid-refused"], h.Gauges["svid-several"] = a.proven.refused, a.proven.several
 		tls = w.lost
 	}
+	if more := len(h.Missing) - maxMissing; more > 0 {
+		h.Missing = append(h.Missing[:maxMissing], fmt.Sprintf("%d things more", more))
+	}
 	h.Lost = a.losses.tell(a.lost, a.ledger.lost(), known, tls)
 	return h
 }
+
+// maxMissing bounds how many sentences a heartbeat has: its receiver refuses one with very many, and with it all that it says.
+const maxMissing = 100
 
 // notLost are counters of what happened without anything being lost: names that are told by another, and connections that lead where they were dialled, or
 // whose services are known all the same.
