@@ -18,6 +18,7 @@ const volatile __u64 attached_as;   /* what the attach cookie says, for kernels 
 const volatile __u32 anchor_offset; /* where the first object's anchor stands in its data */
 
 #include "kernel.h"        /* only the kernel fields that are read */
+#include "preempt.h"       /* programs that keep their CPU */
 #include "tls_registers.h" /* arguments and results of functions in user space */
 #include "tls_event.h"     /* what crosses to Go */
 #include "tls_maps.h"      /* the maps and the counters of losses */

@@ -239,24 +239,21 @@ static __always_inline void go_handshake(struct pt_regs *ctx, bool client)
 }
 
 /* func (c *Conn) clientHandshake(ctx context.Context) (err error) */
-SEC("uprobe")
-int go_client_handshake(struct pt_regs *ctx)
+UPROBE(go_client_handshake)
 {
 	go_handshake(ctx, true);
 	return 0;
 }
 
 /* func (c *Conn) serverHandshake(ctx context.Context) error */
-SEC("uprobe")
-int go_server_handshake(struct pt_regs *ctx)
+UPROBE(go_server_handshake)
 {
 	go_handshake(ctx, false);
 	return 0;
 }
 
 /* Any return of both. */
-SEC("uprobe")
-int go_handshake_return(struct pt_regs *ctx)
+UPROBE(go_handshake_return)
 {
 	__u64 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct goroutine_key k = {.tgid = tgid, .goroutine = GOROUTINE(ctx)};
@@ -298,16 +295,14 @@ static __always_inline void go_own(struct pt_regs *ctx)
 }
 
 /* Any return of func (c *Config) getCertificate(clientHello *ClientHelloInfo) (*Certificate, error) */
-SEC("uprobe")
-int go_get_certificate_return(struct pt_regs *ctx)
+UPROBE(go_get_certificate_return)
 {
 	go_own(ctx);
 	return 0;
 }
 
 /* Any return of func (c *Conn) getClientCertificate(cri *CertificateRequestInfo) (*Certificate, error) */
-SEC("uprobe")
-int go_get_client_certificate_return(struct pt_regs *ctx)
+UPROBE(go_get_client_certificate_return)
 {
 	go_own(ctx);
 	return 0;
@@ -328,8 +323,7 @@ static __always_inline void go_peer(struct pt_regs *ctx, const struct slice *cha
 }
 
 /* func (c *Conn) verifyServerCertificate(certificates [][]byte) error */
-SEC("uprobe")
-int go_verify_server_certificate(struct pt_regs *ctx)
+UPROBE(go_verify_server_certificate)
 {
 	struct slice chain = {GO_SECOND(ctx), GO_THIRD(ctx)};
 	go_peer(ctx, &chain);
@@ -337,8 +331,7 @@ int go_verify_server_certificate(struct pt_regs *ctx)
 }
 
 /* func (c *Conn) processCertsFromClient(certificate Certificate) error */
-SEC("uprobe")
-int go_process_client_certificates(struct pt_regs *ctx)
+UPROBE(go_process_client_certificates)
 {
 	struct slice chain = {};
 	if (bpf_probe_read_user(&chain, sizeof chain, GO_STACKED(ctx)))
@@ -349,8 +342,7 @@ int go_process_client_certificates(struct pt_regs *ctx)
 }
 
 /* func (c *Conn) Write(b []byte) (int, error): connections that were open before the agent came, each once. */
-SEC("uprobe")
-int go_write(struct pt_regs *ctx)
+UPROBE(go_write)
 {
 	__u64 connection = GO_FIRST(ctx), born = process_born();
 	struct connection_key k = {.tgid = bpf_get_current_pid_tgid() >> 32, .connection = connection};

@@ -47,15 +47,13 @@ static __always_inline void emit_done(__u64 connection, __u32 target, bool ok)
 }
 
 /* int SSL_do_handshake(SSL *): SSL_connect and SSL_accept call it. A socket that does not block makes it return many times. */
-SEC("uprobe")
-int ssl_handshake(struct pt_regs *ctx)
+UPROBE(ssl_handshake)
 {
 	enter(ctx, ARGUMENT1(ctx));
 	return 0;
 }
 
-SEC("uretprobe")
-int ssl_handshake_return(struct pt_regs *ctx)
+URETPROBE(ssl_handshake_return)
 {
 	__u32 target = 0;
 	__u64 connection = leave(ctx, &target);
@@ -71,15 +69,13 @@ int ssl_handshake_return(struct pt_regs *ctx)
 }
 
 /* int SSL_read(SSL *, ...), SSL_write, SSL_read_ex, SSL_write_ex: they do what is left of a handshake first. */
-SEC("uprobe")
-int ssl_io(struct pt_regs *ctx)
+UPROBE(ssl_io)
 {
 	enter(ctx, ARGUMENT1(ctx));
 	return 0;
 }
 
-SEC("uretprobe")
-int ssl_io_return(struct pt_regs *ctx)
+URETPROBE(ssl_io_return)
 {
 	__u32 target = 0;
 	__u64 connection = leave(ctx, &target);
@@ -93,8 +89,7 @@ int ssl_io_return(struct pt_regs *ctx)
 }
 
 /* void SSL_free(SSL *): the address may be given again. */
-SEC("uprobe")
-int ssl_free(struct pt_regs *ctx)
+UPROBE(ssl_free)
 {
 	struct record r;
 	struct connection_key k = {.tgid = bpf_get_current_pid_tgid() >> 32, .connection = ARGUMENT1(ctx)};
@@ -109,8 +104,7 @@ int ssl_free(struct pt_regs *ctx)
 }
 
 /* X509 *d2i_X509(X509 **, const unsigned char **in, long length): the peer's chain is decoded, leaf first. */
-SEC("uprobe")
-int d2i_x509(struct pt_regs *ctx)
+UPROBE(d2i_x509)
 {
 	__u64 from = 0;
 	struct frame *f = current_window();
@@ -125,8 +119,7 @@ int d2i_x509(struct pt_regs *ctx)
 }
 
 /* int i2d_X509(const X509 *, unsigned char **out): the own chain is encoded, leaf first. Without out only its length is asked for. */
-SEC("uprobe")
-int i2d_x509(struct pt_regs *ctx)
+UPROBE(i2d_x509)
 {
 	__u64 out = 0;
 	struct frame *f = current_window();
@@ -141,8 +134,7 @@ int i2d_x509(struct pt_regs *ctx)
 	return 0;
 }
 
-SEC("uretprobe")
-int i2d_x509_return(struct pt_regs *ctx)
+URETPROBE(i2d_x509_return)
 {
 	struct frame *f = current_window();
 	__s32 length = RESULT(ctx);
@@ -156,8 +148,7 @@ int i2d_x509_return(struct pt_regs *ctx)
 
 /* int X509_verify_cert(X509_STORE_CTX *): 1 if the program's own rules hold, or if its callback forgives that they do not. Only what comes after the
  * peer's chain is about that; others complete the own chain. */
-SEC("uretprobe")
-int x509_verify_return(struct pt_regs *ctx)
+URETPROBE(x509_verify_return)
 {
 	struct frame *f = current_window();
 	struct connection *c = f ? connection_of(f->connection) : 0;
@@ -168,8 +159,7 @@ int x509_verify_return(struct pt_regs *ctx)
 
 /* int X509_STORE_CTX_get_error(const X509_STORE_CTX *): once the chain is judged, libssl takes the result by it. Where a callback forgave something, it
  * is still there. Callbacks ask for it, too, but from elsewhere. */
-SEC("uretprobe")
-int x509_error_return(struct pt_regs *ctx)
+URETPROBE(x509_error_return)
 {
 	struct record r;
 	struct frame *f = current_window();
@@ -225,8 +215,7 @@ static __always_inline bool session_certificate(__u64 der, __u64 length, __u64 *
 
 /* SSL_SESSION *d2i_SSL_SESSION(SSL_SESSION **, const unsigned char **in, long length): a server takes up a session that its client, or a store, kept
  * for it. It decodes the session that it has just made, too, to give its client a ticket; that is later. */
-SEC("uprobe")
-int d2i_session(struct pt_regs *ctx)
+UPROBE(d2i_session)
 {
 	struct record r;
 	__u64 der = 0, from = 0, bytes = 0;
@@ -247,8 +236,7 @@ int d2i_session(struct pt_regs *ctx)
 
 /* int BIO_write(BIO *, const void *, int): the hello that this side sends, in its record. Its random is on the wire, too, which tells the socket of a
  * connection that is not carried by the thread that made it. Hellos without a record's header are written, too, to the transcript: of both sides. */
-SEC("uprobe")
-int bio_write(struct pt_regs *ctx)
+UPROBE(bio_write)
 {
 	struct record r;
 	__u8 h[16];
@@ -273,8 +261,7 @@ int bio_write(struct pt_regs *ctx)
 }
 
 /* void SSL_get0_alpn_selected(const SSL *, const unsigned char **data, unsigned *length) */
-SEC("uprobe")
-int ssl_alpn(struct pt_regs *ctx)
+UPROBE(ssl_alpn)
 {
 	__u64 id = bpf_get_current_pid_tgid();
 	struct call c = {.connection = ARGUMENT1(ctx), .data = ARGUMENT2(ctx), .length = ARGUMENT3(ctx), .stack = STACK(ctx)};
@@ -284,8 +271,7 @@ int ssl_alpn(struct pt_regs *ctx)
 	return 0;
 }
 
-SEC("uretprobe")
-int ssl_alpn_return(struct pt_regs *ctx)
+URETPROBE(ssl_alpn_return)
 {
 	struct record r;
 	__u32 length = 0;
