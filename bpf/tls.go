@@ -71,6 +71,9 @@ func (k *Kernel) loadTLS(spec *ebpf.CollectionSpec, cookies, multi bool) (*TLS, 
 		}
 	}
 	k.tls = t
+	if cookies { // else it is needed for each target
+		t.spec = nil
+	}
 	if t.records, err = ringbuf.NewReader(t.collection.Maps["records"]); err != nil {
 		return nil, fmt.Errorf("open ring of TLS records: %w", err)
 	}
