@@ -77,6 +77,10 @@ func (l *ledger) retry(now moment) error {
 	closely := len(l.held) <= few
 	kept := l.held[:0]
 	for i, x := range l.held {
+		if x.awaits && len(x.parts) > 0 && l.awaits(x, &x.parts[0], 0, now) { // many do, for a moment
+			kept = append(kept, x)
+			continue
+		}
 		due := len(x.parts) > 0 && (news || x.awaits || now.monotonic-x.parts[0].cut >= nameWait)
 		if due || closely && len(x.parts) > 0 {
 			c, err := l.edges.Counters(x.edge.Number)
