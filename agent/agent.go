@@ -77,7 +77,7 @@ func New(cfg Config, nc *nats.Conn) (*Agent, error) {
 	a := &Agent{cfg: cfg, running: make(chan []event.Workload, 1)}
 	a.publish = newPublisher(publisherConfig{Node: cfg.Node, Partitions: cfg.Partitions, QueueBytes: cfg.QueueBytes}, js)
 	a.names, a.ranges = peer.New(peer.Config{ClusterDomain: cfg.ClusterDomain}), peer.NewRanges(peer.RangesConfig{})
-	a.translations, a.turned, a.proven = peer.NewTranslations(), map[bpf.Number]turned{}, newProven(cfg.TrustDomain)
+	a.translations, a.turned, a.proven = peer.NewTranslations(), map[bpf.Number]turned{}, newProven(cfg.TrustDomain, cfg.Identity)
 	a.cluster = peer.NewCluster(peer.ClusterConfig{TrustDomain: cfg.TrustDomain, Template: cfg.Identity, ClusterDomain: cfg.ClusterDomain})
 	if a.sources, err = newSources(cfg); err != nil {
 		return nil, fmt.Errorf("make agent: %w", err)

@@ -15,10 +15,11 @@ import (
 // claims another's is not believed.
 type proven struct {
 	domain  event.TrustDomain
+	pods    event.IdentityTemplate // of their identities
 	cgroups *lru.Cache[string, claim]
 
 	generation uint64
-	changed    bool // since it was written down
+	changed    bool   // since it was written down
 	refused    uint64 // claims of identities that others have for certain
 	several    uint64 // cgroups that showed more than one
 }
@@ -31,8 +32,8 @@ type claim struct {
 
 const maxProven = 8192
 
-func newProven(domain event.TrustDomain) *proven {
-	return &proven{domain: domain, cgroups: lru.New[string, claim](maxProven)}
+func newProven(domain event.TrustDomain, pods event.IdentityTemplate) *proven {
+	return &proven{domain: domain, pods: pods, cgroups: lru.New[string, claim](maxProven)}
 }
 
 // own says who a workload is by an identity that it has shown; nil if as before.
@@ -45,16 +46,10 @@ func (p *proven) own(w *event.Workload, id event.Identity) *event.Workload {
 	return &to
 }
 
-// derived says whether Ambit itself gives identities of this form.
+// derived says whether Ambit itself gives identities of this form. Service accounts that no template fits get the standard form.
 func (p *proven) derived(id event.Identity) bool {
 	path, ok := strings.CutPrefix(id.String(), "spiffe://"+p.domain.String()+"/")
-	return ok && (strings.HasPrefix(path, "node/") || kubernetesForm(path))
-}
-
-// kubernetesForm says whether a path is ns/<namespace>/sa/<service account>.
-func kubernetesForm(path string) bool {
-	s := strings.Split(path, "/")
-	return len(s) == 4 && s[0] == "ns" && s[2] == "sa"
+	return ok && strings.HasPrefix(path, "node/") || p.pods.Makes(p.domain, id) || event.IdentityTemplate{}.Makes(p.domain, id)
 }
 
 // show takes note of an identity that a workload has shown, by a certificate that is valid until a time.

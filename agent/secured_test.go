@@ -146,7 +146,7 @@ func TestProvenIdentities(t *testing.T) {
 	pod := &event.Workload{Identity: event.KubernetesIdentity(td, "shop", "web"), Evidence: event.EvidenceKubernetes, Cgroup: "/kubepods/pod1"}
 	f := func(shown []string, want string) {
 		t.Helper()
-		p := newProven(td)
+		p := newProven(td, event.IdentityTemplate{})
 		for _, id := range shown {
 			p.show(pod, mustIdentity(t, id), start.wall)
 		}
@@ -164,7 +164,19 @@ func TestProvenIdentities(t *testing.T) {
 	f([]string{"spiffe://shop.example/node/n1/unit/x.service"}, own)
 	f([]string{"spiffe://other.example/ns/shop/sa/db"}, "spiffe://other.example/ns/shop/sa/db")
 
-	p := newProven(td)
+	// Whatever form the identities of pods have here.
+	template, err := event.ParseIdentityTemplate("spiffe://{trust_domain}/{namespace}/{service_account}")
+	check(t, err)
+	named := &event.Workload{Identity: template.Identity(td, "shop", "web", "web-0"), Evidence: event.EvidenceKubernetes, Cgroup: "/kubepods/pod1"}
+	for id, want := range map[string]bool{"spiffe://shop.example/shop/web": true, "spiffe://shop.example/shop/db": false, "spiffe://shop.example/ns/shop/sa/db": false, "spiffe://shop.example/web": true} {
+		p := newProven(td, template)
+		p.show(named, mustIdentity(t, id), start.wall)
+		if got := p.workload(named).Identity; (got.String() == id) != want {
+			t.Errorf("by showing %s, %s goes by %s", id, named.Identity, got)
+		}
+	}
+
+	p := newProven(td, event.IdentityTemplate{})
 	person := &event.Workload{Identity: mustIdentity(t, "spiffe://shop.example/node/n1/uid/0/exe/curl"), Evidence: event.EvidenceProcess, Cgroup: "/user.slice"}
 	p.show(person, mustIdentity(t, "spiffe://shop.example/web"), start.wall)
 	if p.workload(person) != person {
@@ -183,7 +195,7 @@ func TestProvenIdentitiesOutliveTheAgent(t *testing.T) {
 		return &event.Workload{Identity: event.CgroupIdentity(td, "n1", cgroup), Evidence: event.EvidenceCgroup, Cgroup: cgroup}
 	}
 	long, short, both := workload("/long"), workload("/short"), workload("/both")
-	p := newProven(td)
+	p := newProven(td, event.IdentityTemplate{})
 	hour := start.wall.Add(time.Hour)
 	p.show(long, mustIdentity(t, "spiffe://shop.example/long"), start.wall.Add(time.Minute))
 	p.show(long, mustIdentity(t, "spiffe://shop.example/long"), hour) // renewed
@@ -206,20 +218,20 @@ func TestProvenIdentitiesOutliveTheAgent(t *testing.T) {
 		t.Error("it changed since")
 	}
 
-	again := newProven(td)
+	again := newProven(td, event.IdentityTemplate{})
 	check(t, again.restoreFile(file, "n1", start.wall.Add(10*time.Minute)))
 	for w, want := range map[*event.Workload]string{long: "spiffe://shop.example/long", short: short.Identity.String(), both: both.Identity.String()} {
 		if got := again.workload(w).Identity.String(); got != want {
 			t.Errorf("%s goes by %s, want %s", w.Cgroup, got, want)
 		}
 	}
-	check(t, newProven(td).restoreFile(file+".none", "n1", start.wall))
+	check(t, newProven(td, event.IdentityTemplate{}).restoreFile(file+".none", "n1", start.wall))
 	for name, text := range map[string]string{"other node": string(data), "cut": string(data[:len(data)/2]), "version": `{"version":2,"node":"n1"}`, "identity": `{"version":1,"node":"n1","claims":[{"cgroup":"/a","identity":"x"}]}`} {
 		node := "n1"
 		if name == "other node" {
 			node = "n2"
 		}
-		if err := newProven(td).restore(strings.NewReader(text), node, start.wall); err == nil {
+		if err := newProven(td, event.IdentityTemplate{}).restore(strings.NewReader(text), node, start.wall); err == nil {
 			t.Errorf("%s is taken", name)
 		}
 	}
@@ -232,7 +244,7 @@ func FuzzProvenFile(f *testing.F) {
 	}
 	f.Add([]byte(`{"version":1,"node":"n1","claims":[{"cgroup":"/a","identity":"spiffe://shop.example/a","until":"2026-11-01T13:00:00Z"}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		p := newProven(td)
+		p := newProven(td, event.IdentityTemplate{})
 		if p.restore(bytes.NewReader(data), "n1", start.wall) != nil && p.cgroups.Len() > 0 {
 			t.Error("part of what is refused is taken")
 		}

@@ -106,3 +106,34 @@ func (t IdentityTemplate) Identity(td TrustDomain, namespace, account, pod strin
 	}
 	return id
 }
+
+// Makes says whether an identity is of the form that the template gives to pods, whoever they are.
+func (t IdentityTemplate) Makes(td TrustDomain, id Identity) bool {
+	segments, domain := t.segments, t.domain
+	if segments == nil {
+		_, path, _ := strings.Cut(strings.TrimPrefix(DefaultIdentityTemplate, "spiffe://"), "/")
+		segments = strings.Split(path, "/")
+	}
+	if domain == "" {
+		domain = td.Name()
+	}
+	path, ok := strings.CutPrefix(id.uri, "spiffe://"+domain+"/")
+	parts := strings.Split(path, "/")
+	if !ok || len(parts) != len(segments) {
+		return false
+	}
+	for i, s := range segments {
+		open, end := strings.IndexByte(s, '{'), strings.IndexByte(s, '}')
+		if open < 0 {
+			if parts[i] != s {
+				return false
+			}
+			continue
+		}
+		before, after := s[:open], s[end+1:]
+		if len(parts[i]) <= len(before)+len(after) || !strings.HasPrefix(parts[i], before) || !strings.HasSuffix(parts[i], after) {
+			return false
+		}
+	}
+	return true
+}

@@ -65,3 +65,38 @@ func TestTemplatesKeepAccountsApart(t *testing.T) {
 		}
 	})
 }
+
+func TestTemplateMakes(t *testing.T) {
+	td := domain(t, "shop.example")
+	f := func(template, identity string, want bool) {
+		t.Helper()
+		var x IdentityTemplate
+		if template != "" {
+			var err error
+			if x, err = ParseIdentityTemplate(template); err != nil {
+				t.Fatal(err)
+			}
+		}
+		id, err := ParseIdentity(identity)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := x.Makes(td, id); got != want {
+			t.Errorf("%q makes %s: %t, want %t", template, identity, got, want)
+		}
+	}
+	for _, template := range []string{"", DefaultIdentityTemplate} {
+		f(template, "spiffe://shop.example/ns/shop/sa/web", true)
+		f(template, "spiffe://other.example/ns/shop/sa/web", false)
+		f(template, "spiffe://shop.example/ns/shop/sb/web", false)
+		f(template, "spiffe://shop.example/ns/shop/sa/web/x", false)
+		f(template, "spiffe://shop.example/web", false)
+		f(template, "x509://0123456789abcdef0123456789abcdef/CN=web", false)
+	}
+	const own = "spiffe://prod.example/k8s/c1-{namespace}-x/{service_account}"
+	f(own, "spiffe://prod.example/k8s/c1-shop-x/web", true)
+	f(own, "spiffe://prod.example/k8s/c1--x/web", false)
+	f(own, "spiffe://prod.example/k8s/c2-shop-x/web", false)
+	f(own, "spiffe://prod.example/k8s/c1-shop/web", false)
+	f(own, "spiffe://shop.example/k8s/c1-shop-x/web", false)
+}
