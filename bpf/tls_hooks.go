@@ -17,6 +17,7 @@ const (
 	SSLRead                 // SSL_read, SSL_read_ex
 	SSLWrite                // SSL_write, SSL_write_ex
 	SSLFree
+	SSLClear
 	SSLGetALPN // SSL_get0_alpn_selected
 	D2IX509
 	I2DX509
@@ -44,7 +45,7 @@ func (f Function) String() string {
 }
 
 var functionNames = [...]string{
-	SSLDoHandshake: "SSL_do_handshake", SSLRead: "SSL_read", SSLWrite: "SSL_write", SSLFree: "SSL_free", SSLGetALPN: "SSL_get0_alpn_selected",
+	SSLDoHandshake: "SSL_do_handshake", SSLRead: "SSL_read", SSLWrite: "SSL_write", SSLFree: "SSL_free", SSLClear: "SSL_clear", SSLGetALPN: "SSL_get0_alpn_selected",
 	D2IX509: "d2i_X509", I2DX509: "i2d_X509", D2ISession: "d2i_SSL_SESSION", BIOWrite: "BIO_write", X509VerifyCert: "X509_verify_cert",
 	X509StoreCtxGetError: "X509_STORE_CTX_get_error",
 	GoClientHandshake:    "(*Conn).clientHandshake", GoServerHandshake: "(*Conn).serverHandshake", GoHandshakeReturn: "return of a handshake",
@@ -75,6 +76,7 @@ var userHooks = []userHook{
 	{"ssl_io", SSLWrite, false, true, openSSLMore},
 	{"ssl_io_return", SSLWrite, true, false, openSSLMore},
 	{"ssl_free", SSLFree, false, false, openSSLItself},
+	{"ssl_clear", SSLClear, false, false, "connections of programs with OpenSSL that use the memory of others again"},
 	{"ssl_alpn", SSLGetALPN, false, false, "protocols that programs with OpenSSL agreed on"},
 	{"ssl_alpn_return", SSLGetALPN, true, false, "protocols that programs with OpenSSL agreed on"},
 	{"d2i_x509", D2IX509, false, false, "who the peer is, with OpenSSL"},

@@ -88,6 +88,21 @@ URETPROBE(ssl_io_return)
 	return 0;
 }
 
+/* int SSL_clear(SSL *): before a handshake of its own, each begins with it. What a program does with an SSL that it used before is another connection's. */
+UPROBE(ssl_clear)
+{
+	struct record r;
+	struct connection *c = connection_of(ARGUMENT1(ctx));
+	if (!c || !c->done && !c->news && !c->sockets)
+		return 0;
+	new_record(&r, FREED, ARGUMENT1(ctx), c->target);
+	r.ends = c->ends;
+	struct connection fresh = {.born = c->born, .target = c->target};
+	*c = fresh;
+	emit(&r);
+	return 0;
+}
+
 /* void SSL_free(SSL *): the address may be given again. */
 UPROBE(ssl_free)
 {

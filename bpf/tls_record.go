@@ -21,7 +21,7 @@ const (
 	RecordVerified        = TLSKind(tlsKindVERIFIED)         // the program judged the peer's chain; what its callback forgave counts as a fault
 	RecordALPN            = TLSKind(tlsKindALPN)             // the protocol that was agreed on
 	RecordDone            = TLSKind(tlsKindDONE)             // OK: the handshake is complete; else it failed, or waits for its peer
-	RecordFreed           = TLSKind(tlsKindFREED)            // the connection's address may be given to another
+	RecordFreed           = TLSKind(tlsKindFREED)            // what comes of the connection's address is about another
 	RecordGoDone          = TLSKind(tlsKindGO_DONE)          // a Go handshake returned; payload: ALPN, a zero byte, server name
 )
 

@@ -21,7 +21,7 @@ import (
 // functionSymbols are the names that OpenSSL exports.
 var functionSymbols = map[string]Function{
 	"SSL_do_handshake": SSLDoHandshake, "SSL_read": SSLRead, "SSL_read_ex": SSLRead, "SSL_write": SSLWrite, "SSL_write_ex": SSLWrite,
-	"SSL_free": SSLFree, "SSL_get0_alpn_selected": SSLGetALPN, "d2i_X509": D2IX509, "i2d_X509": I2DX509, "d2i_SSL_SESSION": D2ISession, "d2i_SSL_SESSION_ex": D2ISession,
+	"SSL_free": SSLFree, "SSL_clear": SSLClear, "SSL_get0_alpn_selected": SSLGetALPN, "d2i_X509": D2IX509, "i2d_X509": I2DX509, "d2i_SSL_SESSION": D2ISession, "d2i_SSL_SESSION_ex": D2ISession,
 	"BIO_write": BIOWrite, "X509_verify_cert": X509VerifyCert, "X509_STORE_CTX_get_error": X509StoreCtxGetError,
 }
 

@@ -202,6 +202,7 @@ const (
 	tlsProgSent                         = "sent"
 	tlsProgSslAlpn                      = "ssl_alpn"
 	tlsProgSslAlpnReturn                = "ssl_alpn_return"
+	tlsProgSslClear                     = "ssl_clear"
 	tlsProgSslFree                      = "ssl_free"
 	tlsProgSslHandshake                 = "ssl_handshake"
 	tlsProgSslHandshakeReturn           = "ssl_handshake_return"
@@ -278,6 +279,7 @@ type tlsProgramSpecs struct {
 	Sent                         *ebpf.ProgramSpec `ebpf:"sent"`
 	SslAlpn                      *ebpf.ProgramSpec `ebpf:"ssl_alpn"`
 	SslAlpnReturn                *ebpf.ProgramSpec `ebpf:"ssl_alpn_return"`
+	SslClear                     *ebpf.ProgramSpec `ebpf:"ssl_clear"`
 	SslFree                      *ebpf.ProgramSpec `ebpf:"ssl_free"`
 	SslHandshake                 *ebpf.ProgramSpec `ebpf:"ssl_handshake"`
 	SslHandshakeReturn           *ebpf.ProgramSpec `ebpf:"ssl_handshake_return"`
@@ -403,6 +405,7 @@ type tlsPrograms struct {
 	Sent                         *ebpf.Program `ebpf:"sent"`
 	SslAlpn                      *ebpf.Program `ebpf:"ssl_alpn"`
 	SslAlpnReturn                *ebpf.Program `ebpf:"ssl_alpn_return"`
+	SslClear                     *ebpf.Program `ebpf:"ssl_clear"`
 	SslFree                      *ebpf.Program `ebpf:"ssl_free"`
 	SslHandshake                 *ebpf.Program `ebpf:"ssl_handshake"`
 	SslHandshakeReturn           *ebpf.Program `ebpf:"ssl_handshake_return"`
@@ -433,6 +436,7 @@ func (p *tlsPrograms) Close() error {
 		p.Sent,
 		p.SslAlpn,
 		p.SslAlpnReturn,
+		p.SslClear,
 		p.SslFree,
 		p.SslHandshake,
 		p.SslHandshakeReturn,

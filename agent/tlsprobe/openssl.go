@@ -18,6 +18,7 @@ var opensslFunctions = map[bpf.Function][]string{
 	bpf.SSLRead:              {"SSL_read", "SSL_read_ex", "SSL_peek", "SSL_peek_ex"},
 	bpf.SSLWrite:             {"SSL_write", "SSL_write_ex"},
 	bpf.SSLFree:              {"SSL_free"},
+	bpf.SSLClear:             {"SSL_clear"},
 	bpf.SSLGetALPN:           {"SSL_get0_alpn_selected"},
 	bpf.D2ISession:           {"d2i_SSL_SESSION", "d2i_SSL_SESSION_ex"},
 	bpf.D2IX509:              {"d2i_X509"},

@@ -118,7 +118,7 @@ func checkOffsets(t *testing.T, path string, o *openssl, functions ...bpf.Functi
 }
 
 var (
-	sslFunctions    = []bpf.Function{bpf.SSLDoHandshake, bpf.SSLRead, bpf.SSLWrite, bpf.SSLFree, bpf.SSLGetALPN, bpf.D2ISession}
+	sslFunctions    = []bpf.Function{bpf.SSLDoHandshake, bpf.SSLRead, bpf.SSLWrite, bpf.SSLFree, bpf.SSLClear, bpf.SSLGetALPN, bpf.D2ISession}
 	cryptoFunctions = []bpf.Function{bpf.D2IX509, bpf.I2DX509, bpf.BIOWrite, bpf.X509VerifyCert, bpf.X509StoreCtxGetError}
 )
 
