@@ -42,7 +42,6 @@ type Agent struct {
 	kernel  *bpf.Kernel
 	ledger  *ledger
 	tls     *tlsWatch   // nil where TLS is not watched
-	blind   []string    // of what could not be loaded, in words
 	claims  chan []byte // of workloads, to be kept; nil if they are not
 	numbers []bpf.Number
 	lost    map[string]uint64 // in the kernel, as of the last look
@@ -139,15 +138,11 @@ func (a *Agent) Run(ctx context.Context, ready func()) error {
 	a.begin(now) // only now everything is watched
 	a.ledger = newLedger(kernel, a, a.cfg.Node, a.publish.Observe)
 	if a.cfg.TLS != nil {
-		if a.tls, err = watchTLS(kernel, *a.cfg.TLS, a.clock.wall); err != nil {
-			slog.Warn("TLS is not watched", "reason", err)
-			a.blind = append(a.blind, "TLS of all programs")
-		} else {
-			a.ledger.handshakes = a.tls.tracker
-			if file := a.cfg.file(provenName); file != "" {
-				if err := a.proven.restoreFile(file, a.cfg.Node, now.wall); err != nil {
-					slog.Warn("what workloads had proven is not known any more", "error", err)
-				}
+		a.tls = watchTLS(kernel, *a.cfg.TLS, a.clock.wall)
+		a.ledger.handshakes = a.tls.tracker
+		if file := a.cfg.file(provenName); file != "" {
+			if err := a.proven.restoreFile(file, a.cfg.Node, now.wall); err != nil {
+				slog.Warn("what workloads had proven is not known any more", "error", err)
 			}
 		}
 	}
@@ -426,7 +421,6 @@ func (a *Agent) heartbeat(now time.Time) *event.Heartbeat {
 	for _, m := range a.kernel.Missing() {
 		h.Missing = append(h.Missing, m.Purpose+" ("+m.Name+")")
 	}
-	h.Missing = append(h.Missing, a.blind...)
 	h.Missing = append(h.Missing, a.sources.told()...)
 	if a.cfg.Missing != nil {
 		h.Missing = append(h.Missing, a.cfg.Missing()...)
@@ -441,8 +435,8 @@ func (a *Agent) heartbeat(now time.Time) *event.Heartbeat {
 	var tls map[string]uint64
 	if w := a.tls; w != nil {
 		h.Missing = append(h.Missing, w.missing()...)
-		gather(h.Gauges, w.tracker.Gauges, w.streams.Gauges, w.finder.Gauges)
-		gather(known, w.tracker.Counters, w.streams.Counters, w.finder.Counters)
+		gather(h.Gauges, w.gauges)
+		gather(known, w.counters)
 		h.Gauges["svid-refused"], h.Gauges["svid-several"] = a.proven.refused, a.proven.several
 		tls = w.lost
 	}

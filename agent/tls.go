@@ -23,7 +23,7 @@ type TLSConfig struct {
 type tlsWatch struct {
 	cfg     TLSConfig
 	kernel  *bpf.Kernel
-	probes  *bpf.TLS
+	probes  *bpf.TLS // nil where only the wire is watched, as is finder
 	streams *tlswire.Streams
 	tracker *handshake.Tracker
 	finder  *tlsprobe.Finder
@@ -31,27 +31,40 @@ type tlsWatch struct {
 	holes   uint64            // of them those that the tracker knows of
 }
 
-// watchTLS loads what is needed. Without it the agent sees less, and says so.
-func watchTLS(kernel *bpf.Kernel, cfg TLSConfig, wall func(time.Duration) time.Time) (*tlsWatch, error) {
-	probes, err := kernel.LoadTLS()
-	if err != nil {
-		return nil, fmt.Errorf("load the probes of TLS: %w", err)
+// watchTLS loads what is needed. Without the probes only the wire is watched, and the agent says so.
+func watchTLS(kernel *bpf.Kernel, cfg TLSConfig, wall func(time.Duration) time.Time) *tlsWatch {
+	w := &tlsWatch{cfg: cfg, kernel: kernel, streams: tlswire.New(tlswire.Config{})}
+	w.tracker = handshake.New(handshake.Config{Judge: cfg.Judge, Wall: wall})
+	if err := w.load(); err != nil {
+		slog.Warn("TLS is watched on the wire only", "reason", err)
+		w.probes, w.finder = nil, nil
 	}
-	for _, m := range probes.Missing() {
+	return w
+}
+
+func (w *tlsWatch) load() (err error) {
+	if w.probes, err = w.kernel.LoadTLS(); err != nil {
+		return fmt.Errorf("load the probes of TLS: %w", err)
+	}
+	for _, m := range w.probes.Missing() {
 		slog.Warn("this kernel refuses a hook", "hook", m.Name, "blind", m.Purpose, "reason", m.Err)
 	}
-	w := &tlsWatch{cfg: cfg, kernel: kernel, probes: probes, streams: tlswire.New(tlswire.Config{})}
-	w.tracker = handshake.New(handshake.Config{Judge: cfg.Judge, Wall: wall})
-	find := tlsprobe.Default()
+	find, probes := tlsprobe.Default(), w.probes
 	find.Attach = func(path string, t bpf.Target) (io.Closer, error) { return probes.Attach(path, t) }
 	if w.finder, err = tlsprobe.New(find); err != nil {
-		return nil, fmt.Errorf("look for programs that speak TLS: %w", err)
+		return fmt.Errorf("look for programs that speak TLS: %w", err)
 	}
-	return w, nil
+	return nil
 }
 
 // Run finds programs until ctx ends.
-func (w *tlsWatch) Run(ctx context.Context) error { return w.finder.Run(ctx) }
+func (w *tlsWatch) Run(ctx context.Context) error {
+	if w.finder == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return w.finder.Run(ctx)
+}
 
 // take takes what was seen since the last call, and says whether there was anything.
 func (w *tlsWatch) take(now moment) (bool, error) {
@@ -64,6 +77,9 @@ func (w *tlsWatch) take(now moment) (bool, error) {
 		if ev, ok := w.streams.Add(&hello, now.wall); ok { // what it refuses, it counts
 			w.tracker.Wire(&ev)
 		}
+	}
+	if w.probes == nil {
+		return some, nil
 	}
 	probed := false
 	for record, err := range w.probes.Records() {
@@ -103,12 +119,18 @@ func (w *tlsWatch) tell(now moment, l *ledger, p *proven) {
 			p.show(who, h.Own, until)
 		}
 	}
+	if w.finder == nil {
+		return
+	}
 	w.tracker.Unbound(w.finder.Unbound) // handshakes that need more probes
 	w.tracker.Blind(w.finder.Blind)
 }
 
 // look takes stock of losses.
 func (w *tlsWatch) look() (err error) {
+	if w.probes == nil {
+		return nil
+	}
 	if w.lost, err = w.probes.Losses(); err != nil {
 		return fmt.Errorf("read losses of TLS: %w", err)
 	}
@@ -116,12 +138,32 @@ func (w *tlsWatch) look() (err error) {
 }
 
 func (w *tlsWatch) missing() (lines []string) {
-	for _, m := range w.probes.Missing() {
-		lines = append(lines, m.Purpose+" ("+m.Name+")")
+	if w.finder == nil {
+		lines = append(lines, "TLS of all programs, beyond what the wire shows")
+	} else {
+		for _, m := range w.probes.Missing() {
+			lines = append(lines, m.Purpose+" ("+m.Name+")")
+		}
+		lines = append(lines, w.finder.Missing()...)
 	}
-	lines = append(lines, w.finder.Missing()...)
 	if w.cfg.Missing != nil {
 		lines = append(lines, w.cfg.Missing()...)
 	}
 	return lines
+}
+
+func (w *tlsWatch) gauges() map[string]uint64 {
+	out := gather(map[string]uint64{}, w.tracker.Gauges, w.streams.Gauges)
+	if w.finder != nil {
+		gather(out, w.finder.Gauges)
+	}
+	return out
+}
+
+func (w *tlsWatch) counters() map[string]uint64 {
+	out := gather(map[string]uint64{}, w.tracker.Counters, w.streams.Counters)
+	if w.finder != nil {
+		gather(out, w.finder.Counters)
+	}
+	return out
 }
