@@ -40,7 +40,10 @@ const (
 	maxVerdicts = 4096
 )
 
-const maxJudged = 6 // certificates of a chain
+const (
+	maxJudged    = 6 // certificates of a chain
+	maxNamesakes = 8 // authorities of one name
+)
 
 type fingerprint [sha256.Size]byte
 
@@ -57,6 +60,9 @@ type certificate struct {
 
 	asked   string // whether it is this server's
 	answers bool
+
+	parent *certificate // who signed it, once that is known
+	sought int          // how many authorities were known when nobody was found
 }
 
 func (c *certificate) told(proven bool) *event.Certificate {
@@ -92,7 +98,8 @@ type certificates struct {
 
 	cache       *lru.Cache[fingerprint, *certificate]
 	bytes       int
-	authorities map[string]*certificate // among them, by the name they sign with
+	authorities map[string][]*certificate // among them, by the name they sign with; the latest last
+	learned     int                       // authorities
 	verdicts    *lru.Cache[fingerprint, verdict]
 	all         *rate.Limiter
 	readers     *lru.Cache[uint64, *rate.Limiter]
@@ -107,7 +114,7 @@ type verdict struct {
 
 func newCertificates(cfg Config, losses *[causes]uint64) certificates {
 	return certificates{
-		cfg: cfg, losses: losses, cache: lru.New[fingerprint, *certificate](cfg.Certificates), authorities: map[string]*certificate{},
+		cfg: cfg, losses: losses, cache: lru.New[fingerprint, *certificate](cfg.Certificates), authorities: map[string][]*certificate{},
 		verdicts: lru.New[fingerprint, verdict](maxVerdicts), all: rate.NewLimiter(readAll, readAllBurst), readers: lru.New[uint64, *rate.Limiter](maxReaders),
 	}
 }
@@ -161,26 +168,63 @@ func (c *certificates) keep(n *certificate) {
 	for c.cache.Len() >= c.cfg.Certificates || c.bytes > c.cfg.CertificateBytes && c.cache.Len() > 0 {
 		_, old := c.cache.Oldest()
 		c.bytes -= (*old).size()
-		if name := string((*old).subject); c.authorities[name] == *old {
-			delete(c.authorities, name)
-		}
+		c.forget(*old)
 		c.cache.RemoveOldest()
 	}
 	c.cache.Put(n.sum, n)
-	if n.authority {
-		c.authorities[string(n.subject)] = n
+	if !n.authority {
+		return
 	}
+	name := string(n.subject)
+	same := c.authorities[name]
+	if len(same) == maxNamesakes {
+		same = slices.Delete(same, 0, 1)
+	}
+	c.authorities[name] = append(same, n)
+	c.learned++
+}
+
+func (c *certificates) forget(n *certificate) {
+	name := string(n.subject)
+	same := c.authorities[name]
+	i := slices.Index(same, n)
+	if i < 0 {
+		return
+	}
+	if same = slices.Delete(same, i, i+1); len(same) > 0 {
+		c.authorities[name] = same
+	} else {
+		delete(c.authorities, name)
+	}
+}
+
+// issuer finds who signed x among the known authorities, nil if nobody did. Names are not enough: authorities change their keys and keep their names.
+func (c *certificates) issuer(x *certificate) *certificate {
+	same := c.authorities[string(x.issuer)]
+	if x.parent != nil || len(same) == 0 || x.sought == c.learned {
+		return x.parent
+	}
+	x.sought = c.learned
+	child, err := x509.ParseCertificate(x.der)
+	if err != nil { // it could be read before
+		return nil
+	}
+	for _, a := range slices.Backward(same) {
+		if parent, err := x509.ParseCertificate(a.der); err == nil && child.CheckSignatureFrom(parent) == nil {
+			x.parent = a
+			break
+		}
+	}
+	return x.parent
 }
 
 func (c *certificate) size() int { return 2*len(c.der) + overhead }
 
-// judge says what a chain proved at a time. The issuers that are missing in it are looked for among the known certificates: whose signature is not
-// right does no harm.
+// judge says what a chain proved at a time. The issuers that are missing in it are looked for among the known certificates.
 func (c *certificates) judge(chain []*certificate, at time.Time) Verdict {
 	c.chain = append(c.chain[:0], chain...)
 	for len(c.chain) < maxJudged {
-		last := c.chain[len(c.chain)-1]
-		next := c.authorities[string(last.issuer)]
+		next := c.issuer(c.chain[len(c.chain)-1])
 		if next == nil || slices.Contains(c.chain, next) {
 			break
 		}

@@ -45,6 +45,37 @@ func TestCertificateAsTold(t *testing.T) {
 	}
 }
 
+// Authorities change their keys and keep their names. What was seen of their certificates is for the leaves of each.
+func TestIssuersOfOneName(t *testing.T) {
+	c := casts()
+	tr := c.tracker()
+	get := func(x *x509.Certificate) *certificate { return tr.certificates.get(x.Raw, len(x.Raw), 1, time.Second) }
+	at := wall(time.Second)
+	var leaves []*certificate
+	const generations = maxNamesakes + 3
+	for i := range generations {
+		between := c.ca.Intermediate("rotating")
+		get(between.Certificate)
+		leaf := get(between.SVID("spiffe://shop.example/rotating").Certificate)
+		leaves = append(leaves, leaf)
+		if i == 0 {
+			continue // nobody asked of it while it was known
+		}
+		if v := tr.certificates.judge([]*certificate{leaf}, at); !v.Verified {
+			t.Errorf("generation %d: %s", i, v.Cause)
+		}
+	}
+	if n := len(tr.certificates.authorities[string(leaves[0].issuer)]); n != maxNamesakes {
+		t.Errorf("%d authorities of one name are known", n)
+	}
+	at = at.Add(2 * verdictLife)
+	for i, leaf := range leaves {
+		if v := tr.certificates.judge([]*certificate{leaf}, at); v.Verified != (i > 0) {
+			t.Errorf("generation %d, later: verified %t", i, v.Verified)
+		}
+	}
+}
+
 // verifyTold has an observation with a certificate be sent and read.
 func verifyTold(t testing.TB, c *certificate) {
 	t.Helper()

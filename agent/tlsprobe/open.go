@@ -56,8 +56,12 @@ var local = map[string]bool{
 // errGone, errChanged, a *foreignError, or the kernel's.
 func openMapped(proc string, m *mapping) (*opened, error) {
 	process := proc + "/" + strconv.FormatUint(uint64(m.pid), 10)
-	name := fmt.Sprintf("%s/map_files/%x-%x", process, m.start, m.end)
-	fd, err := unix.Open(name, unix.O_PATH|unix.O_CLOEXEC, 0)
+	fd, err := openMapping(process, m)
+	if errors.Is(err, unix.ENOENT) {
+		if now, ok := mappedNow(process, m); ok {
+			fd, err = openMapping(process, &now)
+		}
+	}
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) { // it takes more rights than the name
 		fd, err = openInRoot(process, m.path)
 	}
@@ -69,6 +73,21 @@ func openMapped(proc string, m *mapping) (*opened, error) {
 	}
 	defer unix.Close(fd)
 	return reopen(proc, process, fd, m)
+}
+
+func openMapping(process string, m *mapping) (int, error) {
+	return unix.Open(fmt.Sprintf("%s/map_files/%x-%x", process, m.start, m.end), unix.O_PATH|unix.O_CLOEXEC, 0)
+}
+
+// mappedNow finds the mapping as it became. Loaders map a file's first part, which may be code, with room for all others, and these over it: the kernel
+// has told of it before it was cut.
+func mappedNow(process string, m *mapping) (now mapping, ok bool) {
+	for _, now = range readMaps(process+"/maps", m.pid) {
+		if now.inode.number == m.inode.number {
+			return now, true
+		}
+	}
+	return mapping{}, false
 }
 
 // openOnHost opens a file that nobody has any more by its name in the mounts of the first process, if it has the number that was told.

@@ -88,7 +88,9 @@ func TestKernelOpenMapped(t *testing.T) {
 	f("another device", byName, other, errChanged)
 	other = m
 	other.end += 4096
-	f("another range", open, other, errGone)
+	f("told before it was cut", open, other, nil)
+	other.inode.number++
+	f("another range and number", open, other, errGone)
 	other = m
 	other.pid = 1 << 22
 	f("another process", open, other, errGone)
