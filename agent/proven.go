@@ -26,7 +26,7 @@ type proven struct {
 
 type claim struct {
 	identity event.Identity // zero if there are several
-	until    time.Time      // when the certificate ends that proves it
+	until    time.Time      // when the certificate ends that proves it, or the last of several
 	from, to *event.Workload
 }
 
@@ -52,8 +52,8 @@ func (p *proven) derived(id event.Identity) bool {
 	return ok && strings.HasPrefix(path, "node/") || p.pods.Makes(p.domain, id) || event.IdentityTemplate{}.Makes(p.domain, id)
 }
 
-// show takes note of an identity that a workload has shown, by a certificate that is valid until a time.
-func (p *proven) show(w *event.Workload, id event.Identity, until time.Time) {
+// show takes note of an identity that a workload shows now, by a certificate that is valid until a time.
+func (p *proven) show(w *event.Workload, id event.Identity, until, now time.Time) {
 	if id.IsZero() {
 		return
 	}
@@ -66,17 +66,23 @@ func (p *proven) show(w *event.Workload, id event.Identity, until time.Time) {
 	}
 	c := p.cgroups.Get(w.Cgroup)
 	switch {
-	case c == nil:
-		p.cgroups.Put(w.Cgroup, claim{identity: id, until: until})
-	case c.identity == id:
+	case c != nil && c.identity == id:
 		if until.After(c.until) {
 			c.until, p.changed = until, true
 		}
 		return
+	case c == nil || now.After(c.until): // a unit keeps its cgroup when it becomes somebody else
+		p.cgroups.Put(w.Cgroup, claim{identity: id, until: until})
 	case c.identity.IsZero():
+		if until.After(c.until) {
+			c.until = until
+		}
 		return
 	default:
-		*c = claim{}
+		if c.until.After(until) {
+			until = c.until
+		}
+		*c = claim{until: until}
 		p.several++
 	}
 	p.generation++

@@ -148,7 +148,7 @@ func TestProvenIdentities(t *testing.T) {
 		t.Helper()
 		p := newProven(td, event.IdentityTemplate{})
 		for _, id := range shown {
-			p.show(pod, mustIdentity(t, id), start.wall)
+			p.show(pod, mustIdentity(t, id), start.wall, start.wall)
 		}
 		if got := p.workload(pod); got.Identity.String() != want || (got.Evidence == event.EvidenceSVID) != (got != pod) {
 			t.Errorf("%v: %s by %s, want %s", shown, got.Identity, got.Evidence, want)
@@ -170,7 +170,7 @@ func TestProvenIdentities(t *testing.T) {
 	named := &event.Workload{Identity: template.Identity(td, "shop", "web", "web-0"), Evidence: event.EvidenceKubernetes, Cgroup: "/kubepods/pod1"}
 	for id, want := range map[string]bool{"spiffe://shop.example/shop/web": true, "spiffe://shop.example/shop/db": false, "spiffe://shop.example/ns/shop/sa/db": false, "spiffe://shop.example/web": true} {
 		p := newProven(td, template)
-		p.show(named, mustIdentity(t, id), start.wall)
+		p.show(named, mustIdentity(t, id), start.wall, start.wall)
 		if got := p.workload(named).Identity; (got.String() == id) != want {
 			t.Errorf("by showing %s, %s goes by %s", id, named.Identity, got)
 		}
@@ -178,13 +178,36 @@ func TestProvenIdentities(t *testing.T) {
 
 	p := newProven(td, event.IdentityTemplate{})
 	person := &event.Workload{Identity: mustIdentity(t, "spiffe://shop.example/node/n1/uid/0/exe/curl"), Evidence: event.EvidenceProcess, Cgroup: "/user.slice"}
-	p.show(person, mustIdentity(t, "spiffe://shop.example/web"), start.wall)
+	p.show(person, mustIdentity(t, "spiffe://shop.example/web"), start.wall, start.wall)
 	if p.workload(person) != person {
 		t.Error("all of a login goes by the certificate of one program")
 	}
 	if got := p.workload(pod); got != pod {
 		t.Errorf("a pod that showed nothing is %s", got.Identity)
 	}
+}
+
+// Certificates end, and a unit that becomes another keeps its cgroup.
+func TestProvenIdentitiesChange(t *testing.T) {
+	td, err := event.ParseTrustDomain("shop.example")
+	check(t, err)
+	unit := &event.Workload{Identity: event.UnitIdentity(td, "n1", "web.service"), Evidence: event.EvidenceSystemd, Cgroup: "/system.slice/web.service"}
+	a, b := mustIdentity(t, "spiffe://shop.example/a"), mustIdentity(t, "spiffe://shop.example/b")
+	p := newProven(td, event.IdentityTemplate{})
+	f := func(shown event.Identity, at, valid time.Duration, want event.Identity) {
+		t.Helper()
+		p.show(unit, shown, start.wall.Add(at+valid), start.wall.Add(at))
+		if got := p.workload(unit).Identity; got != want {
+			t.Errorf("after %s it is %s, want %s", at, got, want)
+		}
+	}
+	const hour = time.Hour
+	f(a, 0, hour, a)
+	f(a, hour/2, hour, a)
+	f(b, hour, 2*hour, unit.Identity) // both may be there
+	f(b, 2*hour, 2*hour, unit.Identity)
+	f(b, 5*hour, hour, b) // nobody has shown the other since
+	f(a, 7*hour, hour, a)
 }
 
 // What was proven is known again after a restart, until the certificate ends that proved it.
@@ -197,11 +220,11 @@ func TestProvenIdentitiesOutliveTheAgent(t *testing.T) {
 	long, short, both := workload("/long"), workload("/short"), workload("/both")
 	p := newProven(td, event.IdentityTemplate{})
 	hour := start.wall.Add(time.Hour)
-	p.show(long, mustIdentity(t, "spiffe://shop.example/long"), start.wall.Add(time.Minute))
-	p.show(long, mustIdentity(t, "spiffe://shop.example/long"), hour) // renewed
-	p.show(short, mustIdentity(t, "spiffe://shop.example/short"), start.wall.Add(time.Minute))
-	p.show(both, mustIdentity(t, "spiffe://shop.example/a"), hour)
-	p.show(both, mustIdentity(t, "spiffe://shop.example/b"), hour)
+	p.show(long, mustIdentity(t, "spiffe://shop.example/long"), start.wall.Add(time.Minute), start.wall)
+	p.show(long, mustIdentity(t, "spiffe://shop.example/long"), hour, start.wall) // renewed
+	p.show(short, mustIdentity(t, "spiffe://shop.example/short"), start.wall.Add(time.Minute), start.wall)
+	p.show(both, mustIdentity(t, "spiffe://shop.example/a"), hour, start.wall)
+	p.show(both, mustIdentity(t, "spiffe://shop.example/b"), hour, start.wall)
 
 	file := filepath.Join(t.TempDir(), provenName)
 	snapshots, ctx := make(chan []byte, 1), t.Context()

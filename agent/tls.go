@@ -116,7 +116,7 @@ func (w *tlsWatch) tell(now moment, l *ledger, p *proven) {
 			if c := h.TLS.OwnCertificate; c != nil {
 				until = c.NotAfter
 			}
-			p.show(who, h.Own, until)
+			p.show(who, h.Own, until, now.wall)
 		}
 	}
 	if w.finder == nil {
