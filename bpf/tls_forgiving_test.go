@@ -48,12 +48,12 @@ type forgiving struct {
 }
 
 func testForgiven(t *testing.T, connect func(*testing.T, *forgiving)) {
+	_, tls := watchTLS(t)
+	attachOpenSSL(t, tls, true) // s_client shakes hands by SSL_write
 	for version, dashed := range map[string]string{"1.2": "-tls1_2", "1.3": "-tls1_3"} {
 		for name, known := range map[string]bool{"known": true, "foreign": false} {
 			t.Run("TLS "+version+", "+name, func(t *testing.T) {
-				f := &forgiving{known: known, version: version, dashed: dashed}
-				_, f.tls = watchTLS(t)
-				attachOpenSSL(t, f.tls, true) // s_client shakes hands by SSL_write
+				f := &forgiving{tls: tls, known: known, version: version, dashed: dashed}
 				folder := t.TempDir()
 				clients, servers := newAuthority(t).issueMany(folder, 1)
 				f.clientDER, f.serverDER = clients[0], servers[0]
