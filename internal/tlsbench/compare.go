@@ -18,15 +18,16 @@ const (
 // results of rounds. Ratios are of the time that operations took of a processor, by loads.
 type results struct {
 	rounds           int
-	cpu              map[string][]float64 // ns each, alone
-	rate             map[string][]float64 // per second of the clock, alone
-	control          map[string][]float64 // nothing against nothing
-	off              map[string][]float64 // an agent that does not watch TLS against none
-	on               map[string][]float64 // one that does against none
-	tls              map[string][]float64 // one that does against one that does not
-	clock            map[string][]float64 // the same as on, by the clock
-	agent            [states][]float64    // part of a processor that the agent took meanwhile
-	made, told, full float64              // ends of handshakes while they were watched, and those of them that were told, with certificates
+	cpu              map[string][]float64         // ns each, alone
+	rate             map[string][]float64         // per second of the clock, alone
+	control          map[string][]float64         // nothing against nothing
+	off              map[string][]float64         // an agent that does not watch TLS against none
+	on               map[string][]float64         // one that does against none
+	tls              map[string][]float64         // one that does against one that does not
+	all              [states]map[string][]float64 // ns each, in all runs
+	clock            map[string][]float64         // the same as on, by the clock
+	agent            [states][]float64            // part of a processor that the agent took meanwhile
+	made, told, full float64                      // ends of handshakes while they were watched, and those of them that were told, with certificates
 	lost             map[string]uint64
 }
 
@@ -40,6 +41,9 @@ func (s *stage) compare(loads []*load, o options) (*results, error) {
 	r := &results{rounds: o.rounds, lost: map[string]uint64{}}
 	for _, m := range []*map[string][]float64{&r.cpu, &r.rate, &r.control, &r.off, &r.on, &r.tls, &r.clock} {
 		*m = map[string][]float64{}
+	}
+	for i := range r.all {
+		r.all[i] = map[string][]float64{}
 	}
 	if o.rounds == 0 {
 		return r, nil
@@ -95,11 +99,10 @@ func (s *stage) once(loads []*load, o options, state int, r *results) (out run, 
 	}
 	var before map[string]uint64
 	if state == watching {
-		h, err := a.seen()
-		if err != nil {
+		if _, err := a.seen(); err != nil {
 			return out, err
 		}
-		before = h.Gauges
+		before = s.told.provenances()
 	}
 	var took time.Duration
 	if a != nil {
@@ -114,6 +117,7 @@ func (s *stage) once(loads []*load, o options, state int, r *results) (out run, 
 			return out, fmt.Errorf("%s: %w", l.name, err)
 		}
 		out.figures = append(out.figures, f)
+		r.all[state][l.name] = append(r.all[state][l.name], f.each())
 	}
 	if a == nil {
 		return out, nil
@@ -135,10 +139,11 @@ func (s *stage) once(loads []*load, o options, state int, r *results) (out run, 
 			r.made += 2 * float64(out.figures[i].n)
 		}
 	}
-	for _, how := range []string{"tls-full", "tls-resumed", "tls-inferred", "tls-wire-only"} {
-		r.told += float64(h.Gauges[how] - before[how])
+	now := s.told.provenances()
+	for how, n := range now {
+		r.told += float64(n - before[how])
 	}
-	r.full += float64(h.Gauges["tls-full"] - before["tls-full"])
+	r.full += float64(now["full"] - before["full"])
 	for cause, n := range h.Lost { // of this agent's life
 		if strings.HasPrefix(cause, "tls-") || strings.HasPrefix(cause, "hello-") {
 			r.lost[cause] += n

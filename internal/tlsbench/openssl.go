@@ -65,7 +65,7 @@ func (s *stage) newOpenSSL(length time.Duration) (*openSSL, error) {
 	}
 	server := exec.Command("/usr/sbin/nginx", "-p", dir, "-c", conf, "-e", "stderr")
 	server.Stderr = os.Stderr
-	if err := o.group.start(server); err != nil {
+	if err := o.group.startLoad(server); err != nil {
 		return nil, fmt.Errorf("%w; install Debian's nginx-light", err)
 	}
 	o.pid = server.Process.Pid
@@ -98,7 +98,7 @@ func (o *openSSL) run() (f figure, err error) {
 		return f, err
 	}
 	start := time.Now()
-	if err := o.group.start(client); err != nil {
+	if err := o.group.startLoad(client); err != nil {
 		return f, err
 	}
 	said := make([]byte, 0, 64<<10)

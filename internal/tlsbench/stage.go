@@ -9,10 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ambit-nhi/ambit/agent/workload"
 )
@@ -88,7 +91,12 @@ func (s *stage) cgroup(name string) (*cgroup, error) {
 type cgroup struct{ dir string }
 
 // start starts a command in it. The command dies with this program.
-func (g *cgroup) start(cmd *exec.Cmd) error {
+func (g *cgroup) start(cmd *exec.Cmd) error { return g.startAs(cmd, false) }
+
+// startLoad starts what is measured: both ends on one processor, and before all else that wants it, or others would be measured too.
+func (g *cgroup) startLoad(cmd *exec.Cmd) error { return g.startAs(cmd, true) }
+
+func (g *cgroup) startAs(cmd *exec.Cmd, load bool) error {
 	fd, err := os.Open(g.dir)
 	if err != nil {
 		return err
@@ -97,6 +105,15 @@ func (g *cgroup) start(cmd *exec.Cmd) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(fd.Fd()), Pdeathsig: syscall.SIGKILL, Setpgid: true} // an interrupt is for us
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", filepath.Base(cmd.Path), err)
+	}
+	if !load {
+		return nil
+	}
+	const first = -20
+	var last unix.CPUSet
+	last.Set(runtime.NumCPU() - 1)
+	if err := errors.Join(unix.Setpriority(unix.PRIO_PGRP, cmd.Process.Pid, first), unix.SchedSetaffinity(cmd.Process.Pid, &last)); err != nil {
+		return fmt.Errorf("set the priority of %s: %w", filepath.Base(cmd.Path), err)
 	}
 	return nil
 }
@@ -147,7 +164,7 @@ func (s *stage) worker(name string, args ...string) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := g.start(cmd); err != nil {
+	if err := g.startLoad(cmd); err != nil {
 		return nil, err
 	}
 	s.closes = append(s.closes, func() error { return errors.Join(in.Close(), cmd.Wait()) })

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -84,17 +86,22 @@ func (s *stage) startServer() error {
 	if err != nil {
 		return fmt.Errorf("make the stream: %w", err)
 	}
-	s.told = &told{changed: make(chan struct{}, 1)}
-	if _, err := nc.Subscribe(event.SubjectAgents, s.told.message); err != nil {
-		return fmt.Errorf("listen to heartbeats: %w", err)
+	s.told = &told{under: "/" + filepath.Base(s.group) + "/", tls: map[string]uint64{}, changed: make(chan struct{}, 1)}
+	for _, subject := range []string{event.SubjectAgents, event.SubjectObservations} {
+		if _, err := nc.Subscribe(subject, s.told.message); err != nil {
+			return fmt.Errorf("listen to the agent: %w", err)
+		}
 	}
 	return nc.Flush()
 }
 
-// told is the agent's last heartbeat.
+// told is the agent's last heartbeat, and how many connections of the stage's cgroups it has told of, by the provenance of their TLS.
 type told struct {
+	under string // path of the cgroups
+
 	mu        sync.Mutex
 	heartbeat *event.Heartbeat
+	tls       map[string]uint64
 	err       error
 	changed   chan struct{} // holds a value after a heartbeat
 }
@@ -105,6 +112,19 @@ func (t *told) message(m *nats.Msg) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if !strings.HasPrefix(m.Subject, strings.TrimSuffix(event.SubjectAgents, ">")) {
+		b, err := event.DecodeBatch(m.Data)
+		if err != nil {
+			t.err = errors.Join(t.err, err)
+			return
+		}
+		for o := range b.Observations() {
+			if o.TLS != nil && strings.HasPrefix(o.Workload.Cgroup, t.under) {
+				t.tls[o.TLS.Provenance] += o.Counts.Connections
+			}
+		}
+		return
+	}
 	h, err := event.DecodeHeartbeat(m.Data)
 	if err != nil {
 		t.err = errors.Join(t.err, err)
@@ -140,4 +160,10 @@ func (t *told) next(ctx context.Context) (*event.Heartbeat, error) {
 			return h, nil
 		}
 	}
+}
+
+func (t *told) provenances() map[string]uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.tls)
 }
