@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,6 +37,7 @@ type observer struct {
 	seen     []handshake.Handshake
 	attached map[file]int      // how often
 	counters map[string]uint64 // of the tracker
+	losses   map[string]uint64 // of the probes
 }
 
 var errNotOurs = errors.New("not a program of this test")
@@ -139,6 +141,7 @@ func (o *observer) follow(ctx context.Context, tracker *handshake.Tracker, strea
 	if err := o.kernel.Tick(); err != nil {
 		return err
 	}
+	holes := uint64(0)
 	for turn := 0; ; turn++ {
 		select {
 		case <-ctx.Done():
@@ -155,22 +158,8 @@ func (o *observer) follow(ctx context.Context, tracker *handshake.Tracker, strea
 				return err
 			}
 		}
-		for hello, err := range o.kernel.Hellos() {
-			if err != nil {
-				return err
-			}
-			if ev, ok := streams.Add(&hello, time.Now()); ok {
-				tracker.Wire(&ev)
-			}
-		}
-		for record, err := range o.probes.Records() {
-			if err != nil {
-				return err
-			}
-			if os.Getenv("K2DEBUG") != "" {
-				println(record.At/1000, record.TGID, record.TID, "conn", record.Connection, "kind", record.Kind, "ok", record.OK, "client", record.Client, "cookie", record.Cookie, "edge", record.Edge, "len", record.Length, "tgt", record.Target)
-			}
-			tracker.Record(&record)
+		if err := o.hear(tracker, streams, &holes); err != nil {
+			return err
 		}
 		now, err := bpf.Monotonic()
 		if err != nil {
@@ -183,11 +172,39 @@ func (o *observer) follow(ctx context.Context, tracker *handshake.Tracker, strea
 			o.counters = tracker.Counters()
 		}
 		o.lock.Unlock()
-		if turn%20 == 0 {
-			tracker.Unbound(o.finder.Unbound)
-			tracker.Blind(o.finder.Blind)
+		tracker.Unbound(o.finder.Unbound)
+		tracker.Blind(o.finder.Blind)
+	}
+}
+
+// hear gives the tracker what the wire and the probes told since the last time.
+func (o *observer) hear(tracker *handshake.Tracker, streams *tlswire.Streams, holes *uint64) error {
+	for hello, err := range o.kernel.Hellos() {
+		if err != nil {
+			return err
+		}
+		if ev, ok := streams.Add(&hello, time.Now()); ok {
+			tracker.Wire(&ev)
 		}
 	}
+	for record, err := range o.probes.Records() {
+		if err != nil {
+			return err
+		}
+		tracker.Record(&record)
+	}
+	losses, err := o.probes.Losses()
+	if err != nil {
+		return err
+	}
+	o.lock.Lock()
+	o.losses = losses
+	o.lock.Unlock()
+	if n := losses["tls-ring-full"]; n > *holes {
+		*holes = n
+		tracker.Lost()
+	}
+	return nil
 }
 
 // take gives what was seen since the last call.
@@ -205,26 +222,20 @@ func (o *observer) await(t testing.TB, pid int, probed string) {
 	o.awaitTimes(t, o.filesOf(t, pid, probed), 1)
 }
 
+// awaitTimes waits until files were attached to so often: once for what tells of most handshakes, again for the rest.
 func (o *observer) awaitTimes(t testing.TB, files []file, times int) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for {
-		o.lock.Lock()
-		n := 0
-		for _, f := range files {
-			if o.attached[f] >= times {
-				n++
-			}
-		}
-		o.lock.Unlock()
-		if n == len(files) {
-			return
-		}
+	for deadline := time.Now().Add(time.Minute); !o.probedTimes(files, times); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d of %d files are not probed; missing: %v", len(files)-n, len(files), o.finder.Missing())
+			t.Fatalf("one of %v is not probed %d times; missing: %v", files, times, o.finder.Missing())
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+func (o *observer) probedTimes(files []file, times int) bool {
+	o.lock.Lock()
+	defer o.lock.Unlock()
+	return !slices.ContainsFunc(files, func(f file) bool { return o.attached[f] < times })
 }
 
 func (o *observer) filesOf(t testing.TB, pid int, probed string) (files []file) {

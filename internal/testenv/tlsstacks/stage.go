@@ -14,8 +14,13 @@ type Stage struct {
 	Server   *Server
 	Client   *Client
 
-	ends map[string]End // of Server, by what they ask of a client
+	ends   map[string]End // of Server, by what they ask of a client
+	serial int            // of connections: each has a server name of its own
 }
+
+// Started is called when a stack's program runs, before it is played with. once has it make a connection that is not told of. The process is 0 where
+// each connection has one.
+type Started func(pid int, once func())
 
 // Connection is one that a stack under test made, or tried to make.
 type Connection struct {
@@ -78,9 +83,8 @@ func name(label string) string { return label + "." + Domain }
 // session is how often a connection is made to resume a session: the first and the others.
 const session = 3
 
-// PlayServer has the reference dial to a server of the stack in all ways, and tells of each connection. Before it dials, it calls started, if that
-// is not nil, with the process of the server.
-func (s *Stage) PlayServer(t testing.TB, stack *Stack, started func(pid int)) []Connection {
+// PlayServer has the reference dial to a server of the stack in all ways, and tells of each connection. started may be nil.
+func (s *Stage) PlayServer(t testing.TB, stack *Stack, started Started) []Connection {
 	t.Helper()
 	m := s.Material
 	own := map[string]Identity{} // by end
@@ -100,25 +104,21 @@ func (s *Stage) PlayServer(t testing.TB, stack *Stack, started func(pid int)) []
 		}
 	}
 	server := stack.Listen(t, ends)
-	if started != nil {
-		started(server.PID)
-	}
 	at := map[string]netip.AddrPort{}
 	for i, e := range ends {
 		at[e.ID] = server.Addresses[i]
 	}
 	var all []Connection
 	var expected int
-	serial := 0
 	dial := func(what, end, version string, clients []string, n int) {
 		var dials []End
 		for _, client := range clients {
 			identity := m.made[client]
 			dials = append(dials, End{
-				ID: fmt.Sprintf("d%d", serial), Address: at[end+version].String(), SNI: name(fmt.Sprintf("s%d", serial)), Version: version, ALPN: offered, CA: m.Roots,
-				Cert: identity.Cert, Key: identity.Key, Wrapped: serial%2 == 1,
+				ID: fmt.Sprintf("d%d", s.serial), Address: at[end+version].String(), SNI: name(fmt.Sprintf("s%d", s.serial)), Version: version, ALPN: offered, CA: m.Roots,
+				Cert: identity.Cert, Key: identity.Key, Wrapped: s.serial%2 == 1,
 			})
-			serial++
+			s.serial++
 		}
 		truths := make([]Truth, 0, len(dials))
 		switch {
@@ -143,6 +143,10 @@ func (s *Stage) PlayServer(t testing.TB, stack *Stack, started func(pid int)) []
 			c.Version = version
 			all = append(all, c)
 		}
+	}
+	if started != nil {
+		started(server.PID, func() { dial("once", "mutual", "1.3", []string{"client-spiffe"}, 1) })
+		all = nil
 	}
 	for _, version := range both {
 		dial("mutual", "mutual", version, []string{"client-spiffe"}, 1)
@@ -183,7 +187,7 @@ func (s *Stage) half(version string) (clients []string) {
 }
 
 // PlayClient has a client of the stack dial to the reference in all ways, and tells of each connection.
-func (s *Stage) PlayClient(t testing.TB, stack *Stack, started func(pid int)) []Connection {
+func (s *Stage) PlayClient(t testing.TB, stack *Stack, started Started) []Connection {
 	t.Helper()
 	m := s.Material
 	var known []End
@@ -192,26 +196,22 @@ func (s *Stage) PlayClient(t testing.TB, stack *Stack, started func(pid int)) []
 		known = append(known, e)
 	}
 	client := stack.Start(t, known)
-	if started != nil {
-		started(client.PID)
-	}
 	alpn := ""
 	if stack.OffersALPN {
 		alpn = offered
 	}
 	var all []Connection
 	var said []Truth
-	serial := 0
 	// dial dials to servers by the names of their identities.
 	dial := func(what, end, version, identity string, insecure bool, servers []string, n int) {
 		var dials []End
 		for i, server := range servers {
 			own := m.made[strings.Replace(identity, "*", strings.TrimPrefix(server, "server-"), 1)]
 			dials = append(dials, End{
-				ID: fmt.Sprintf("d%d", serial), Address: s.ends[end+version].Address, SNI: name(fmt.Sprintf("%s--%d", server, serial)), Version: version, ALPN: alpn, CA: m.Roots,
+				ID: fmt.Sprintf("d%d", s.serial), Address: s.ends[end+version].Address, SNI: name(fmt.Sprintf("%s--%d", server, s.serial)), Version: version, ALPN: alpn, CA: m.Roots,
 				Cert: own.Cert, Key: own.Key, Insecure: insecure, Wrapped: i%2 == 1 || what == "long",
 			})
-			serial++
+			s.serial++
 		}
 		var told []Truth
 		if n > 1 {
@@ -245,6 +245,10 @@ func (s *Stage) PlayClient(t testing.TB, stack *Stack, started func(pid int)) []
 			}
 			all = append(all, c)
 		}
+	}
+	if started != nil {
+		started(client.PID, func() { dial("once", "mutual", "1.3", "client-spiffe", false, []string{"server-spiffe"}, 1) })
+		all = nil
 	}
 	for _, version := range both {
 		dial("mutual", "mutual", version, "client-spiffe", false, []string{"server-spiffe"}, 1)

@@ -10,6 +10,7 @@ def know(end, w, resumed):
 
 async def answer(end, r, w):
     try:
+        w.get_extra_info("ssl_object").selected_alpn_protocol()  # as who speaks HTTP asks
         await r.read(4096)
         tls.say(know(end, w, bool(w.get_extra_info("ssl_object").session_reused)))
         w.write(tls.ANSWER)
@@ -24,6 +25,7 @@ async def dial(end):
     try:
         host, port = end["address"].split(":")
         r, w = await asyncio.open_connection(host, int(port), ssl=tls.context(end, False), server_hostname=end["sni"] or "")
+        w.get_extra_info("ssl_object").selected_alpn_protocol()  # as who speaks HTTP asks
         w.write(tls.request(end))
         await w.drain()
         await r.read()

@@ -66,6 +66,7 @@ def answer(end, ctx, c, remote):
     local = c.getsockname()
     try:
         s = ctx.wrap_socket(c, server_side=True, suppress_ragged_eofs=True)
+        s.selected_alpn_protocol()  # as who speaks HTTP asks
         s.recv(4096)
         s.sendall(ANSWER)
         say(know(end, s, local, remote, bool(s.session_reused)))
@@ -95,6 +96,7 @@ def dial(end, ctx, sessions):
         c = socket.create_connection((host, int(port)), timeout=30)
         local, remote = c.getsockname(), c.getpeername()
         s = ctx.wrap_socket(c, server_hostname=end["sni"] or None, session=sessions.get(end["session"]))
+        s.selected_alpn_protocol()  # as who speaks HTTP asks
         s.sendall(request(end))
         while s.recv(4096):
             pass
