@@ -1,4 +1,4 @@
-/* The maps. Memory at the sizes below: about 25 MiB. */
+/* The maps. Memory at the sizes below: about 29 MiB. */
 #pragma once
 
 #define EDGES 65536 /* at most 1 << 16: the index is 16 bits of an edge's number */

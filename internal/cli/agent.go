@@ -82,7 +82,7 @@ memory. It needs root.`,
 // beFrugal makes the agent a good guest on its node. It has little to do, but often: with more than one core, Go wakes a second one each time to look
 // for more work; and by default it lets as much garbage gather as there is live memory. Go's own variables win.
 func beFrugal() {
-	const percent, cores, limit = 50, 1, 96 << 20
+	const percent, cores, limit = 50, 1, 80 << 20
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(percent)
 	}
