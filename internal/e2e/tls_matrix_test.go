@@ -125,6 +125,8 @@ func TestKernelTLSMatrix(t *testing.T) {
 		o.lock.Lock()
 		t.Logf("lost: %v, %v", o.counters, o.losses)
 		o.lock.Unlock()
+		losses, err := o.kernel.Losses()
+		t.Logf("lost by the kernel's side: %v, %v", losses, err)
 		t.Logf("missing: %q", o.finder.Missing())
 	}
 	for i, b := range blinds {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -170,6 +171,7 @@ func (o *observer) follow(ctx context.Context, tracker *handshake.Tracker, strea
 		o.seen = append(o.seen, due...)
 		if turn%20 == 0 {
 			o.counters = tracker.Counters()
+			maps.Copy(o.counters, streams.Counters())
 		}
 		o.lock.Unlock()
 		tracker.Unbound(o.finder.Unbound)
@@ -247,12 +249,12 @@ func (o *observer) filesOf(t testing.TB, pid int, probed string) (files []file) 
 		}
 		return []file{f}
 	}
-	maps, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/maps")
+	list, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/maps")
 	if err != nil {
 		t.Fatal(err)
 	}
 	seen := map[file]bool{}
-	for line := range strings.Lines(string(maps)) {
+	for line := range strings.Lines(string(list)) {
 		fields := strings.Fields(line)
 		if len(fields) < 6 || !strings.Contains(fields[5], "/libssl.so") && !strings.Contains(fields[5], "/libcrypto.so") {
 			continue
