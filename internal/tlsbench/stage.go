@@ -90,13 +90,21 @@ func (s *stage) cgroup(name string) (*cgroup, error) {
 // cgroup is one whose processes are measured together, also those that have ended.
 type cgroup struct{ dir string }
 
-// start starts a command in it. The command dies with this program.
-func (g *cgroup) start(cmd *exec.Cmd) error { return g.startAs(cmd, false) }
+// startLoad starts what is measured: both ends on one processor.
+func (g *cgroup) startLoad(cmd *exec.Cmd) error {
+	if err := g.start(cmd); err != nil {
+		return err
+	}
+	var last unix.CPUSet
+	last.Set(runtime.NumCPU() - 1)
+	if err := unix.SchedSetaffinity(cmd.Process.Pid, &last); err != nil {
+		return fmt.Errorf("bind %s to a processor: %w", filepath.Base(cmd.Path), err)
+	}
+	return nil
+}
 
-// startLoad starts what is measured: both ends on one processor, and before all else that wants it, or others would be measured too.
-func (g *cgroup) startLoad(cmd *exec.Cmd) error { return g.startAs(cmd, true) }
-
-func (g *cgroup) startAs(cmd *exec.Cmd, load bool) error {
+// start starts a command in it, which dies with this program. It goes before all that is not measured.
+func (g *cgroup) start(cmd *exec.Cmd) error {
 	fd, err := os.Open(g.dir)
 	if err != nil {
 		return err
@@ -106,13 +114,8 @@ func (g *cgroup) startAs(cmd *exec.Cmd, load bool) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", filepath.Base(cmd.Path), err)
 	}
-	if !load {
-		return nil
-	}
 	const first = -20
-	var last unix.CPUSet
-	last.Set(runtime.NumCPU() - 1)
-	if err := errors.Join(unix.Setpriority(unix.PRIO_PGRP, cmd.Process.Pid, first), unix.SchedSetaffinity(cmd.Process.Pid, &last)); err != nil {
+	if err := unix.Setpriority(unix.PRIO_PGRP, cmd.Process.Pid, first); err != nil {
 		return fmt.Errorf("set the priority of %s: %w", filepath.Base(cmd.Path), err)
 	}
 	return nil
