@@ -37,6 +37,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	signal.Ignore(syscall.SIGPIPE) // who reads may have enough before all is taken away again
 	ok, err := measure(ctx, o)
 	if err == nil && !ok {
 		err = errors.New("targets are missed")
