@@ -112,7 +112,7 @@ const goTargetNumber = 7
 
 func watchGo(t *testing.T, path string) *goWatch {
 	t.Helper()
-	k, err := bpf.Load(bpf.Config{CgroupRoot: cgroupRoot(t)})
+	k, err := bpf.Load(bpf.Config{CgroupRoot: cgroupRoot(t), Hellos: true}) // before 6.3 cookies come of them alone
 	if err != nil {
 		t.Fatal(err)
 	}
