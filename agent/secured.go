@@ -206,7 +206,7 @@ func (l *ledger) recognize(o *event.Observation, s *secured, by *shaken) {
 		return
 	}
 	if by == nil || by.tls.Provenance == "wire-only" && by.tls.PeerCertificate == nil {
-		o.Peer.Identity, o.Peer.Evidence = s.known.peer, event.EvidenceSVID
+		o.Peer.Identity = s.known.peer // without evidence: these connections have shown none
 	}
 }
 
