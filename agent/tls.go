@@ -28,7 +28,7 @@ type tlsWatch struct {
 	tracker *handshake.Tracker
 	finder  *tlsprobe.Finder
 	lost    map[string]uint64 // in the probes, as of the last look
-	holes   uint64            // of them those that the tracker knows of
+	holes   uint64            // records that found no room, as far as the tracker knows
 }
 
 // watchTLS loads what is needed. Without the probes only the wire is watched, and the agent says so.
@@ -89,20 +89,19 @@ func (w *tlsWatch) take(now moment) (bool, error) {
 		some, probed = true, true
 		w.tracker.Record(&record)
 	}
-	if probed {
-		if err := w.look(); err != nil {
-			return some, err
-		}
+	if !probed { // a ring that was full holds some
+		return some, nil
 	}
-	if n := w.lost[ringFull]; n > w.holes { // what is missing may be the end of one handshake and the begin of the next
+	n, err := w.probes.Dropped()
+	if err != nil {
+		return some, err
+	}
+	if n > w.holes { // what is missing may be the end of one handshake and the begin of the next
 		w.holes = n
 		w.tracker.Lost()
 	}
 	return some, nil
 }
-
-// ringFull is the loss of records that the probes made.
-const ringFull = "tls-ring-full"
 
 // tell gives the ledger the handshakes that are over.
 func (w *tlsWatch) tell(now moment, l *ledger, p *proven) {

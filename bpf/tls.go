@@ -130,6 +130,18 @@ var tlsCauses = [tlsLossLOSSES]string{
 // tlsRecursion counts program runs that the kernel skipped because one of ours was running on the same CPU.
 const tlsRecursion = "tls-recursion"
 
+// Dropped is how many records found no room since the start: the part of [TLS.Losses] that is cheap enough to be asked with every poll.
+func (t *TLS) Dropped() (n uint64, err error) {
+	var perCPU []uint64
+	if err := t.collection.Maps["losses"].Lookup(uint32(tlsLossRING_FULL), &perCPU); err != nil {
+		return 0, fmt.Errorf("read counter %s: %w", tlsCauses[tlsLossRING_FULL], err)
+	}
+	for _, c := range perCPU {
+		n += c
+	}
+	return n, nil
+}
+
 // Losses reads how much was lost since the start, by cause. Every cause is there, also those with zero.
 func (t *TLS) Losses() (map[string]uint64, error) {
 	out := make(map[string]uint64, len(tlsCauses)+1)
