@@ -144,6 +144,7 @@ func (a *Agent) Run(ctx context.Context, ready func()) error {
 			if err := a.proven.restoreFile(file, a.cfg.Node, now.wall); err != nil {
 				slog.Warn("what workloads had proven is not known any more", "error", err)
 			}
+			a.claims = make(chan []byte, 1)
 		}
 	}
 
@@ -160,9 +161,8 @@ func (a *Agent) Run(ctx context.Context, ready func()) error {
 	group.Go(func() error { return a.sight(watching) })
 	if a.tls != nil {
 		group.Go(func() error { return a.tls.Run(watching) })
-		if file := a.cfg.file(provenName); file != "" {
-			a.claims = make(chan []byte, 1)
-			group.Go(func() error { return keep(publishing, file, a.claims) })
+		if a.claims != nil {
+			group.Go(func() error { return keep(publishing, a.cfg.file(provenName), a.claims) })
 		}
 	}
 	for _, run := range a.sources.run {
