@@ -40,6 +40,7 @@ type publisher struct {
 // openBatch is what a partition's next message is made of.
 type openBatch struct {
 	*event.BatchBuilder
+	number       uint64 // of the last message
 	observations uint64
 	newest       time.Time // of the observations
 }
@@ -125,7 +126,8 @@ func (p *publisher) finish(i int, end time.Time) {
 		end = p.cfg.Started
 	}
 	p.sequence++
-	data, err := b.Encode(p.sequence, end)
+	b.number++
+	data, err := b.Encode(p.sequence, b.number, end)
 	m := &message{
 		subject: event.ObservationSubject(i, p.cfg.Node), id: event.MessageID(p.cfg.Node, p.cfg.Boot, p.sequence), data: data, observations: b.observations,
 	}
@@ -140,11 +142,15 @@ func (p *publisher) finish(i int, end time.Time) {
 }
 
 // Heartbeat hands over a heartbeat, behind the batches that were flushed before it: it must not prove a time whose batches have not arrived. It
-// fills in who sends it. A heartbeat has no number of its own, since one may go for the next: it tells that of the last batch, so that a
-// receiver knows which batches there are.
+// fills in who sends it. A heartbeat has no number of its own, since one may go for the next: it tells those of the last batches, so that
+// a receiver knows which batches there are.
 func (p *publisher) Heartbeat(h *event.Heartbeat) {
 	p.beats++
 	h.Node, h.Boot, h.Started, h.Sequence = p.cfg.Node, p.cfg.Boot, p.cfg.Started, p.sequence
+	h.Numbers = make([]uint64, len(p.open))
+	for i := range p.open {
+		h.Numbers[i] = p.open[i].number
+	}
 	if h.Time.Before(h.Started) {
 		h.Time = h.Started
 	}

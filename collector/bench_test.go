@@ -34,7 +34,7 @@ func (n *node) flood(messages, observations int) {
 			sum.Add(o.Counts)
 			n.sent[event.ResourceOf(&o)] = sum
 		}
-		data, err := b.Encode(n.sequence, n.now)
+		data, err := b.Encode(n.sequence, n.sequence, n.now)
 		if err != nil {
 			n.t.Fatal(err)
 		}

@@ -21,7 +21,7 @@ func TestRefusals(t *testing.T) {
 	n := newNode(t, bus, "n1")
 	r := start(t, bus, s, nil)
 	n.publish(time.Second, 1)
-	good, err := event.NewBatchBuilder("n1", "boot", epoch).Encode(99, epoch)
+	good, err := event.NewBatchBuilder("n1", "boot", epoch).Encode(99, 99, epoch)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestRefusals(t *testing.T) {
 	f(causeNode, "ambit.v1.agent.n2", beat)
 	f(causeSubject, "ambit.v1.obs.0.n1.more", good)
 	f(causeSubject, "ambit.v1.agent.n1.more", beat)
-	ahead, err := event.NewBatchBuilder("n1", "boot", epoch).Encode(100, time.Now().Add(maxAhead+time.Minute))
+	ahead, err := event.NewBatchBuilder("n1", "boot", epoch).Encode(100, 100, time.Now().Add(maxAhead+time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}

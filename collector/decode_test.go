@@ -10,7 +10,7 @@ import (
 func FuzzDecode(f *testing.F) {
 	b := event.NewBatchBuilder("n1.example", "boot", epoch)
 	b.Sight(&worker)
-	batch, err := b.Encode(1, epoch.Add(time.Second))
+	batch, err := b.Encode(1, 1, epoch.Add(time.Second))
 	if err != nil {
 		f.Fatal(err)
 	}

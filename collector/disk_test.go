@@ -102,7 +102,7 @@ func TestDiskFull(t *testing.T) {
 			sum.Add(o.Counts)
 			n.sent[event.ResourceOf(&o)] = sum
 		}
-		data, err := b.Encode(n.sequence, n.now)
+		data, err := b.Encode(n.sequence, n.sequence, n.now)
 		if err != nil {
 			t.Fatal(err)
 		}

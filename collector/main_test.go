@@ -186,7 +186,7 @@ func (n *node) publish(after time.Duration, ports ...uint16) {
 		sum.Add(o.Counts)
 		n.sent[event.ResourceOf(&o)] = sum
 	}
-	data, err := b.Encode(n.sequence, n.now)
+	data, err := b.Encode(n.sequence, n.sequence, n.now)
 	if err != nil {
 		n.t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func identity(t testing.TB, uri string) event.Identity {
 func (n *node) sendBatch(b *event.BatchBuilder, end time.Time) {
 	n.t.Helper()
 	n.sequence++
-	data, err := b.Encode(n.sequence, end)
+	data, err := b.Encode(n.sequence, n.sequence, end)
 	if err != nil {
 		n.t.Fatal(err)
 	}

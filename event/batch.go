@@ -16,6 +16,7 @@ type Batch struct {
 	Node      string
 	Boot      string    // one start of the agent; a new one means that watching was interrupted
 	Sequence  uint64    // number of the message since that start
+	Number    uint64    // likewise, counting those of its partition only; 0 where the agent does not tell
 	Started   time.Time // when the agent started
 	Time      time.Time // end of the interval
 	Workloads []Workload
@@ -37,6 +38,7 @@ type wireBatch struct {
 	Peers     []Peer     `cbor:"8,keyasint,omitempty"`
 	TLS       []TLS      `cbor:"9,keyasint,omitempty"`
 	Records   []record   `cbor:"10,keyasint,omitempty"`
+	Number    uint64     `cbor:"11,keyasint,omitempty"`
 }
 
 type record struct {
@@ -144,7 +146,7 @@ func DecodeBatch(data []byte) (*Batch, error) {
 		return nil, fmt.Errorf("decode batch: %w: %w", ErrMalformed, err)
 	}
 	return &Batch{
-		Node: w.Node, Boot: w.Boot, Sequence: w.Sequence, Started: time.Unix(0, w.Started).UTC(), Time: time.Unix(0, w.Time).UTC(),
+		Node: w.Node, Boot: w.Boot, Sequence: w.Sequence, Number: w.Number, Started: time.Unix(0, w.Started).UTC(), Time: time.Unix(0, w.Time).UTC(),
 		Workloads: w.Workloads, peers: w.Peers, tls: w.TLS, records: w.Records,
 	}, nil
 }
@@ -307,8 +309,8 @@ func (b *BatchBuilder) Sight(w *Workload) uint32 {
 	return n
 }
 
-// Encode makes the message of what was added, with the interval ending at end. It leaves the builder as it is.
-func (b *BatchBuilder) Encode(sequence uint64, end time.Time) ([]byte, error) {
+// Encode makes the message of what was added, with its numbers, and with the interval ending at end. It leaves the builder as it is.
+func (b *BatchBuilder) Encode(sequence, number uint64, end time.Time) ([]byte, error) {
 	records := slices.Clone(b.batch.records)
 	for i := range records {
 		r := &records[i]
@@ -316,7 +318,7 @@ func (b *BatchBuilder) Encode(sequence uint64, end time.Time) ([]byte, error) {
 		r.First = max(end.UnixNano()-r.First, r.Age)
 	}
 	out, err := pack(&wireBatch{
-		Version: wireVersion, Node: b.batch.Node, Boot: b.batch.Boot, Sequence: sequence,
+		Version: wireVersion, Node: b.batch.Node, Boot: b.batch.Boot, Sequence: sequence, Number: number,
 		Started: b.batch.Started.UnixNano(), Time: end.UnixNano(),
 		Workloads: b.batch.Workloads, Peers: b.batch.peers, TLS: b.batch.tls, Records: records,
 	})

@@ -63,7 +63,7 @@ func fullBatch(t testing.TB) (*BatchBuilder, Observation) {
 
 func TestBatchWire(t *testing.T) {
 	b, o := fullBatch(t)
-	message, err := b.Encode(7, o.Time.Add(time.Second))
+	message, err := b.Encode(7, 7, o.Time.Add(time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestBatchRoundTrip(t *testing.T) {
 		if again := b.Sight(&idle); again != index {
 			t.Fatalf("sighted as %d and %d", index, again)
 		}
-		message, err := b.Encode(1, noon)
+		message, err := b.Encode(1, 1, noon)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +149,7 @@ func TestBatchRoundTrip(t *testing.T) {
 		if i != len(want) || got.Workloads[index] != idle {
 			t.Fatalf("%d of %d observations; %+v", i, len(want), got.Workloads)
 		}
-		again, err := b.Encode(1, noon)
+		again, err := b.Encode(1, 1, noon)
 		if err != nil || !bytes.Equal(again, message) {
 			t.Fatalf("encoding again differs: %v", err)
 		}
@@ -206,7 +206,7 @@ func TestFullBatchFits(t *testing.T) {
 				o.Time, o.FirstTime = noon, noon.Add(-time.Hour)
 				b.Add(&o)
 			}
-			message, err := b.Encode(1, noon.Add(time.Hour))
+			message, err := b.Encode(1, 1, noon.Add(time.Hour))
 			if err != nil {
 				t.Fatalf("%d observations: %v", n, err)
 			}
@@ -352,7 +352,7 @@ func TestDecodeRefusesCountsThatWrap(t *testing.T) {
 		o.Counts = c
 		b := NewBatchBuilder("n1", "boot", noon)
 		b.Add(&o)
-		message, err := b.Encode(1, noon)
+		message, err := b.Encode(1, 1, noon)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -382,7 +382,7 @@ func TestDrop(t *testing.T) {
 				})
 			}
 		}
-		message, err := builder.Encode(1, noon)
+		message, err := builder.Encode(1, 1, noon)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -436,14 +436,14 @@ func TestEncodeRefusesWhatDoesNotFit(t *testing.T) {
 		address := netip.AddrFrom16(binary(random))
 		b.Add(&Observation{Time: noon, Workload: Workload{Identity: UnitIdentity(domain(t, "a"), "n1", "a")}, Peer: Peer{Address: address, Port: 1}})
 	}
-	if _, err := b.Encode(1, noon); !errors.Is(err, ErrTooLarge) {
+	if _, err := b.Encode(1, 1, noon); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("got %v", err)
 	}
 }
 
 func FuzzDecodeBatch(f *testing.F) {
 	b, o := fullBatch(f)
-	message, err := b.Encode(7, o.Time.Add(time.Second))
+	message, err := b.Encode(7, 7, o.Time.Add(time.Second))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -483,7 +483,7 @@ func FuzzDecodeBatch(f *testing.F) {
 		if rebuilt.Full() {
 			return
 		}
-		if again, err := rebuilt.Encode(b.Sequence, b.Time); err != nil {
+		if again, err := rebuilt.Encode(b.Sequence, b.Number, b.Time); err != nil {
 			t.Error(err)
 		} else if _, err := DecodeBatch(again); err != nil {
 			t.Errorf("cannot be read again: %v", err)
@@ -522,7 +522,7 @@ func BenchmarkBatchEncode(b *testing.B) {
 	b.ReportAllocs()
 	size := 0
 	for b.Loop() {
-		message, err := builder.Encode(1, noon)
+		message, err := builder.Encode(1, 1, noon)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -532,7 +532,7 @@ func BenchmarkBatchEncode(b *testing.B) {
 }
 
 func BenchmarkBatchDecode(b *testing.B) {
-	message, err := benchBatch(b).Encode(1, noon)
+	message, err := benchBatch(b).Encode(1, 1, noon)
 	if err != nil {
 		b.Fatal(err)
 	}

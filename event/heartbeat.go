@@ -12,7 +12,8 @@ import (
 type Heartbeat struct {
 	Node     string
 	Boot     string
-	Sequence uint64 // of the last batch before it, since Started
+	Sequence uint64   // of the last batch before it, since Started
+	Numbers  []uint64 // of the last batch before it of each partition; empty where the agent does not tell
 	Started  time.Time
 	Time     time.Time
 	Version  string            // of the agent
@@ -34,6 +35,7 @@ type wireHeartbeat struct {
 	Missing  []string          `cbor:"9,keyasint,omitempty"`
 	Lost     map[string]uint64 `cbor:"10,keyasint,omitempty"`
 	Gauges   map[string]uint64 `cbor:"11,keyasint,omitempty"`
+	Numbers  []uint64          `cbor:"12,keyasint,omitempty"`
 }
 
 // Bounds of what a heartbeat may name, in number and in bytes each, since the names become rows and labels.
@@ -53,7 +55,7 @@ func (h *Heartbeat) Encode() ([]byte, error) {
 	}
 	out, err := pack(&wireHeartbeat{
 		Format: wireVersion, Node: h.Node, Boot: h.Boot, Sequence: h.Sequence, Started: h.Started.UnixNano(), Time: h.Time.UnixNano(),
-		Version: h.Version, Kernel: h.Kernel, Missing: missing, Lost: h.Lost, Gauges: h.Gauges,
+		Version: h.Version, Kernel: h.Kernel, Missing: missing, Lost: h.Lost, Gauges: h.Gauges, Numbers: h.Numbers,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode heartbeat: %w", err)
@@ -85,7 +87,7 @@ func DecodeHeartbeat(data []byte) (*Heartbeat, error) {
 	}
 	return &Heartbeat{
 		Node: w.Node, Boot: w.Boot, Sequence: w.Sequence, Started: time.Unix(0, w.Started).UTC(), Time: time.Unix(0, w.Time).UTC(),
-		Version: w.Version, Kernel: w.Kernel, Missing: w.Missing, Lost: w.Lost, Gauges: w.Gauges,
+		Version: w.Version, Kernel: w.Kernel, Missing: w.Missing, Lost: w.Lost, Gauges: w.Gauges, Numbers: w.Numbers,
 	}, nil
 }
 
@@ -98,6 +100,9 @@ func (w *wireHeartbeat) check() error {
 	}
 	if len(w.Lost) > maxCauses || len(w.Gauges) > maxCauses || len(w.Missing) > maxCauses {
 		return fmt.Errorf("more than %d names", maxCauses)
+	}
+	if len(w.Numbers) > MaxPartitions {
+		return fmt.Errorf("more than %d partitions", MaxPartitions)
 	}
 	for _, names := range []map[string]uint64{w.Lost, w.Gauges} {
 		for name, n := range names {

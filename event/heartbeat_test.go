@@ -13,7 +13,7 @@ import (
 
 func fullHeartbeat() *Heartbeat {
 	return &Heartbeat{
-		Node: "n1", Boot: "boot-1", Sequence: 9, Started: noon.Add(-time.Hour), Time: noon, Version: "0.1.0", Kernel: "6.1.0",
+		Node: "n1", Boot: "boot-1", Sequence: 9, Numbers: []uint64{3, 0, 4}, Started: noon.Add(-time.Hour), Time: noon, Version: "0.1.0", Kernel: "6.1.0",
 		Missing: []string{"no BTF"}, Lost: map[string]uint64{"ring_full": 3, "spool_full": maxCount}, Gauges: map[string]uint64{"edges": 12},
 	}
 }

@@ -144,7 +144,7 @@ func FuzzParseObservation(f *testing.F) {
 		}
 		b := NewBatchBuilder("n1", "boot", o.First())
 		b.Add(&o)
-		if wire, err := b.Encode(1, o.Time.Add(time.Second)); err == nil {
+		if wire, err := b.Encode(1, 1, o.Time.Add(time.Second)); err == nil {
 			if _, err := DecodeBatch(wire); err != nil {
 				t.Errorf("%s cannot travel: %v", text, err)
 			}

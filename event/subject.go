@@ -20,6 +20,9 @@ const (
 // DefaultPartitions is how many partitions identities are spread over.
 const DefaultPartitions = 16
 
+// MaxPartitions bounds that.
+const MaxPartitions = 1024
+
 // Partition is the partition of an identity: FNV-1a of its URI modulo partitions. It decides which collector learns the identity, so it
 // never changes for a given number of partitions.
 func Partition(id Identity, partitions int) int {

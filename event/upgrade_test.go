@@ -9,7 +9,7 @@ import (
 // While a cluster is upgraded, agents and collectors of two versions talk to each other. What one does not know yet does not take away what it knows.
 func TestOtherVersionsAreUnderstood(t *testing.T) {
 	b, o := fullBatch(t)
-	message, err := b.Encode(7, o.Time)
+	message, err := b.Encode(7, 7, o.Time)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -199,8 +199,8 @@ func (c *config) validate() error {
 	if c.Interval < 100*time.Millisecond || c.Interval > 5*time.Minute { // as the agent's
 		faults = append(faults, fmt.Errorf("interval %s is not from 100ms to 5m", c.Interval))
 	}
-	if c.Partitions < 1 || c.Partitions > 1024 {
-		faults = append(faults, fmt.Errorf("partitions %d are not from 1 to 1024", c.Partitions))
+	if c.Partitions < 1 || c.Partitions > event.MaxPartitions {
+		faults = append(faults, fmt.Errorf("partitions %d are not from 1 to %d", c.Partitions, event.MaxPartitions))
 	}
 	if _, err := event.ParseIdentityTemplate(c.Kubernetes.Identity); err != nil {
 		faults = append(faults, fmt.Errorf("kubernetes.identity: %w", err))

@@ -107,7 +107,7 @@ func (m *machine) publish(sequence uint64, after time.Duration, ports ...uint16)
 			Counts: event.Counts{Connections: 1, BytesSent: 10},
 		})
 	}
-	data, err := b.Encode(sequence, at)
+	data, err := b.Encode(sequence, sequence, at)
 	if err != nil {
 		m.t.Fatal(err)
 	}
