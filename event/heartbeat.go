@@ -21,6 +21,7 @@ type Heartbeat struct {
 	Missing  []string          // what this node cannot watch, in words; empty when everything works
 	Lost     map[string]uint64 // cause -> events since Started; causes are a small fixed set
 	Gauges   map[string]uint64 // fill levels, such as edges in use
+	Gaps     []Gap             // what was not seen lately, of earlier boots too; told until a heartbeat that has them was stored, so they come again
 }
 
 type wireHeartbeat struct {
@@ -36,6 +37,7 @@ type wireHeartbeat struct {
 	Lost     map[string]uint64 `cbor:"10,keyasint,omitempty"`
 	Gauges   map[string]uint64 `cbor:"11,keyasint,omitempty"`
 	Numbers  []uint64          `cbor:"12,keyasint,omitempty"`
+	Gaps     []wireGap         `cbor:"13,keyasint,omitempty"`
 }
 
 // Bounds of what a heartbeat may name, in number and in bytes each, since the names become rows and labels.
@@ -55,7 +57,7 @@ func (h *Heartbeat) Encode() ([]byte, error) {
 	}
 	out, err := pack(&wireHeartbeat{
 		Format: wireVersion, Node: h.Node, Boot: h.Boot, Sequence: h.Sequence, Started: h.Started.UnixNano(), Time: h.Time.UnixNano(),
-		Version: h.Version, Kernel: h.Kernel, Missing: missing, Lost: h.Lost, Gauges: h.Gauges, Numbers: h.Numbers,
+		Version: h.Version, Kernel: h.Kernel, Missing: missing, Lost: h.Lost, Gauges: h.Gauges, Numbers: h.Numbers, Gaps: wireGaps(h.Gaps),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode heartbeat: %w", err)
@@ -87,7 +89,7 @@ func DecodeHeartbeat(data []byte) (*Heartbeat, error) {
 	}
 	return &Heartbeat{
 		Node: w.Node, Boot: w.Boot, Sequence: w.Sequence, Started: time.Unix(0, w.Started).UTC(), Time: time.Unix(0, w.Time).UTC(),
-		Version: w.Version, Kernel: w.Kernel, Missing: w.Missing, Lost: w.Lost, Gauges: w.Gauges, Numbers: w.Numbers,
+		Version: w.Version, Kernel: w.Kernel, Missing: w.Missing, Lost: w.Lost, Gauges: w.Gauges, Numbers: w.Numbers, Gaps: gapsOf(w.Gaps),
 	}, nil
 }
 
@@ -103,6 +105,9 @@ func (w *wireHeartbeat) check() error {
 	}
 	if len(w.Numbers) > MaxPartitions {
 		return fmt.Errorf("more than %d partitions", MaxPartitions)
+	}
+	if err := checkGaps(w.Gaps); err != nil {
+		return err
 	}
 	for _, names := range []map[string]uint64{w.Lost, w.Gauges} {
 		for name, n := range names {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,10 @@ func fullHeartbeat() *Heartbeat {
 	return &Heartbeat{
 		Node: "n1", Boot: "boot-1", Sequence: 9, Numbers: []uint64{3, 0, 4}, Started: noon.Add(-time.Hour), Time: noon, Version: "0.1.0", Kernel: "6.1.0",
 		Missing: []string{"no BTF"}, Lost: map[string]uint64{"ring_full": 3, "spool_full": maxCount}, Gauges: map[string]uint64{"edges": 12},
+		Gaps: []Gap{
+			{Cause: "spool-full", From: noon.Add(-2 * time.Hour), Until: noon.Add(-time.Hour), Lost: 5000},
+			{Cause: "api-away", From: noon.Add(-time.Minute), Until: noon},
+		},
 	}
 }
 
@@ -36,6 +41,7 @@ func TestHeartbeatRoundTrip(t *testing.T) {
 			Node: drawName(t, "node"), Boot: drawName(t, "boot"), Sequence: rapid.Uint64().Draw(t, "sequence"),
 			Started: noon.Add(-time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "since"))), Time: noon,
 			Lost: rapid.MapOfN(rapid.StringMatching(`[a-z_]{1,64}`), rapid.Uint64Max(maxCount), 1, maxCauses).Draw(t, "lost"),
+			Gaps: rapid.SliceOfN(rapid.Custom(drawGap), 1, MaxGaps).Draw(t, "gaps"),
 		}
 		message, err := h.Encode()
 		if err != nil {
@@ -45,6 +51,14 @@ func TestHeartbeatRoundTrip(t *testing.T) {
 			t.Fatalf("%v\n got %+v\nwant %+v", err, got, h)
 		}
 	})
+}
+
+func drawGap(t *rapid.T) Gap {
+	from := noon.Add(-time.Duration(rapid.Int64Range(0, int64(1000*time.Hour)).Draw(t, "from")))
+	return Gap{
+		Cause: rapid.StringMatching(`[a-z-]{1,64}`).Draw(t, "cause"), From: from,
+		Until: from.Add(time.Duration(rapid.Int64Range(0, int64(1000*time.Hour)).Draw(t, "for"))), Lost: rapid.Uint64Max(maxCount).Draw(t, "lost"),
+	}
 }
 
 func TestDecodeHeartbeatRefuses(t *testing.T) {
@@ -65,6 +79,13 @@ func TestDecodeHeartbeatRefuses(t *testing.T) {
 		"long version":  func(h *Heartbeat) { h.Version = strings.Repeat("1", maxWords+1) },
 		"wraps a sum":   func(h *Heartbeat) { h.Lost = map[string]uint64{"ring_full": maxCount + 1} },
 		"large gauge":   func(h *Heartbeat) { h.Gauges = map[string]uint64{"edges": 1 << 63} },
+		"many gaps":     func(h *Heartbeat) { h.Gaps = slices.Repeat(h.Gaps, MaxGaps/2+1) },
+		"no cause":      func(h *Heartbeat) { h.Gaps[0].Cause = "" },
+		"long gap":      func(h *Heartbeat) { h.Gaps[0].Cause = strings.Repeat("a", maxCauseName+1) },
+		"backward gap":  func(h *Heartbeat) { h.Gaps[0].Until = h.Gaps[0].From.Add(-1) },
+		"ancient gap":   func(h *Heartbeat) { h.Gaps[0].From = time.Unix(0, 0) },
+		"gap to come":   func(h *Heartbeat) { h.Gaps[0].Until = latest.Add(1) },
+		"large gap":     func(h *Heartbeat) { h.Gaps[0].Lost = maxCount + 1 },
 		"unnamed gauge": func(h *Heartbeat) { h.Gauges = map[string]uint64{"": 1} },
 	} {
 		h := fullHeartbeat()
@@ -137,7 +158,7 @@ func FuzzDecodeHeartbeat(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if back, err := DecodeHeartbeat(again); err != nil || back.Sequence != h.Sequence || len(back.Lost) != len(h.Lost) {
+		if back, err := DecodeHeartbeat(again); err != nil || back.Sequence != h.Sequence || len(back.Lost) != len(h.Lost) || !slices.Equal(back.Gaps, h.Gaps) {
 			t.Errorf("%+v came back as %+v: %v", h, back, err)
 		}
 	})
