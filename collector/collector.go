@@ -58,9 +58,10 @@ type sink interface {
 // memory gives back what a detector must know.
 type memory interface {
 	EachNode(ctx context.Context, visit func(node string, spans []store.Span) error) error
-	EachIdentity(ctx context.Context, visit func(id event.Identity, node string, first time.Time) error) error
-	EachReach(ctx context.Context, visit func(id event.Identity, r event.Resource, first, last time.Time, connections uint64) error) error
-	EachFinding(ctx context.Context, visit func(f *event.Finding) error) error
+	EachIdentity(ctx context.Context, in func(event.Identity) bool, visit func(id event.Identity, node string, first time.Time) error) error
+	EachReach(ctx context.Context, in func(event.Identity) bool,
+		visit func(id event.Identity, r event.Resource, first, last time.Time, connections uint64) error) error
+	EachFinding(ctx context.Context, in func(event.Identity) bool, visit func(f *event.Finding) error) error
 }
 
 // Store is where observations go; [store.Store] is one.
@@ -199,7 +200,7 @@ func (c *Collector) restore(ctx context.Context) error {
 		return fmt.Errorf("restore when nodes were watched: %w", err)
 	}
 	q := newQuota()
-	if err := c.store.EachIdentity(ctx, func(id event.Identity, node string, first time.Time) error {
+	if err := c.store.EachIdentity(ctx, nil, func(id event.Identity, node string, first time.Time) error {
 		if d.Knows(id) || q.again(node, first) {
 			d.RestoreIdentity(id, node, first)
 		}
@@ -207,7 +208,7 @@ func (c *Collector) restore(ctx context.Context) error {
 	}); err != nil {
 		return fmt.Errorf("restore identities: %w", err)
 	}
-	if err := c.store.EachReach(ctx, func(id event.Identity, r event.Resource, first, last time.Time, connections uint64) error {
+	if err := c.store.EachReach(ctx, nil, func(id event.Identity, r event.Resource, first, last time.Time, connections uint64) error {
 		if d.Knows(id) {
 			d.RestoreReach(id, r, first, last, connections)
 		}
@@ -215,7 +216,7 @@ func (c *Collector) restore(ctx context.Context) error {
 	}); err != nil {
 		return fmt.Errorf("restore reach: %w", err)
 	}
-	if err := c.store.EachFinding(ctx, func(f *event.Finding) error {
+	if err := c.store.EachFinding(ctx, nil, func(f *event.Finding) error {
 		d.RestoreFinding(f)
 		return nil
 	}); err != nil {

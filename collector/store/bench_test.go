@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/ambit-nhi/ambit/event"
 )
@@ -35,6 +36,30 @@ func BenchmarkReach(b *testing.B) {
 			b.Fatal(len(found), err)
 		}
 	}
+}
+
+// BenchmarkEachReach restores 1,000,000 edges, and what a filter makes of it that wants one identity of sixteen.
+func BenchmarkEachReach(b *testing.B) {
+	s := open(b)
+	crowd(b, s, 100_000)
+	f := func(name string, in func(event.Identity) bool) {
+		b.Run(name, func(b *testing.B) {
+			read := 0
+			for b.Loop() {
+				err := s.EachReach(b.Context(), in, func(event.Identity, event.Resource, time.Time, time.Time, uint64) error {
+					read++
+					return nil
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(read)/b.Elapsed().Seconds(), "visits/s")
+			b.ReportMetric(float64(b.N)*1_000_000/b.Elapsed().Seconds(), "rows/s")
+		})
+	}
+	f("all", nil)
+	f("filter", func(id event.Identity) bool { return event.Partition(id, 16) == 3 })
 }
 
 func BenchmarkRowOf(b *testing.B) {

@@ -82,6 +82,16 @@ type FindingFilter struct {
 	Cursor   string    // where the page before ended
 }
 
+// findingArgs are those of the findings that follow the one with beforeID, whose last time is before.
+func findingArgs(f FindingFilter, before int64, beforeID string, limit uint32) []any {
+	since := int64(0)
+	if f.Since.After(never) {
+		since = f.Since.UnixMicro()
+	}
+	return named("id", f.ID, "status", string(f.Status), "severity", string(f.Severity), "rule", f.Rule,
+		"identity", f.Identity.String(), "since", since, "before", before, "before_id", beforeID, "limit", limit)
+}
+
 // Findings gives a page of findings, and the cursor of the next page or "".
 func (s *Store) Findings(ctx context.Context, f FindingFilter) ([]event.Finding, string, error) {
 	before, err := parseCursor(f.Cursor, 2)
@@ -94,18 +104,12 @@ func (s *Store) Findings(ctx context.Context, f FindingFilter) ([]event.Finding,
 			return nil, "", fmt.Errorf("read findings: %w", ErrCursor)
 		}
 	}
-	since := int64(0)
-	if f.Since.After(never) {
-		since = f.Since.UnixMicro()
-	}
 	limit := bound(f.Limit, 100, 1000)
 	var rows []findingRow
-	err = each(ctx, s, "read findings", findingsSQL, named("id", f.ID, "status", string(f.Status), "severity", string(f.Severity), "rule", f.Rule,
-		"identity", f.Identity.String(), "since", since, "before", micros, "before_id", before[1], "limit", uint32(limit+1)),
-		func(r *findingRow) error {
-			rows = append(rows, *r)
-			return nil
-		})
+	err = each(ctx, s, "read findings", findingsSQL, findingArgs(f, micros, before[1], uint32(limit+1)), func(r *findingRow) error {
+		rows = append(rows, *r)
+		return nil
+	})
 	if err != nil {
 		return nil, "", err
 	}

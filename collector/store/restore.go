@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/ambit-nhi/ambit/event"
@@ -48,67 +49,80 @@ func (s *Store) EachNode(ctx context.Context, visit func(node string, spans []Sp
 	return flush()
 }
 
-// EachIdentity visits every identity once for each node that it was seen on.
-func (s *Store) EachIdentity(ctx context.Context, visit func(id event.Identity, node string, first time.Time) error) error {
-	type row struct {
-		Identity string    `ch:"identity"`
-		Node     string    `ch:"node"`
-		First    time.Time `ch:"first_time"`
+// chosen parses the identities of rows that come in the order of their identities, each once, and asks once for each whether it is wanted.
+type chosen struct {
+	in     func(event.Identity) bool // nil wants all
+	text   string
+	id     event.Identity
+	wanted bool
+}
+
+// next takes the identity of a row; one that cannot be parsed is not wanted.
+func (c *chosen) next(text string) (wanted bool, err error) {
+	if text == c.text && !c.id.IsZero() {
+		return c.wanted, nil
 	}
-	return each(ctx, s, "restore identities", restoreIdentitiesSQL, nil, func(r *row) error {
-		id, err := event.ParseIdentity(r.Identity)
+	c.text = text
+	c.id, err = event.ParseIdentity(text)
+	c.wanted = err == nil && (c.in == nil || c.in(c.id))
+	return c.wanted, err
+}
+
+// EachIdentity visits every identity that in wants (nil wants all) once for each node that it was seen on. in is asked once for each identity,
+// here and in EachReach.
+func (s *Store) EachIdentity(ctx context.Context, in func(event.Identity) bool, visit func(id event.Identity, node string, first time.Time) error) error {
+	var identity, node string
+	var first int64
+	c := chosen{in: in}
+	return s.scan(ctx, "restore identities", restoreIdentitiesSQL, nil, []any{&identity, &node, &first}, func() error {
+		wanted, err := c.next(identity)
 		if err != nil {
 			s.corrupt["identities"].Add(1)
+		}
+		if !wanted {
 			return nil
 		}
-		return visit(id, r.Node, r.First.UTC())
+		return visit(c.id, node, time.UnixMicro(first).UTC())
 	})
 }
 
-// EachReach visits everything that identities reach (not what reaches them), all of one identity in a row.
-func (s *Store) EachReach(ctx context.Context, visit func(id event.Identity, r event.Resource, first, last time.Time, connections uint64) error) error {
-	type row struct {
-		Identity    string    `ch:"identity"`
-		Resource    string    `ch:"resource"`
-		First       time.Time `ch:"first_time"`
-		Last        time.Time `ch:"last_time"`
-		Connections uint64    `ch:"connections"`
-	}
-	var id event.Identity
-	return each(ctx, s, "restore reach", restoreReachSQL, nil, func(r *row) error {
-		if r.Identity != id.String() { // parsed once for all its resources
-			var err error
-			if id, err = event.ParseIdentity(r.Identity); err != nil {
-				s.corrupt["reach"].Add(1)
-				id = event.Identity{}
-				return nil
-			}
+// EachReach visits everything that identities which in wants (nil wants all) reach, not what reaches them, all of one identity in a row.
+func (s *Store) EachReach(ctx context.Context, in func(event.Identity) bool,
+	visit func(id event.Identity, r event.Resource, first, last time.Time, connections uint64) error) error {
+	var identity, name string
+	var first, last int64
+	var connections uint64
+	c := chosen{in: in}
+	return s.scan(ctx, "restore reach", restoreReachSQL, nil, []any{&identity, &name, &first, &last, &connections}, func() error {
+		wanted, err := c.next(identity)
+		if err != nil {
+			s.corrupt["reach"].Add(1)
 		}
-		resource, err := event.ParseResource(r.Resource)
+		if !wanted {
+			return nil
+		}
+		resource, err := event.ParseResource(name)
 		if err != nil {
 			s.corrupt["reach"].Add(1)
 			return nil
 		}
-		return visit(id, resource, r.First.UTC(), r.Last.UTC(), r.Connections)
+		return visit(c.id, resource, time.UnixMicro(first).UTC(), time.UnixMicro(last).UTC(), connections)
 	})
 }
 
-// EachFinding visits every finding, newest first. The visitor may keep it.
-func (s *Store) EachFinding(ctx context.Context, visit func(f *event.Finding) error) error {
-	f := FindingFilter{Limit: 1000}
-	for {
-		found, next, err := s.Findings(ctx, f)
-		if err != nil {
-			return err
-		}
-		for i := range found {
-			if err := visit(&found[i]); err != nil {
-				return err
+// EachFinding visits every finding of an identity that in wants (nil wants all), newest first. The visitor may keep it.
+func (s *Store) EachFinding(ctx context.Context, in func(event.Identity) bool, visit func(f *event.Finding) error) error {
+	return each(ctx, s, "restore findings", findingsSQL, findingArgs(FindingFilter{}, 0, "", math.MaxUint32), func(r *findingRow) error {
+		if in != nil {
+			if id, err := event.ParseIdentity(r.Identity); err == nil && !in(id) {
+				return nil
 			}
 		}
-		if next == "" {
+		f, err := r.finding()
+		if err != nil {
+			s.corrupt["findings"].Add(1)
 			return nil
 		}
-		f.Cursor = next
-	}
+		return visit(&f)
+	})
 }

@@ -46,13 +46,13 @@ func TestRestore(t *testing.T) {
 			}
 			return tell("end %s", node)
 		}),
-		s.EachIdentity(t.Context(), func(id event.Identity, node string, first time.Time) error {
+		s.EachIdentity(t.Context(), nil, func(id event.Identity, node string, first time.Time) error {
 			return tell("%s %s %s", id, node, after(first))
 		}),
-		s.EachReach(t.Context(), func(id event.Identity, r event.Resource, first, last time.Time, n uint64) error {
+		s.EachReach(t.Context(), nil, func(id event.Identity, r event.Resource, first, last time.Time, n uint64) error {
 			return tell("%s %s %s-%s %d", id, r, after(first), after(last), n)
 		}),
-		s.EachFinding(t.Context(), func(f *event.Finding) error { return tell("%s %s", f.Rule, f.Resource) }),
+		s.EachFinding(t.Context(), nil, func(f *event.Finding) error { return tell("%s %s", f.Rule, f.Resource) }),
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -67,12 +67,32 @@ func TestRestore(t *testing.T) {
 		t.Errorf("\n got %q\nwant %q", got, want)
 	}
 
+	got = nil
+	only := func(id event.Identity) bool {
+		got = append(got, "asked for "+id.String())
+		return id.String() == billing
+	}
+	err = errors.Join(
+		s.EachIdentity(t.Context(), only, func(id event.Identity, node string, first time.Time) error { return tell("%s", id) }),
+		s.EachReach(t.Context(), only, func(id event.Identity, r event.Resource, _, _ time.Time, n uint64) error {
+			return tell("%s %s %d", id, r, n)
+		}),
+		s.EachFinding(t.Context(), func(id event.Identity) bool { return id.String() == billing }, func(f *event.Finding) error { return tell("%s", f.ID) }),
+	)
+	want = []string{
+		"asked for " + billing, billing, "asked for " + checkout,
+		"asked for " + billing, billing + " dns:db.example:443/tcp 2", "asked for " + checkout,
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("with a filter, %v:\n got %q\nwant %q", err, got, want)
+	}
+
 	stop := errors.New("stop")
 	for i, err := range []error{
 		s.EachNode(t.Context(), func(string, []Span) error { return stop }),
-		s.EachIdentity(t.Context(), func(event.Identity, string, time.Time) error { return stop }),
-		s.EachReach(t.Context(), func(event.Identity, event.Resource, time.Time, time.Time, uint64) error { return stop }),
-		s.EachFinding(t.Context(), func(*event.Finding) error { return stop }),
+		s.EachIdentity(t.Context(), nil, func(event.Identity, string, time.Time) error { return stop }),
+		s.EachReach(t.Context(), nil, func(event.Identity, event.Resource, time.Time, time.Time, uint64) error { return stop }),
+		s.EachFinding(t.Context(), nil, func(*event.Finding) error { return stop }),
 	} {
 		if !errors.Is(err, stop) {
 			t.Errorf("stream %d ends with %v, want the visitor's error", i, err)
