@@ -19,12 +19,13 @@ type Coverage struct {
 	Missing []string          // in words; nil where it is not known
 	Version string            // of the agent
 	Kernel  string
+	Gaps    []event.Gap // that are told now; what was told once need not be told again
 }
 
 // CoverageOf is what a heartbeat says.
 func CoverageOf(h *event.Heartbeat) Coverage {
 	return Coverage{Node: h.Node, Boot: h.Boot, From: h.Started, Until: h.Time, Lost: h.Lost, TLS: tlsGauges(h.Gauges),
-		Missing: h.Missing, Version: h.Version, Kernel: h.Kernel}
+		Missing: h.Missing, Version: h.Version, Kernel: h.Kernel, Gaps: h.Gaps}
 }
 
 type coverageRow struct {
@@ -40,7 +41,7 @@ type coverageRow struct {
 	Kernel  string            `ch:"kernel"`
 }
 
-// InsertCoverage notes when nodes were watched. Repeating it changes nothing.
+// InsertCoverage notes when nodes were watched, and their gaps. Repeating it changes nothing.
 func (s *Store) InsertCoverage(ctx context.Context, coverage []Coverage) error {
 	rows := make([]coverageRow, len(coverage))
 	for i := range coverage {
@@ -49,6 +50,13 @@ func (s *Store) InsertCoverage(ctx context.Context, coverage []Coverage) error {
 			return fmt.Errorf("insert coverage: row %d: %w: node, boot or times are missing or not plausible", i, ErrRefused)
 		}
 		rows[i] = coverageRow{c.Node, c.Boot, c.Until.UTC().Truncate(time.Hour), c.From, c.Until, c.Lost, c.TLS, c.Missing, c.Version, c.Kernel}
+	}
+	gaps, err := gapRows(coverage)
+	if err != nil {
+		return err
+	}
+	if err := insert(ctx, s, "coverage_gaps", repeatable(), gaps); err != nil {
+		return err
 	}
 	return insert(ctx, s, "coverage", repeatable(), rows)
 }

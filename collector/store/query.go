@@ -20,6 +20,10 @@ var (
 	watchedSQL string
 	//go:embed query/silent_nodes.sql
 	silentNodesSQL string
+	//go:embed query/gaps.sql
+	gapsSQL string
+	//go:embed query/losses.sql
+	lossesSQL string
 	//go:embed query/inventory.sql
 	inventorySQL string
 	//go:embed query/inventory_sources.sql

@@ -14,6 +14,7 @@ type Unused struct {
 	Namespace    string
 	Unit         string
 	Nodes        []string // at most 8
+	Lived        []string // nodes where it was running since the time that was asked for, or else the one where it was last; sorted
 	FirstSeen    time.Time
 	LastSeen     time.Time // running
 	LastUsed     time.Time // made or got a connection, or tried to
@@ -24,6 +25,7 @@ type Unused struct {
 type unusedRow struct {
 	Identity     string    `ch:"identity"`
 	Nodes        []string  `ch:"nodes"`
+	Lived        []string  `ch:"lived"`
 	FirstSeen    time.Time `ch:"first_seen"`
 	LastSeen     time.Time `ch:"last_seen"`
 	LastUsed     time.Time `ch:"last_used"`
@@ -51,7 +53,7 @@ func (s *Store) Unused(ctx context.Context, since time.Time, limit int) ([]Unuse
 		if err := resource.UnmarshalText([]byte(r.LastResource)); err != nil {
 			s.corrupt["reach"].Add(1) // the identity is still unused
 		}
-		out = append(out, Unused{id, event.Evidence(r.Evidence), r.Namespace, r.Unit, r.Nodes,
+		out = append(out, Unused{id, event.Evidence(r.Evidence), r.Namespace, r.Unit, r.Nodes, r.Lived,
 			moment(r.FirstSeen), moment(r.LastSeen), moment(r.LastUsed), moment(r.LastSuccess), resource})
 		return nil
 	})

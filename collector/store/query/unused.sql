@@ -4,6 +4,8 @@ WITH silent AS
     SELECT
         i.identity                                        AS identity,
         arraySlice(arraySort(groupUniqArray(i.node)), 1, 8) AS nodes,
+        arraySort(groupUniqArrayIf(i.node, i.last_seen >= fromUnixTimestamp64Micro({since:Int64}, 'UTC'))) AS lived,
+        argMax(i.node, i.last_seen)                       AS last_node,
         min(i.first_seen)                                 AS first_seen,
         max(i.last_seen)                                  AS last_seen,
         max(i.last_used)                                  AS last_used,
@@ -38,6 +40,7 @@ last AS
 SELECT
     s.identity                                      AS identity,
     CAST(s.nodes, 'Array(String)')                  AS nodes,
+    CAST(if(empty(s.lived), [s.last_node], s.lived), 'Array(String)') AS lived,
     s.first_seen                                    AS first_seen,
     s.last_seen                                     AS last_seen,
     ifNull(s.last_used, toDateTime64(0, 6, 'UTC'))  AS last_used,

@@ -1,0 +1,19 @@
+-- Losses whose gaps nobody told, by the hour: each count that a start of an agent came to since a time, with the first hour of it. The counts of the
+-- day before tell what was lost already. A start that tells a cause's gaps is believed to tell all of them.
+SELECT
+    toString(l.node) AS node,
+    l.boot           AS boot,
+    l.cause          AS cause,
+    l.lost           AS lost,
+    min(l.hour)      AS hour
+FROM
+(
+    SELECT c.node AS node, c.boot AS boot, cause, c.hour AS hour, max(n) AS lost
+    FROM coverage AS c
+    ARRAY JOIN mapKeys(c.lost) AS cause, mapValues(c.lost) AS n
+    WHERE c.hour >= toStartOfHour(fromUnixTimestamp64Micro({since:Int64}, 'UTC')) - INTERVAL 1 DAY
+    GROUP BY node, boot, cause, hour
+) AS l
+WHERE (toString(l.node), l.boot, l.cause) GLOBAL NOT IN (SELECT toString(g.node), g.boot, toString(g.cause) FROM coverage_gaps AS g)
+GROUP BY node, boot, cause, lost
+ORDER BY node, boot, cause, lost
