@@ -26,6 +26,9 @@ type Batch struct {
 	tls     []TLS
 }
 
+// batchVersion is that of batches: since 2, peers and records are columns. Batches of version 1 are still read.
+const batchVersion = 2
+
 // The form of a batch on the wire (RFC 8949, integer keys). Numbers are never reused.
 type wireBatch struct {
 	Version   uint8      `cbor:"1,keyasint"`
@@ -35,10 +38,12 @@ type wireBatch struct {
 	Started   int64      `cbor:"5,keyasint"` // ns since 1970, as all times here
 	Time      int64      `cbor:"6,keyasint"`
 	Workloads []Workload `cbor:"7,keyasint,omitempty"`
-	Peers     []Peer     `cbor:"8,keyasint,omitempty"`
+	Peers     []Peer     `cbor:"8,keyasint,omitempty"` // of version 1
 	TLS       []TLS      `cbor:"9,keyasint,omitempty"`
-	Records   []record   `cbor:"10,keyasint,omitempty"`
+	Records   []record   `cbor:"10,keyasint,omitempty"` // of version 1
 	Number    uint64     `cbor:"11,keyasint,omitempty"`
+	Templates []Peer     `cbor:"12,keyasint,omitempty"`
+	Columns   columns    `cbor:"13,keyasint,omitzero"`
 }
 
 type record struct {
@@ -136,10 +141,13 @@ func DecodeBatch(data []byte) (*Batch, error) {
 	if err := unpack(data, &w); err != nil {
 		return nil, fmt.Errorf("decode batch: %w", err)
 	}
-	if w.Version != wireVersion {
-		return nil, fmt.Errorf("decode batch: %w %d", ErrVersion, w.Version)
+	err := w.expand()
+	if err == nil {
+		err = w.check()
 	}
-	switch err := w.check(); {
+	switch {
+	case errors.Is(err, ErrVersion):
+		return nil, fmt.Errorf("decode batch: %w", err)
 	case errors.Is(err, ErrTooLarge):
 		return nil, fmt.Errorf("decode batch: %w", err)
 	case err != nil:
@@ -149,6 +157,21 @@ func DecodeBatch(data []byte) (*Batch, error) {
 		Node: w.Node, Boot: w.Boot, Sequence: w.Sequence, Number: w.Number, Started: time.Unix(0, w.Started).UTC(), Time: time.Unix(0, w.Time).UTC(),
 		Workloads: w.Workloads, peers: w.Peers, tls: w.TLS, records: w.Records,
 	}, nil
+}
+
+// expand brings a batch of any version to the form of the first one.
+func (w *wireBatch) expand() (err error) {
+	switch w.Version {
+	case 1:
+		return nil
+	case batchVersion:
+		if w.Peers, err = w.Columns.peers(w.Templates); err != nil {
+			return err
+		}
+		w.Records, err = w.Columns.records()
+		return err
+	}
+	return fmt.Errorf("%w %d", ErrVersion, w.Version)
 }
 
 func (w *wireBatch) check() error {
@@ -223,107 +246,4 @@ func (w *wireBatch) checkWritten() error {
 		}
 	}
 	return nil
-}
-
-// BatchBuilder collects observations until they fill a message. It is for one goroutine.
-type BatchBuilder struct {
-	batch     Batch
-	workloads map[Workload]uint32
-	peers     map[Peer]uint32
-	size      int // upper estimate of the encoded size, bytes
-}
-
-// NewBatchBuilder makes an empty builder for one agent's messages. node and boot are not empty.
-func NewBatchBuilder(node, boot string, started time.Time) *BatchBuilder {
-	b := &BatchBuilder{batch: Batch{Node: node, Boot: boot, Started: started}}
-	b.Reset()
-	return b
-}
-
-// Reset empties the builder.
-func (b *BatchBuilder) Reset() {
-	b.batch.Workloads = b.batch.Workloads[:0]
-	b.batch.peers = b.batch.peers[:0]
-	b.batch.tls = b.batch.tls[:0]
-	b.batch.records = b.batch.records[:0]
-	b.workloads = map[Workload]uint32{}
-	b.peers = map[Peer]uint32{}
-	b.size = 128 + len(b.batch.Node) + len(b.batch.Boot)
-}
-
-// Empty says whether there is nothing to send.
-func (b *BatchBuilder) Empty() bool { return len(b.batch.records) == 0 && len(b.batch.Workloads) == 0 }
-
-// fullBytes leaves room for one more observation of the largest size below the bound of a message, even if nothing compresses.
-const fullBytes = MaxMessageBytes - 48<<10
-
-// Full says that the batch should be encoded and reset before more is added.
-func (b *BatchBuilder) Full() bool {
-	return b.size >= fullBytes || len(b.batch.records) >= maxTable-1 || len(b.batch.Workloads) >= maxTable-1
-}
-
-// Add adds an observation of the builder's node. Its strings are not copied.
-func (b *BatchBuilder) Add(o *Observation) {
-	r := record{
-		Workload: b.Sight(&o.Workload),
-		Inbound:  o.Direction == Inbound,
-		UDP:      o.Protocol == UDP,
-		First:    o.First().UnixNano(), // absolute until Encode knows the end of the interval
-		Age:      o.Time.UnixNano(),
-		Counts:   o.Counts,
-		Error:    o.Error,
-	}
-	n, known := b.peers[o.Peer]
-	if !known {
-		n = uint32(len(b.batch.peers))
-		b.batch.peers = append(b.batch.peers, o.Peer)
-		b.peers[o.Peer] = n
-		p := &o.Peer
-		b.size += 96 + len(p.Name) + len(p.Identity.uri)
-	}
-	r.Peer = n
-	if o.TLS != nil {
-		b.batch.tls = append(b.batch.tls, *o.TLS)
-		r.TLS = uint32(len(b.batch.tls))
-		b.size += 512 + len(o.TLS.SNI) + len(o.TLS.ALPN)
-		for _, c := range []*Certificate{o.TLS.PeerCertificate, o.TLS.OwnCertificate} {
-			if c != nil {
-				b.size += len(c.Issuer) + len(c.Serial)
-			}
-		}
-	}
-	b.batch.records = append(b.batch.records, r)
-	b.size += 96 + len(o.Error)
-}
-
-// Sight notes that a workload is running, and gives its index.
-func (b *BatchBuilder) Sight(w *Workload) uint32 {
-	n, known := b.workloads[*w]
-	if !known {
-		n = uint32(len(b.batch.Workloads))
-		b.batch.Workloads = append(b.batch.Workloads, *w)
-		b.workloads[*w] = n
-		b.size += 96 + len(w.Identity.uri) + len(w.Namespace) + len(w.Pod) + len(w.Container) + len(w.Image) + len(w.ServiceAccount) +
-			len(w.Owner) + len(w.Unit) + len(w.Executable) + len(w.Cgroup)
-	}
-	return n
-}
-
-// Encode makes the message of what was added, with its numbers, and with the interval ending at end. It leaves the builder as it is.
-func (b *BatchBuilder) Encode(sequence, number uint64, end time.Time) ([]byte, error) {
-	records := slices.Clone(b.batch.records)
-	for i := range records {
-		r := &records[i]
-		r.Age = max(end.UnixNano()-r.Age, 0)
-		r.First = max(end.UnixNano()-r.First, r.Age)
-	}
-	out, err := pack(&wireBatch{
-		Version: wireVersion, Node: b.batch.Node, Boot: b.batch.Boot, Sequence: sequence, Number: number,
-		Started: b.batch.Started.UnixNano(), Time: end.UnixNano(),
-		Workloads: b.batch.Workloads, Peers: b.batch.peers, TLS: b.batch.tls, Records: records,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("encode batch: %w", err)
-	}
-	return out, nil
 }

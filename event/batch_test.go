@@ -88,13 +88,25 @@ func TestBatchWire(t *testing.T) {
 
 // A message of the first version is read forever.
 func TestDecodeGoldenBatch(t *testing.T) {
-	dump, err := os.ReadFile("testdata/batch.golden")
+	dump, err := os.ReadFile("testdata/batch.v1.golden")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := DecodeBatch(theCodec().zip.EncodeAll(undump(t, string(dump)), nil))
-	if err != nil || b.Len() != 2 {
-		t.Fatalf("got %+v, %v", b, err)
+	got, err := DecodeBatch(theCodec().zip.EncodeAll(undump(t, string(dump)), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, o := fullBatch(t)
+	message, err := b.Encode(7, 7, o.Time.Add(time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := DecodeBatch(message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("of version 1 %+v\nof version %d %+v", got, batchVersion, want)
 	}
 }
 
@@ -123,7 +135,8 @@ func TestBatchRoundTrip(t *testing.T) {
 		for range rapid.IntRange(0, 5).Draw(t, "observations") {
 			o := drawObservation(t, node, noon)
 			b.Add(&o)
-			o.FirstTime = o.First() // always said on the wire
+			o.FirstTime = noon.Add(-noon.Sub(o.First()).Truncate(time.Millisecond)) // always said on the wire
+			o.Time = noon.Add(-noon.Sub(o.Time).Truncate(time.Millisecond))
 			want = append(want, o)
 		}
 		idle := drawWorkload(t)
@@ -172,7 +185,7 @@ func TestFullBatchFits(t *testing.T) {
 	td := domain(t, "shop.example")
 	for name, make := range map[string]func(i int) Observation{
 		"small": func(i int) Observation {
-			return Observation{Workload: Workload{Identity: UnitIdentity(td, "n1", "a")}, Peer: Peer{Address: netip.AddrFrom16(binary(random)), Port: uint16(i)},
+			return Observation{Workload: Workload{Identity: UnitIdentity(td, "n1", "a")}, Peer: Peer{Address: netip.AddrFrom16(address16(random)), Port: uint16(i)},
 				Counts: Counts{random.Uint64N(maxCount), random.Uint64N(maxCount), random.Uint64N(maxCount), random.Uint64N(maxCount), random.Uint64N(maxCount)}}
 		},
 		"long names again and again": func(i int) Observation {
@@ -191,7 +204,7 @@ func TestFullBatchFits(t *testing.T) {
 					ServiceAccount: noise(253), Owner: noise(300), Unit: noise(255), Executable: noise(4095), Interactive: true, Cgroup: noise(4095), UID: 1 << 31,
 				},
 				Direction: Inbound, Protocol: UDP,
-				Peer: Peer{Address: netip.AddrFrom16(binary(random)), Port: 65535, Dialled: netip.AddrPortFrom(netip.AddrFrom16(binary(random)), 65535), Name: noise(255),
+				Peer: Peer{Address: netip.AddrFrom16(address16(random)), Port: 65535, Dialled: netip.AddrPortFrom(netip.AddrFrom16(address16(random)), 65535), Name: noise(255),
 					NameSource: NameService, Identity: CgroupIdentity(td, "n1", noise(900)), Evidence: EvidenceWorkloadAPI},
 				TLS:    &TLS{Version: "1.3", SNI: noise(255), ALPN: noise(255), Mutual: true, Verified: true, Provenance: "wire-only", PeerCertificate: c(), OwnCertificate: c()},
 				Counts: Counts{random.Uint64N(maxCount), random.Uint64N(maxCount), random.Uint64N(maxCount), random.Uint64N(maxCount), random.Uint64N(maxCount)}, Error: "unreachable",
@@ -218,7 +231,7 @@ func TestFullBatchFits(t *testing.T) {
 	}
 }
 
-func binary(r *rand.Rand) (b [16]byte) {
+func address16(r *rand.Rand) (b [16]byte) {
 	for i := range b {
 		b[i] = byte(r.Uint32())
 	}
@@ -229,7 +242,7 @@ func TestDecodeBatchRefuses(t *testing.T) {
 	td := domain(t, "shop.example")
 	good := func() wireBatch {
 		return wireBatch{
-			Version: wireVersion, Node: "n1", Boot: "b", Started: noon.UnixNano() - 1, Time: noon.UnixNano(),
+			Version: 1, Node: "n1", Boot: "b", Started: noon.UnixNano() - 1, Time: noon.UnixNano(),
 			Workloads: []Workload{{Identity: UnitIdentity(td, "n1", "a")}}, Peers: []Peer{{Name: "a"}}, TLS: []TLS{{}}, Records: []record{{TLS: 1}},
 		}
 	}
@@ -240,7 +253,8 @@ func TestDecodeBatchRefuses(t *testing.T) {
 		spoil func(*wireBatch)
 		want  error
 	}{
-		"version":          {func(w *wireBatch) { w.Version = 2 }, ErrVersion},
+		"version":          {func(w *wireBatch) { w.Version = batchVersion + 1 }, ErrVersion},
+		"version 0":        {func(w *wireBatch) { w.Version = 0 }, ErrVersion},
 		"no node":          {func(w *wireBatch) { w.Node = "" }, ErrMalformed},
 		"no boot":          {func(w *wireBatch) { w.Boot = "" }, ErrMalformed},
 		"long ago":         {func(w *wireBatch) { w.Time, w.Started = 0, 0 }, ErrMalformed},
@@ -433,7 +447,7 @@ func TestEncodeRefusesWhatDoesNotFit(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	b := NewBatchBuilder("n1", "b", noon)
 	for range 20_000 {
-		address := netip.AddrFrom16(binary(random))
+		address := netip.AddrFrom16(address16(random))
 		b.Add(&Observation{Time: noon, Workload: Workload{Identity: UnitIdentity(domain(t, "a"), "n1", "a")}, Peer: Peer{Address: address, Port: 1}})
 	}
 	if _, err := b.Encode(1, 1, noon); !errors.Is(err, ErrTooLarge) {
