@@ -1,6 +1,7 @@
 package event
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"time"
@@ -18,10 +19,10 @@ type BatchBuilder struct {
 	records   []record // with the absolute times, ns since 1970, in First and Age until Encode knows the end of the interval
 	size      int      // upper estimate of the encoded size, bytes
 
-	workloadIndex map[Workload]uint32
-	templateIndex map[Peer]uint32
-	peerIndex     map[builtPeer]uint32
-	tlsIndex      map[tlsKey]uint32
+	workloadIndex index[workloadHint]
+	templateIndex index[templateHint]
+	peerIndex     index[peerHint]
+	tlsIndex      index[tlsHint]
 
 	ended  []record
 	writer columnWriter
@@ -31,13 +32,6 @@ type BatchBuilder struct {
 type builtPeer struct {
 	template uint32
 	address  netip.Addr // zero: as in the template
-}
-
-// tlsKey is a [TLS] that can be compared.
-type tlsKey struct {
-	facts     TLS // without the certificates
-	peer, own Certificate
-	both      uint8 // which of them there are
 }
 
 // NewBatchBuilder makes an empty builder for one agent's messages. node and boot are not empty.
@@ -53,17 +47,11 @@ func (b *BatchBuilder) Reset() {
 	clear(b.templates)
 	clear(b.tls)
 	b.workloads, b.templates, b.peers, b.tls, b.records, b.ended = b.workloads[:0], b.templates[:0], b.peers[:0], b.tls[:0], b.records[:0], b.ended[:0]
-	b.workloadIndex, b.templateIndex, b.peerIndex, b.tlsIndex = empty(b.workloadIndex), empty(b.templateIndex), empty(b.peerIndex), empty(b.tlsIndex)
+	b.workloadIndex.reset()
+	b.templateIndex.reset()
+	b.peerIndex.reset()
+	b.tlsIndex.reset()
 	b.size = 512 + len(b.node) + len(b.boot)
-}
-
-// empty gives an empty map: the same one, but where it has grown large.
-func empty[K comparable](m map[K]uint32) map[K]uint32 {
-	if m == nil || len(m) > 1024 {
-		return map[K]uint32{}
-	}
-	clear(m)
-	return m
 }
 
 // Empty says whether there is nothing to send.
@@ -88,11 +76,11 @@ func (b *BatchBuilder) Add(o *Observation) {
 
 // Sight notes that a workload is running, and gives its index.
 func (b *BatchBuilder) Sight(w *Workload) uint32 {
-	n, known := b.workloadIndex[*w]
+	hint := workloadHint{w.Identity, w.Pod, w.Executable}
+	n, known := b.workloadIndex.find(hint, func(i uint32) bool { return b.workloads[i] == *w })
 	if !known {
-		n = uint32(len(b.workloads))
+		n = b.workloadIndex.add(hint)
 		b.workloads = append(b.workloads, *w)
-		b.workloadIndex[*w] = n
 		b.size += 96 + len(w.Identity.uri) + len(w.Namespace) + len(w.Pod) + len(w.Container) + len(w.Image) + len(w.ServiceAccount) +
 			len(w.Owner) + len(w.Unit) + len(w.Executable) + len(w.Cgroup)
 	}
@@ -100,25 +88,31 @@ func (b *BatchBuilder) Sight(w *Workload) uint32 {
 }
 
 func (b *BatchBuilder) peer(p *Peer) uint32 {
-	common, built := *p, builtPeer{address: p.Address}
-	if p.Address.Zone() == "" {
+	common, address := *p, p.Address
+	if address.Zone() == "" {
 		common.Address = netip.Addr{}
 	} else {
-		built.address = netip.Addr{}
+		address = netip.Addr{}
 	}
-	var known bool
-	if built.template, known = b.templateIndex[common]; !known {
-		built.template = uint32(len(b.templates))
-		b.templates = append(b.templates, common)
-		b.templateIndex[common] = built.template
-		b.size += 96 + len(p.Name) + len(p.Identity.uri)
+	hint := peerHint{p.Address, p.Port}
+	n, known := b.peerIndex.find(hint, func(i uint32) bool {
+		return b.peers[i].address == address && b.templates[b.peers[i].template] == common
+	})
+	if known {
+		return n
 	}
-	n, known := b.peerIndex[built]
+	b.peers = append(b.peers, builtPeer{b.template(&common), address})
+	b.size += 24
+	return b.peerIndex.add(hint)
+}
+
+func (b *BatchBuilder) template(p *Peer) uint32 {
+	hint := templateHint{cmp.Or(p.Name, p.Identity.uri), p.Port}
+	n, known := b.templateIndex.find(hint, func(i uint32) bool { return b.templates[i] == *p })
 	if !known {
-		n = uint32(len(b.peers))
-		b.peers = append(b.peers, built)
-		b.peerIndex[built] = n
-		b.size += 24
+		n = b.templateIndex.add(hint)
+		b.templates = append(b.templates, *p)
+		b.size += 96 + len(p.Name) + len(p.Identity.uri)
 	}
 	return n
 }
@@ -128,19 +122,17 @@ func (b *BatchBuilder) handshake(t *TLS) uint32 {
 	if t == nil {
 		return 0
 	}
-	key := tlsKey{facts: *t}
-	key.facts.PeerCertificate, key.facts.OwnCertificate = nil, nil
-	if t.PeerCertificate != nil {
-		key.peer, key.both = *t.PeerCertificate, 1
+	hint := tlsHint{sni: t.SNI}
+	if c := t.PeerCertificate; c != nil {
+		hint.peer = c.SHA256
 	}
-	if t.OwnCertificate != nil {
-		key.own, key.both = *t.OwnCertificate, key.both|2
+	if c := t.OwnCertificate; c != nil {
+		hint.own = c.SHA256
 	}
-	n, known := b.tlsIndex[key]
+	n, known := b.tlsIndex.find(hint, func(i uint32) bool { return b.tls[i].same(t) })
 	if !known {
+		n = b.tlsIndex.add(hint)
 		b.tls = append(b.tls, *t)
-		n = uint32(len(b.tls))
-		b.tlsIndex[key] = n
 		b.size += 512 + len(t.SNI) + len(t.ALPN)
 		for _, c := range []*Certificate{t.PeerCertificate, t.OwnCertificate} {
 			if c != nil {
@@ -148,7 +140,17 @@ func (b *BatchBuilder) handshake(t *TLS) uint32 {
 			}
 		}
 	}
-	return n
+	return n + 1
+}
+
+func (t *TLS) same(other *TLS) bool {
+	a, b := *t, *other
+	a.PeerCertificate, a.OwnCertificate, b.PeerCertificate, b.OwnCertificate = nil, nil, nil, nil
+	return a == b && t.PeerCertificate.same(other.PeerCertificate) && t.OwnCertificate.same(other.OwnCertificate)
+}
+
+func (c *Certificate) same(other *Certificate) bool {
+	return c == other || c != nil && other != nil && *c == *other
 }
 
 // Encode makes the message of what was added, with its numbers, and with the interval ending at end. It leaves the builder as it is.
