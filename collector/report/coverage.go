@@ -17,9 +17,10 @@ type Summary struct {
 	Until       time.Time         `json:"until"`
 	Nodes       int               `json:"nodes"`                  // that were watched in the window
 	SilentNodes int               `json:"silent_nodes,omitempty"` // that were watched once, but not in the window
-	Watched     float64           `json:"watched"`                // percent of the time of Nodes, rounded down
+	Watched     float64           `json:"watched"`                // percent of the time of Nodes that was watched, rounded down; see [NodeCoverage]
+	Identified  float64           `json:"identified"`             // percent of it in which it is also known whose connections there were
 	Complete    bool              `json:"complete"`               // no gap, no loss, no blind spot
-	Gaps        []Gap             `json:"gaps"`                   // the longest
+	Gaps        []Gap             `json:"gaps"`                   // those that leave most unknown, the longest first
 	GapCount    int               `json:"gap_count"`
 	Lost        map[string]uint64 `json:"lost"`    // events, by cause
 	Missing     []BlindSpot       `json:"missing"` // what could not be watched
@@ -34,6 +35,8 @@ type BlindSpot struct {
 	Nodes int    `json:"nodes"`
 }
 
+var severity = map[Concern]int{ConcernConnections: 0, ConcernIdentities: 1, ConcernDetails: 2}
+
 // maxGaps bounds the gaps that a summary lists.
 const maxGaps = 20
 
@@ -42,6 +45,9 @@ func (r *Reporter) Coverage(ctx context.Context, now time.Time, window time.Dura
 	nodes, summary, err := r.coverage(ctx, now, window)
 	if err != nil {
 		return nil, err
+	}
+	for i := range nodes {
+		nodes[i].trim()
 	}
 	return &List[NodeCoverage]{Items: nodes, Coverage: summary}, nil
 }
@@ -57,7 +63,11 @@ func (r *Reporter) coverage(ctx context.Context, now time.Time, window time.Dura
 	if err != nil {
 		return nil, nil, err
 	}
-	nodes := cover(watched, from, now)
+	gaps, err := r.store.Gaps(ctx, from)
+	if err != nil {
+		return nil, nil, err
+	}
+	nodes := cover(watched, gaps, from, now)
 	if nodes == nil {
 		nodes = []NodeCoverage{}
 	}
@@ -93,8 +103,10 @@ func summarize(nodes []NodeCoverage, silent int, attributed *Attribution, from, 
 	for _, what := range slices.Sorted(maps.Keys(blind)) {
 		s.Missing = append(s.Missing, BlindSpot{what, blind[what]})
 	}
-	s.Watched = share(nodes, until.Sub(from))
-	slices.SortStableFunc(s.Gaps, func(a, b Gap) int { return cmp.Compare(b.Until.Sub(b.From), a.Until.Sub(a.From)) })
+	s.Watched, s.Identified = share(nodes, watchedTime, until.Sub(from)), share(nodes, identifiedTime, until.Sub(from))
+	slices.SortStableFunc(s.Gaps, func(a, b Gap) int {
+		return cmp.Or(cmp.Compare(severity[a.Concerns], severity[b.Concerns]), cmp.Compare(b.Until.Sub(b.From), a.Until.Sub(a.From)))
+	})
 	s.GapCount = len(s.Gaps)
 	s.Gaps = slices.Clip(s.Gaps[:min(len(s.Gaps), maxGaps)])
 	s.Complete = len(nodes) > 0 && silent == 0 && s.GapCount == 0 && len(s.Lost) == 0 && len(s.Missing) == 0
@@ -118,7 +130,10 @@ func (s *Summary) state() string {
 	}
 	if s.GapCount > 0 {
 		g := s.Gaps[0]
-		fmt.Fprintf(&b, " %s; the longest on %s from %s to %s (%s).", count(s.GapCount, "gap"), g.Node, g.From.Format(time.RFC3339), g.Until.Format(time.RFC3339), whys[g.Why])
+		fmt.Fprintf(&b, " %s; the worst on %s from %s to %s (%s).", count(s.GapCount, "gap"), g.Node, g.From.Format(time.RFC3339), g.Until.Format(time.RFC3339), whys[g.Why])
+	}
+	if s.Identified < s.Watched {
+		fmt.Fprintf(&b, " Whose connections there were was known for %.2f%%.", s.Identified)
 	}
 	if len(s.Lost) > 0 {
 		var total uint64
@@ -135,12 +150,6 @@ func (s *Summary) state() string {
 	b.WriteString(s.Attribution.state())
 	b.WriteString(s.TLS.state())
 	return b.String()
-}
-
-var whys = map[string]string{
-	"before":  "it was not watched yet",
-	"restart": "its agent was not running",
-	"silent":  "it was not heard of since",
 }
 
 func count[N int | uint64](n N, noun string) string {

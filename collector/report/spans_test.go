@@ -26,7 +26,7 @@ func TestCover(t *testing.T) {
 	f := func(name, want string, boots ...store.Watched) {
 		t.Helper()
 		var b strings.Builder
-		for _, n := range cover(boots, ago(10*h), noon) {
+		for _, n := range cover(boots, nil, ago(10*h), noon) {
 			fmt.Fprintf(&b, "%s %.2f", n.Node, n.Watched)
 			for _, s := range n.Spans {
 				fmt.Fprintf(&b, " +%s-%s", noon.Sub(s.From), noon.Sub(s.Until))
@@ -45,10 +45,10 @@ func TestCover(t *testing.T) {
 	f("heard of a moment ago", "a 100.00 +10h0m0s-0s;", boot("a", 10*h, time.Minute))
 	f("a clock ahead", "a 100.00 +10h0m0s-0s;", boot("a", 10*h, -h))
 	f("started a moment ago", "a 0.16 +1m0s-0s before:10h0m0s-1m0s;", boot("a", time.Minute, time.Minute))
-	f("restarted a moment ago", "a 99.91 +10h0m0s-50s +20s-0s restart:50s-20s;", boot("a", 10*h, 50*time.Second), boot("a", 20*time.Second, 10*time.Second))
+	f("restarted a moment ago", "a 99.91 +10h0m0s-50s +20s-0s agent-down:50s-20s;", boot("a", 10*h, 50*time.Second), boot("a", 20*time.Second, 10*time.Second))
 	f("new", "a 20.00 +2h0m0s-0s before:10h0m0s-2h0m0s;", boot("a", 2*h, 0))
 	f("gone", "a 20.00 +10h0m0s-8h0m0s silent:8h0m0s-0s;", boot("a", 12*h, 8*h))
-	f("restarted", "a 99.99 +10h0m0s-5h0m0s +4h59m59s-0s restart:5h0m0s-4h59m59s;", boot("a", 10*h, 5*h), boot("a", 5*h-time.Second, 0))
+	f("restarted", "a 99.99 +10h0m0s-5h0m0s +4h59m59s-0s agent-down:5h0m0s-4h59m59s;", boot("a", 10*h, 5*h), boot("a", 5*h-time.Second, 0))
 	f("two agents at once", "a 100.00 +10h0m0s-0s;", boot("a", 11*h, 3*h), boot("a", 7*h, 5*h), boot("a", 4*h, 0))
 	f("two nodes, in no order", "a 100.00 +10h0m0s-0s;b 50.00 +5h0m0s-0s before:10h0m0s-5h0m0s;", boot("b", 5*h, 0), boot("a", 4*h, 0), boot("a", 10*h, 4*h))
 	f("a blink less than all", "a 99.99 +9h59m59.999999999s-0s before:10h0m0s-9h59m59.999999999s;", boot("a", 10*h-1, 0))
@@ -66,7 +66,7 @@ func TestCoverAddsUp(t *testing.T) {
 				boots = append(boots, boot(rapid.SampledFrom([]string{"a", "b"}).Draw(r, "node"), time.Duration(from)*time.Minute, time.Duration(until)*time.Minute))
 			}
 		}
-		nodes := cover(boots, ago(window), noon)
+		nodes := cover(boots, nil, ago(window), noon)
 		for _, n := range nodes {
 			var spans, gaps time.Duration
 			at := ago(window)

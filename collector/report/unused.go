@@ -2,6 +2,7 @@ package report
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/ambit-nhi/ambit/collector/store"
@@ -14,11 +15,13 @@ const (
 	Dormant   = "dormant"    // used once, and never seen to be used again
 )
 
-// Unused is an identity that nobody seems to use. Times are UTC; a zero time is never.
+// Unused is an identity that nobody was seen to use. Times are UTC; a zero time is never.
 type Unused struct {
 	Identity     event.Identity `json:"identity"`
-	Kind         string         `json:"kind"`  // see [store.Kind]
-	Class        string         `json:"class"` // never-used, dormant
+	Kind         string         `json:"kind"`             // see [store.Kind]
+	Class        string         `json:"class"`            // never-used, dormant
+	Verdict      string         `json:"verdict"`          // unused, cannot-tell
+	Reason       string         `json:"reason,omitempty"` // why it cannot be told
 	State        string         `json:"state,omitempty"`
 	Evidence     event.Evidence `json:"evidence,omitempty"` // the strongest ever
 	Namespace    string         `json:"namespace,omitempty"`
@@ -30,14 +33,14 @@ type Unused struct {
 	LastSuccess  time.Time      `json:"last_success,omitzero"` // but it is no success
 	LastResource event.Resource `json:"last_resource,omitzero"`
 	DaysUnused   int            `json:"days_unused"` // whole days since it was used, or since it was first seen
-	Watched      float64        `json:"watched"`     // percent of the window in which its nodes were watched, on average
+	Watched      float64        `json:"watched"`     // percent of the window in which the nodes where it ran last were watched, on average
 }
 
 // maxUnused bounds the report; Total says how many there are.
 const maxUnused = 10_000
 
 // Unused reports the identities that were known before the window that ends now and were not used in it: never used ones first, then by
-// last use. An identity younger than the window is never among them.
+// last use. An identity younger than the window is never among them. Those that may have been used where nobody watched are among them, and say so.
 func (r *Reporter) Unused(ctx context.Context, now time.Time, window time.Duration) (*List[Unused], error) {
 	now = now.UTC()
 	found, total, err := r.store.Unused(ctx, now.Add(-window), maxUnused)
@@ -48,19 +51,17 @@ func (r *Reporter) Unused(ctx context.Context, now time.Time, window time.Durati
 	if err != nil {
 		return nil, err
 	}
-	if !summary.Complete {
-		summary.Statement += " An identity listed here may have been used where or when nobody watched."
-	}
-	watched := make(map[string]*NodeCoverage, len(nodes))
-	for i := range nodes {
-		watched[nodes[i].Node] = &nodes[i]
-	}
+	w := newWitness(nodes, window)
 	out := &List[Unused]{Items: make([]Unused, 0, len(found)), Total: total, Coverage: summary}
 	for i := range found {
 		u := unused(&found[i], now)
 		u.State = r.state(u.Identity)
-		u.Watched = watchedNodes(watched, u.Nodes, window)
+		u.Verdict, u.Reason, u.Watched = w.judge(&found[i], now.Add(-window))
 		out.Items = append(out.Items, u)
+	}
+	if n := untold(out.Items); n > 0 {
+		summary.Statement += fmt.Sprintf(" Of %d of the %d listed here it cannot be told that they are unused: they may have been used where or when nobody watched.",
+			n, len(out.Items))
 	}
 	return out, nil
 }
@@ -76,15 +77,4 @@ func unused(s *store.Unused, now time.Time) Unused {
 	}
 	u.DaysUnused = int(now.Sub(since) / day)
 	return u
-}
-
-// watchedNodes is the share of the window in which some nodes were watched; a node that is not known was not.
-func watchedNodes(known map[string]*NodeCoverage, names []string, window time.Duration) float64 {
-	nodes := make([]NodeCoverage, len(names))
-	for i, name := range names {
-		if n := known[name]; n != nil {
-			nodes[i].watched = n.watched
-		}
-	}
-	return share(nodes, window)
 }

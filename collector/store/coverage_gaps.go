@@ -53,7 +53,8 @@ func later(a, b time.Time) time.Time {
 type Gap struct {
 	Node string
 	event.Gap
-	Hourly bool // the span is not known better than by the hour
+	Hourly bool   // the span is not known better than by the hour
+	Boot   string // the start of the agent that it happened to; only where Hourly
 }
 
 // maxNodeGaps bounds the gaps that are read of one node.
@@ -125,7 +126,7 @@ func (s *Store) hourlyGaps(ctx context.Context, since time.Time) ([]Gap, error) 
 			lost -= last.Lost
 		}
 		last = *r
-		g := Gap{Node: r.Node, Hourly: true,
+		g := Gap{Node: r.Node, Hourly: true, Boot: r.Boot,
 			Gap: event.Gap{Cause: r.Cause, From: r.Hour.UTC().Add(-straddle), Until: r.Hour.UTC().Add(time.Hour), Lost: lost}}
 		if lost > 0 && !r.Hour.Before(since.UTC().Truncate(time.Hour)) {
 			out = append(out, g)
