@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -10,30 +11,30 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/ambit-nhi/ambit/event"
 )
 
 // BusConfig says where messages travel.
 type BusConfig struct {
-	URLs     []string      // outside NATS servers; empty: one is embedded, with its files in Dir
-	TLS      *tls.Config   // for outside ones; nil: as the URLs say, with the authorities that this machine trusts
-	Dir      string        // for the embedded one
-	MaxBytes int64         // bound of the observation stream; the oldest messages go first
-	MaxAge   time.Duration // likewise
-	Logger   *slog.Logger
+	URLs        []string      // outside NATS servers, which are tried in any order; empty: one is embedded, with its files in Dir
+	TLS         *tls.Config   // for outside ones; nil: as the URLs say, with the authorities that this machine trusts
+	Credentials string        // file with a user's JWT and seed, for outside ones
+	Inbox       string        // where answers come: nobody else may listen there; empty is the collectors'
+	Replicas    int           // of all streams and buckets that are made: 1, or 3 or 5 in a cluster
+	Dir         string        // for the embedded one
+	MaxBytes    int64         // bound of the observation stream; the oldest messages go first
+	MaxAge      time.Duration // likewise
+	Logger      *slog.Logger
 }
 
 // DefaultBusConfig is an embedded server without a folder.
 func DefaultBusConfig() BusConfig {
-	return BusConfig{MaxBytes: 2 << 30, MaxAge: 72 * time.Hour, Logger: slog.Default()}
+	return BusConfig{Replicas: 1, MaxBytes: 2 << 30, MaxAge: 72 * time.Hour, Logger: slog.Default()}
 }
 
 // Validate says what is wrong.
@@ -45,8 +46,19 @@ func (c *BusConfig) Validate() error {
 	if c.MaxAge < time.Minute {
 		faults = append(faults, errors.New("nats.max_age is below 1m: a short outage of the store would lose observations"))
 	}
+	switch {
+	case c.Replicas != 1 && c.Replicas != 3 && c.Replicas != 5:
+		faults = append(faults, fmt.Errorf("nats.replicas is %d: set it to 1, or to 3 or 5 in a cluster of so many servers", c.Replicas))
+	case c.Replicas > 1 && len(c.URLs) == 0:
+		faults = append(faults, fmt.Errorf("nats.replicas is %d, and the embedded server is alone: set it to 1, or nats.urls to a cluster", c.Replicas))
+	}
 	if len(c.URLs) == 0 && c.Dir == "" {
 		faults = append(faults, errors.New("neither nats.urls nor a folder for the embedded server is set"))
+	}
+	if c.Credentials != "" {
+		if err := c.checkCredentials(); err != nil {
+			faults = append(faults, err)
+		}
 	}
 	for i, u := range c.URLs {
 		if err := checkURL(u); err != nil {
@@ -140,25 +152,26 @@ func (b *Bus) Ready() error {
 
 // Connect opens a connection; the caller drains or closes it.
 func (b *Bus) Connect(name string) (*nats.Conn, error) {
+	return b.connect(name, func(err error) { b.cfg.Logger.Warn("NATS", "connection", name, "error", err) })
+}
+
+// connect has complaints of the server told.
+func (b *Bus) connect(name string, complain func(error)) (*nats.Conn, error) {
 	opts := []nats.Option{
 		nats.Name(name),
 		nats.MaxReconnects(-1),
 		nats.ReconnectBufSize(-1),      // what cannot be sent fails at once, and is sent again in its order
 		nats.IgnoreDiscoveredServers(), // only addresses that were checked
 		nats.IgnoreAuthErrorAbort(),    // a server that refuses everybody for a while is tried again, as one that is away
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			b.cfg.Logger.Warn("NATS", "connection", name, "error", err)
-		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { complain(err) }),
+		nats.CustomInboxPrefix(cmp.Or(b.cfg.Inbox, collectorInbox)),
 	}
 	where := strings.Join(b.cfg.URLs, ",")
-	switch {
-	case b.server != nil:
+	if b.server != nil {
 		opts = append(opts, nats.InProcessServer(b.server), nats.ReconnectWait(100*time.Millisecond))
 		where = ""
-	case b.cfg.TLS != nil:
-		opts = append(opts, nats.Secure(b.cfg.TLS))
-	case slices.ContainsFunc(b.cfg.URLs, func(u string) bool { return strings.HasPrefix(strings.ToLower(u), "tls:") }):
-		opts = append(opts, nats.Secure(&tls.Config{MinVersion: tls.VersionTLS13}))
+	} else {
+		opts = append(opts, b.outside()...)
 	}
 	nc, err := nats.Connect(where, opts...)
 	if err != nil {
@@ -176,6 +189,8 @@ func remedy(err error, certificate bool) string {
 		return "it refuses this certificate, it seems: does it trust who signed that, and is nats.tls right?"
 	case errors.Is(err, nats.ErrTLS):
 		return "is it the right server, and does nats.tls name it?"
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
+		return "it does not know this user: is there one for this certificate or for nats.credentials, see deploy/nats?"
 	case errors.Is(err, nats.ErrSecureConnWanted), errors.Is(err, nats.ErrSecureConnRequired):
 		return "one side wants TLS, the other has none: are nats.urls and nats.tls right?"
 	}
@@ -185,10 +200,18 @@ func remedy(err error, certificate bool) string {
 // checkTimeout is how long CheckStream waits for an answer.
 const checkTimeout = 2 * time.Second
 
-// CheckStream says so if nothing keeps what is published to subject. It publishes there what no stream takes, which is all that an agent is
+// CheckStream says so if nothing keeps what is published to subject, or publishing there is not allowed. It publishes there what no stream takes, which is all that an agent is
 // allowed for sure; without an answer it says nothing.
 func (b *Bus) CheckStream(ctx context.Context, subject string) error {
-	nc, err := b.Connect("ambit check")
+	denied := make(chan struct{}, 1)
+	nc, err := b.connect("ambit check", func(err error) {
+		if errors.Is(err, nats.ErrPermissionViolation) {
+			select {
+			case denied <- struct{}{}:
+			default:
+			}
+		}
+	})
 	if err != nil {
 		return err
 	}
@@ -199,7 +222,18 @@ func (b *Bus) CheckStream(ctx context.Context, subject string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	_, err = js.Publish(ctx, subject, nil, jetstream.WithExpectStream("none"), jetstream.WithRetryAttempts(0))
+	answered := make(chan error, 1)
+	go func() {
+		_, err := js.Publish(ctx, subject, nil, jetstream.WithExpectStream("none"), jetstream.WithRetryAttempts(0))
+		answered <- err
+	}()
+	select {
+	case err = <-answered:
+	case <-denied:
+		cancel()
+		<-answered
+		return fmt.Errorf("%s does not let this agent publish on %s: give it the permissions of that node, see deploy/nats", b.Where(), subject)
+	}
 	if errors.Is(err, jetstream.ErrNoStreamResponse) {
 		return fmt.Errorf("%s has no stream for %s yet: start `ambit collector` there, with the same nats.urls", b.Where(), subject)
 	}
@@ -232,55 +266,4 @@ func (b *Bus) Close() {
 	if b.server != nil {
 		b.server.stop()
 	}
-}
-
-// Bounds of the small streams.
-const (
-	findingsBytes = 256 << 20
-	insertsBytes  = 16 << 20
-)
-
-// insertsBucket is the key-value bucket of the insert journal.
-const insertsBucket = "ambit_inserts"
-
-// ensureStreams makes what is missing. The limits of an outside server's streams belong to its operator, once they exist.
-func ensureStreams(ctx context.Context, nc *nats.Conn, cfg BusConfig, own bool) error {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return fmt.Errorf("use JetStream: %w", err)
-	}
-	for _, s := range []jetstream.StreamConfig{
-		{
-			Name: event.StreamObservations, Subjects: []string{event.SubjectObservations, event.SubjectAgents},
-			Description: "what agents saw", Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
-			MaxBytes: cfg.MaxBytes, MaxAge: cfg.MaxAge, Duplicates: min(5*time.Minute, cfg.MaxAge),
-		},
-		{
-			Name: event.StreamFindings, Subjects: []string{event.SubjectFindings},
-			Description: "what humans should see", Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
-			MaxBytes: findingsBytes, MaxAge: 30 * 24 * time.Hour, Duplicates: time.Hour,
-		},
-	} {
-		_, err := js.Stream(ctx, s.Name)
-		switch {
-		case errors.Is(err, jetstream.ErrStreamNotFound):
-			_, err = js.CreateStream(ctx, s)
-		case err == nil && own:
-			_, err = js.UpdateStream(ctx, s)
-		}
-		if err != nil {
-			return fmt.Errorf("make the stream %s: %w", s.Name, err)
-		}
-	}
-	if _, err := js.KeyValue(ctx, insertsBucket); errors.Is(err, jetstream.ErrBucketNotFound) {
-		_, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: insertsBucket, Description: "which messages are in the store", History: 1, Storage: jetstream.FileStorage, MaxBytes: insertsBytes,
-		})
-		if err != nil {
-			return fmt.Errorf("make the bucket %s: %w", insertsBucket, err)
-		}
-	} else if err != nil {
-		return fmt.Errorf("open the bucket %s: %w", insertsBucket, err)
-	}
-	return nil
 }

@@ -38,7 +38,7 @@ func (e *embedded) start(ctx context.Context) error {
 		StoreDir:           e.cfg.Dir,
 		SyncAlways:         true,
 		JetStreamMaxMemory: 64 << 20,
-		JetStreamMaxStore:  e.cfg.MaxBytes + findingsBytes + insertsBytes + 64<<20,
+		JetStreamMaxStore:  e.cfg.MaxBytes + smallBytes + 64<<20,
 		NoSigs:             true,
 	})
 	if err != nil {

@@ -11,10 +11,18 @@ import (
 const (
 	StreamObservations = "AMBIT_OBS"
 	StreamFindings     = "AMBIT_FINDINGS"
+	StreamDead         = "AMBIT_DEAD"
 
 	SubjectObservations = "ambit.v1.obs.>"     // ambit.v1.obs.<partition>.<node>
 	SubjectAgents       = "ambit.v1.agent.>"   // ambit.v1.agent.<node>
 	SubjectFindings     = "ambit.v1.finding.>" // ambit.v1.finding.<severity>.<rule>
+	SubjectDead         = "ambit.v1.dead.>"    // ambit.v1.dead.<cause>: messages that were refused
+)
+
+// Decisions are in a key-value bucket. Copies of its changes go to subjects for those who may not make consumers.
+const (
+	BucketDecisions  = "ambit_decisions"
+	SubjectDecisions = "ambit.v1.decision.>" // ambit.v1.decision.<key>
 )
 
 // DefaultPartitions is how many partitions identities are spread over.
@@ -38,6 +46,12 @@ func ObservationSubject(partition int, node string) string {
 
 // AgentSubject is where a node publishes its heartbeats.
 func AgentSubject(node string) string { return "ambit.v1.agent." + NodeToken(node) }
+
+// AckSubject is where a node tells what it did about decisions.
+func AckSubject(node string) string { return "ambit.v1.ack." + NodeToken(node) }
+
+// AgentInbox is where answers to a node's agent come. A server lets nobody else listen there.
+func AgentInbox(node string) string { return "_INBOX.agent." + NodeToken(node) }
 
 // FindingSubject is where a finding is published.
 func FindingSubject(f *Finding) string {

@@ -1,0 +1,104 @@
+package collector
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+)
+
+// collectorInbox is where answers to collectors come.
+const collectorInbox = "_INBOX.collector"
+
+// dialTimeout bounds reaching one server; TLS and signing in have as much again.
+const dialTimeout = 5 * time.Second
+
+// outside are the options of connections to outside servers.
+func (b *Bus) outside() []nats.Option {
+	opts := []nats.Option{
+		nats.SetCustomDialer(&spreadDialer{}),
+		nats.Timeout(dialTimeout),
+		nats.CustomReconnectDelay(reconnectDelay),
+	}
+	switch {
+	case b.cfg.TLS != nil:
+		opts = append(opts, nats.Secure(b.cfg.TLS))
+	case slices.ContainsFunc(b.cfg.URLs, func(u string) bool { return strings.HasPrefix(strings.ToLower(u), "tls:") }):
+		opts = append(opts, nats.Secure(&tls.Config{MinVersion: tls.VersionTLS13}))
+	}
+	if b.cfg.Credentials != "" { // read for each connection, so that they can be replaced
+		opts = append(opts, nats.UserCredentials(b.cfg.Credentials))
+	}
+	return opts
+}
+
+// How connections come back: the first try is within spread, since all clients of a server lose it at once; when no server took it, it waits longer
+// each time. A lease is lost after seconds, so that waits must be short while there is hope.
+const (
+	spread          = 500 * time.Millisecond
+	reconnectLeast  = 250 * time.Millisecond
+	reconnectLonger = 5 * time.Second
+)
+
+// reconnectDelay is how long a connection waits when no server took it, from the half of a bound to all of it. The bound doubles each time.
+func reconnectDelay(attempts int) time.Duration {
+	d := min(reconnectLeast<<min(max(attempts-1, 0), 10), reconnectLonger)
+	return d/2 + rand.N(d/2)
+}
+
+// spreadDialer waits a little before it dials again.
+type spreadDialer struct {
+	dialled atomic.Bool
+}
+
+// Dial implements [nats.CustomDialer].
+func (d *spreadDialer) Dial(network, address string) (net.Conn, error) {
+	if d.dialled.Load() {
+		time.Sleep(rand.N(spread))
+	}
+	conn, err := net.DialTimeout(network, address, dialTimeout)
+	if err == nil {
+		d.dialled.Store(true)
+	}
+	return conn, err
+}
+
+// checkCredentials says what is wrong with the file of credentials. It does not show what is in it.
+func (c *BusConfig) checkCredentials() error {
+	if len(c.URLs) == 0 {
+		return errors.New("nats.credentials is set, and the embedded server asks for none: set nats.urls, too, or neither")
+	}
+	info, err := os.Stat(c.Credentials)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("nats.credentials: there is no file %s", c.Credentials)
+	case err != nil:
+		return fmt.Errorf("nats.credentials: %w", err)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("nats.credentials: %s is not a file", c.Credentials)
+	case info.Mode().Perm()&0o077 != 0:
+		return fmt.Errorf("nats.credentials: others may read %s, which has mode %#o: make it 0600", c.Credentials, info.Mode().Perm())
+	}
+	text, err := os.ReadFile(c.Credentials)
+	if err != nil {
+		return fmt.Errorf("nats.credentials: %w", err)
+	}
+	defer clear(text)
+	_, jwtErr := nkeys.ParseDecoratedJWT(text)
+	key, keyErr := nkeys.ParseDecoratedUserNKey(text)
+	if jwtErr != nil || keyErr != nil {
+		return fmt.Errorf("nats.credentials: %s does not hold a user's JWT and seed, as `nsc generate creds` writes it", c.Credentials)
+	}
+	key.Wipe()
+	return nil
+}

@@ -1,0 +1,156 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ambit-nhi/ambit/collector/deadletter"
+	"github.com/ambit-nhi/ambit/collector/lease"
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// Bounds of the small streams.
+const (
+	findingsBytes  = 256 << 20
+	insertsBytes   = 16 << 20
+	leasesBytes    = 16 << 20
+	decisionsBytes = 16 << 20
+	smallBytes     = findingsBytes + insertsBytes + leasesBytes + decisionsBytes + deadletter.MaxBytes
+)
+
+// Key-value buckets.
+const (
+	insertsBucket = "ambit_inserts" // the insert journal
+	leasesBucket  = "ambit_leases"  // who works which partition
+)
+
+// streams are what there must be.
+func (c *BusConfig) streams() []jetstream.StreamConfig {
+	streams := []jetstream.StreamConfig{
+		{
+			Name: event.StreamObservations, Subjects: []string{event.SubjectObservations, event.SubjectAgents},
+			Description: "what agents saw", Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
+			MaxBytes: c.MaxBytes, MaxAge: c.MaxAge, Duplicates: min(5*time.Minute, c.MaxAge),
+		},
+		{
+			Name: event.StreamFindings, Subjects: []string{event.SubjectFindings},
+			Description: "what humans should see", Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
+			MaxBytes: findingsBytes, MaxAge: 30 * 24 * time.Hour, Duplicates: time.Hour,
+		},
+		deadletter.Stream(),
+	}
+	for i := range streams {
+		streams[i].Replicas = c.Replicas
+	}
+	return streams
+}
+
+func (c *BusConfig) buckets() []jetstream.KeyValueConfig {
+	buckets := []jetstream.KeyValueConfig{
+		{Bucket: insertsBucket, Description: "which messages are in the store", History: 1, MaxBytes: insertsBytes},
+		{Bucket: leasesBucket, Description: "which collector works which partition", History: 1, MaxBytes: leasesBytes, LimitMarkerTTL: lease.MarkerTTL},
+		{
+			// Agents hear of decisions by the copies: these need no consumer, which an agent could use to have messages sent anywhere.
+			Bucket: event.BucketDecisions, Description: "what is denied", History: 5, MaxBytes: decisionsBytes,
+			RePublish: &jetstream.RePublish{Source: "$KV." + event.BucketDecisions + ".>", Destination: event.SubjectDecisions},
+		},
+	}
+	for i := range buckets {
+		buckets[i].Storage, buckets[i].Replicas = jetstream.FileStorage, c.Replicas
+	}
+	return buckets
+}
+
+// ensureStreams makes what is missing. The limits of an outside server's streams belong to its operator, once they exist.
+func ensureStreams(ctx context.Context, nc *nats.Conn, cfg BusConfig, own bool) error {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("use JetStream: %w", err)
+	}
+	for _, want := range cfg.streams() {
+		s, err := js.Stream(ctx, want.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			s, err = js.CreateStream(ctx, want)
+			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another collector was quicker
+				s, err = js.Stream(ctx, want.Name)
+			}
+		} else if err == nil && own {
+			s, err = js.UpdateStream(ctx, want)
+		}
+		if err != nil {
+			return fmt.Errorf("make the stream %s: %w; %s", want.Name, err, streamRemedy(err, cfg.Replicas))
+		}
+		if err := cfg.compare(s.CachedInfo().Config, want.Subjects); err != nil {
+			return err
+		}
+	}
+	for _, want := range cfg.buckets() {
+		kv, err := js.KeyValue(ctx, want.Bucket)
+		if errors.Is(err, jetstream.ErrBucketNotFound) {
+			kv, err = js.CreateKeyValue(ctx, want)
+			if errors.Is(err, jetstream.ErrBucketExists) {
+				kv, err = js.KeyValue(ctx, want.Bucket)
+			}
+		} else if err == nil && own {
+			kv, err = js.UpdateKeyValue(ctx, want)
+		}
+		if err != nil {
+			return fmt.Errorf("make the bucket %s: %w; %s", want.Bucket, err, streamRemedy(err, cfg.Replicas))
+		}
+		status, err := kv.Status(ctx)
+		if err != nil {
+			return fmt.Errorf("open the bucket %s: %w", want.Bucket, err)
+		}
+		if bucket, ok := status.(*jetstream.KeyValueBucketStatus); ok {
+			if err := cfg.compare(bucket.StreamInfo().Config, nil); err != nil {
+				return err
+			}
+		}
+		if want.LimitMarkerTTL > 0 && status.LimitMarkerTTL() == 0 {
+			return fmt.Errorf("keys of the bucket %s cannot have a TTL of their own: give it a limit marker TTL of %s, or delete it, and it is made anew", want.Bucket, want.LimitMarkerTTL)
+		}
+	}
+	if own { // who had leases is gone with the server
+		s, err := js.Stream(ctx, "KV_"+leasesBucket)
+		if err == nil {
+			err = errors.Join(s.Purge(ctx, jetstream.WithPurgeSubject("$KV."+leasesBucket+".session.>")), s.Purge(ctx, jetstream.WithPurgeSubject("$KV."+leasesBucket+".partition.>")))
+		}
+		if err != nil {
+			return fmt.Errorf("empty the bucket %s: %w", leasesBucket, err)
+		}
+	}
+	return nil
+}
+
+// compare says what an operator should change at a stream that was there.
+func (c *BusConfig) compare(have jetstream.StreamConfig, subjects []string) error {
+	for _, subject := range subjects {
+		if !slices.Contains(have.Subjects, subject) {
+			return fmt.Errorf("the stream %s does not take %s: give it this subject, with `nats stream edit %s --subjects …`", have.Name, subject, have.Name)
+		}
+	}
+	if have.Replicas < c.Replicas {
+		c.Logger.Warn("a stream has fewer replicas than nats.replicas says: change that with `nats stream edit NAME --replicas`",
+			"stream", have.Name, "replicas", have.Replicas, "wanted", c.Replicas)
+	}
+	return nil
+}
+
+func streamRemedy(err error, replicas int) string {
+	var refused *jetstream.APIError
+	switch {
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		return "switch JetStream on for this account of the NATS servers"
+	case errors.As(err, &refused) && replicas > 1:
+		return fmt.Sprintf("does the NATS cluster have %d servers, as nats.replicas wants, with space for it?", replicas)
+	case errors.As(err, &refused):
+		return "does the account have space for it?"
+	}
+	return "is this user allowed to, see deploy/nats?"
+}
