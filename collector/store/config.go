@@ -1,8 +1,6 @@
 package store
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -10,25 +8,25 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"time"
 )
 
 // Config says where the database is. Exactly one of Socket and Addresses is set.
 type Config struct {
-	Socket       string        `mapstructure:"-"`             // unix socket of the embedded engine
-	Addresses    []string      `mapstructure:"addresses"`     // of ClickHouse servers: host:port (native), http:// or https:// URLs
-	Database     string        `mapstructure:"database"`      // made on the embedded engine, must exist on a server
-	Username     string        `mapstructure:"username"`      //
-	PasswordFile string        `mapstructure:"password_file"` // holds the password and nothing else; empty is no password
-	CAFile       string        `mapstructure:"ca_file"`       // PEM; empty trusts the system's authorities
-	Retention    time.Duration `mapstructure:"retention"`     // of raw observations, whole days
+	Socket       string    `mapstructure:"-"`             // unix socket of the embedded engine
+	Addresses    []string  `mapstructure:"addresses"`     // of ClickHouse servers: host:port (native), http:// or https:// URLs; the first that answers is used
+	Cluster      string    `mapstructure:"cluster"`       // name in the servers' remote_servers; empty is one server
+	Database     string    `mapstructure:"database"`      // made on the embedded engine, must exist on all servers
+	Username     string    `mapstructure:"username"`      //
+	PasswordFile string    `mapstructure:"password_file"` // holds the password and nothing else; empty is no password
+	CAFile       string    `mapstructure:"ca_file"`       // PEM; empty trusts the system's authorities
+	CertFile     string    `mapstructure:"cert_file"`     // PEM, with KeyFile: the client's certificate, read again for each connection; empty is none
+	KeyFile      string    `mapstructure:"key_file"`      // PEM
+	Retention    Retention `mapstructure:"-"`             // a section of its own
 }
-
-const day = 24 * time.Hour
 
 // Default is a Config that lacks only Socket or Addresses.
 func Default() Config {
-	return Config{Database: "ambit", Username: "default", Retention: 35 * day}
+	return Config{Database: "ambit", Username: "default", Retention: DefaultRetention()}
 }
 
 // Validate says all that is wrong with c.
@@ -43,12 +41,18 @@ func (c *Config) Validate() error {
 	if c.Username == "" {
 		faults = append(faults, errors.New("clickhouse.username is empty"))
 	}
-	// A shorter time would drop rows that are still being asked for; more than ten years is a typing error.
-	if c.Retention < day || c.Retention%day != 0 || c.Retention > 3653*day {
-		faults = append(faults, fmt.Errorf("clickhouse.retention %s: want whole days, 24h to 87672h", c.Retention))
+	if c.Cluster != "" && (c.Socket != "" || strings.ContainsFunc(c.Cluster, func(r rune) bool { return r <= ' ' || r == 0x7f })) {
+		faults = append(faults, fmt.Errorf("clickhouse.cluster %q: want the name of a cluster of the servers in clickhouse.addresses", c.Cluster))
 	}
-	if _, err := c.endpoints(); err != nil {
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		faults = append(faults, errors.New("clickhouse.cert_file and clickhouse.key_file belong together: one of them is missing"))
+	}
+	faults = append(faults, c.Retention.Validate())
+	e, err := c.endpoints()
+	if err != nil {
 		faults = append(faults, err)
+	} else if !e.tls && len(e.hosts) > 0 && (c.CAFile != "" || c.CertFile != "") {
+		faults = append(faults, errors.New("clickhouse.ca_file and clickhouse.cert_file are for encrypted connections; these addresses are spoken to in plain"))
 	}
 	return errors.Join(faults...)
 }
@@ -115,20 +119,4 @@ func (c *Config) password() (string, error) {
 		return "", fmt.Errorf("read clickhouse.password_file: %w", err)
 	}
 	return strings.TrimRight(string(b), "\r\n"), nil
-}
-
-func (c *Config) tls() (*tls.Config, error) {
-	t := &tls.Config{MinVersion: tls.VersionTLS12}
-	if c.CAFile == "" {
-		return t, nil
-	}
-	pem, err := os.ReadFile(c.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("read clickhouse.ca_file: %w", err)
-	}
-	t.RootCAs = x509.NewCertPool()
-	if !t.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("read clickhouse.ca_file %s: no PEM certificate in it", c.CAFile)
-	}
-	return t, nil
 }

@@ -130,7 +130,10 @@ func TestConfig(t *testing.T) {
 	f("same kind", addresses("127.0.0.1:9000", "ch1.example:9440"))
 	f("clickhouse.database", func(c *Config) { c.Socket, c.Database = "s", "a; DROP TABLE b" })
 	f("clickhouse.username", func(c *Config) { c.Socket, c.Username = "s", "" })
-	f("clickhouse.retention 36h", func(c *Config) { c.Socket, c.Retention = "s", 36*time.Hour })
+	f("retention.observations 36h", func(c *Config) { c.Socket, c.Retention.Observations = "s", 36*time.Hour })
+	f("clickhouse.cluster", func(c *Config) { c.Socket, c.Cluster = "s", "c" })
+	f("belong together", func(c *Config) { c.Addresses, c.CertFile = []string{"ch1.example:9440"}, "f" })
+	f("spoken to in plain", func(c *Config) { c.Addresses, c.CAFile = []string{"127.0.0.1:9000"}, "f" })
 
 	dir := t.TempDir()
 	secret := filepath.Join(dir, "password")

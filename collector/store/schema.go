@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
-	"time"
 )
 
 //go:embed schema/*.sql
@@ -48,17 +47,6 @@ func migrations(files fs.FS) ([]migration, error) {
 	return out, nil
 }
 
-// layout renders what differs between one server and a cluster. Today there is one server.
-type layout struct{}
-
-// OnCluster goes behind the name of a table.
-func (layout) OnCluster() string { return "" }
-
-// Engine names an engine of the MergeTree family.
-func (layout) Engine(name string, arguments ...string) string {
-	return name + "(" + strings.Join(arguments, ", ") + ")"
-}
-
 // statements renders a migration and splits it: a line that ends with a semicolon ends a statement.
 func (m *migration) statements(l layout) ([]string, error) {
 	t, err := template.New(m.name).Parse(m.sql)
@@ -71,16 +59,28 @@ func (m *migration) statements(l layout) ([]string, error) {
 	}
 	var out []string
 	for s := range strings.SplitSeq(b.String(), ";\n") {
-		if s = strings.TrimSpace(s); s != "" {
-			out = append(out, s)
+		if s = strings.TrimSpace(s); s == "" {
+			continue
 		}
+		all, err := l.spread(s)
+		if err != nil {
+			return nil, fmt.Errorf("render migration %s: %w", m.name, err)
+		}
+		out = append(out, all...)
 	}
 	return out, nil
 }
 
-const createMigrations = `CREATE TABLE IF NOT EXISTS schema_migrations
+// createMigrations makes the record of what was applied. On a cluster it is one table of all servers, whatever their shards.
+func createMigrations(l layout) string {
+	engine := "MergeTree"
+	if l.cluster != "" {
+		engine = "ReplicatedMergeTree('/clickhouse/tables/all/{database}/{table}', '{shard}-{replica}')"
+	}
+	return "CREATE TABLE IF NOT EXISTS schema_migrations " + l.OnCluster() + `
 (version UInt32, name String, checksum String, applied_time DateTime('UTC') DEFAULT now())
-ENGINE = MergeTree ORDER BY version`
+ENGINE = ` + engine + " ORDER BY version"
+}
 
 // Migrate brings the tables to the state that this binary knows. Collectors may start at once: every statement is harmless when run twice. It
 // refuses a database that a newer Ambit has changed, and one whose migrations were made from other files than this binary's.
@@ -96,7 +96,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 }
 
 func (s *Store) migrate(ctx context.Context, known []migration) error {
-	if err := s.conn.Exec(ctx, createMigrations); err != nil {
+	if err := s.conn.Exec(ctx, createMigrations(s.layout)); err != nil {
 		return s.explain("create schema_migrations", err)
 	}
 	applied, err := s.applied(ctx)
@@ -118,7 +118,7 @@ func (s *Store) migrate(ctx context.Context, known []migration) error {
 			}
 			continue
 		}
-		statements, err := m.statements(layout{})
+		statements, err := m.statements(s.layout)
 		if err != nil {
 			return err
 		}
@@ -151,21 +151,4 @@ func (s *Store) applied(ctx context.Context) (map[uint32]appliedMigration, error
 			return nil
 		})
 	return out, err
-}
-
-// retain sets the TTL of observations where the configuration differs from the table.
-func (s *Store) retain(ctx context.Context) error {
-	days := strconv.Itoa(int(s.retention / (24 * time.Hour)))
-	var engine string
-	err := s.conn.QueryRow(ctx, "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = 'observations'").Scan(&engine)
-	if err != nil {
-		return s.explain("read retention", err)
-	}
-	if strings.Contains(engine, "toIntervalDay("+days+")") {
-		return nil
-	}
-	if err := s.conn.Exec(ctx, "ALTER TABLE observations MODIFY TTL toDateTime(batch_time) + INTERVAL "+days+" DAY"); err != nil {
-		return s.explain("set retention", err)
-	}
-	return nil
 }

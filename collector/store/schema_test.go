@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -121,44 +120,14 @@ func TestStatements(t *testing.T) {
 func TestWindows(t *testing.T) {
 	s := open(t)
 	without := number(t, s, `(SELECT count() FROM system.tables WHERE database = currentDatabase()
-		AND name IN ('observations', 'identities', 'reach', 'attribution', 'credentials', 'reach_tls') AND engine_full NOT LIKE '%non_replicated_deduplication_window = 10000%')`)
+		AND name IN ('observations', 'identities', 'reach', 'attribution', 'credentials', 'reach_tls', 'observations_daily') AND engine_full NOT LIKE '%non_replicated_deduplication_window = 10000%')`)
 	if without != 0 {
 		t.Errorf("%d tables without deduplication window", without)
 	}
 	// Whoever adds a view must add its target above.
 	targets := number(t, s, `(SELECT uniqExact(extract(create_table_query, ' TO [^ .]+\\.([^ ]+)'))
 		FROM system.tables WHERE database = currentDatabase() AND engine = 'MaterializedView')`)
-	if targets != 5 {
-		t.Errorf("views have %d targets, want 5: identities, reach, attribution, credentials and reach_tls", targets)
-	}
-}
-
-func TestRetention(t *testing.T) {
-	s := open(t)
-	ttl := func() uint64 {
-		return number(t, s, "(SELECT extract(engine_full, 'TTL toDateTime\\\\(batch_time\\\\) \\\\+ toIntervalDay\\\\(([0-9]+)\\\\)') FROM system.tables WHERE database = currentDatabase() AND name = 'observations')")
-	}
-	if n := ttl(); n != 35 {
-		t.Errorf("TTL %d days, want 35", n)
-	}
-	s.retention = 7 * day
-	for range 2 {
-		if err := s.Migrate(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if n := ttl(); n != 7 {
-			t.Errorf("TTL %d days, want 7", n)
-		}
-	}
-	// Old rows go, what was learned from them stays.
-	old := full(t)
-	old.Time = time.Now().AddDate(0, 0, -8)
-	old.FirstTime = old.Time
-	insertRows(t, s, "old", rowsOf(old))
-	if err := s.conn.Exec(t.Context(), "OPTIMIZE TABLE observations FINAL"); err != nil {
-		t.Fatal(err)
-	}
-	if rows, edges := number(t, s, "(SELECT count() FROM observations)"), number(t, s, "(SELECT count() FROM reach)"); rows != 0 || edges != 1 {
-		t.Errorf("%d rows and %d edges, want 0 and 1", rows, edges)
+	if targets != 6 {
+		t.Errorf("views have %d targets, want 6: identities, reach, attribution, credentials, reach_tls and observations_daily", targets)
 	}
 }

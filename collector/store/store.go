@@ -18,7 +18,8 @@ import (
 type Store struct {
 	conn      driver.Conn
 	where     place
-	retention time.Duration
+	layout    layout
+	retention Retention
 	corrupt   map[string]*atomic.Uint64 // by table
 	importing sync.Mutex                // of the inventory
 }
@@ -32,7 +33,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{where: placeOf(&c), retention: c.Retention, corrupt: map[string]*atomic.Uint64{}}
+	s := &Store{where: placeOf(&c), layout: layout{c.Cluster, c.Database}, retention: c.Retention, corrupt: map[string]*atomic.Uint64{}}
 	for _, table := range []string{"identities", "reach", "findings", "coverage", "inventory"} {
 		s.corrupt[table] = new(atomic.Uint64)
 	}
@@ -80,7 +81,10 @@ func options(c *Config) (*clickhouse.Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.Addr = e.hosts
+	o.Addr, o.ConnOpenStrategy = e.hosts, clickhouse.ConnOpenInOrder
+	if c.Cluster != "" {
+		o.Settings["distributed_foreground_insert"] = 1 // see layout
+	}
 	o.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
 	if e.http {
 		o.Protocol = clickhouse.HTTP

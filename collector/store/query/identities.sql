@@ -14,7 +14,7 @@ WITH seen AS
     FROM identities AS i
     WHERE i.identity > {cursor:String}
       AND ({identity:String} = '' OR i.identity = {identity:String})
-      AND ({unattributed:Int64} < 0 OR i.identity IN (
+      AND ({unattributed:Int64} < 0 OR i.identity GLOBAL IN (
           SELECT a.identity FROM attribution AS a
           WHERE a.identity > {cursor:String} AND a.reason != '' AND a.connections > 0
             AND a.hour >= toStartOfHour(fromUnixTimestamp64Micro(greatest({unattributed:Int64}, toInt64(0)), 'UTC'))))
@@ -89,7 +89,7 @@ edges AS
         sum(e.bytes_received) AS bytes_received,
         greatest(max(e.last_open), if(sum(e.connections) > sum(e.failed) + sum(e.denied), max(e.last_connect), toDateTime64(0, 6, 'UTC'))) AS last_success
     FROM reach AS e
-    WHERE e.identity IN (SELECT p.identity FROM page AS p)
+    WHERE e.identity GLOBAL IN (SELECT p.identity FROM page AS p)
     GROUP BY identity, direction, resource
 ),
 totals AS

@@ -25,7 +25,7 @@ edges AS
         max(e.last_time) AS last_time,
         greatest(max(e.last_open), if(sum(e.connections) > sum(e.failed) + sum(e.denied), max(e.last_connect), toDateTime64(0, 6, 'UTC'))) AS last_success
     FROM reach AS e
-    WHERE e.identity IN (SELECT s.identity FROM silent AS s)
+    WHERE e.identity GLOBAL IN (SELECT s.identity FROM silent AS s)
     GROUP BY identity, direction, resource
 ),
 last AS
