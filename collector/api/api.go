@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ambit-nhi/ambit/collector/health"
 	"github.com/ambit-nhi/ambit/collector/inventory"
 	"github.com/ambit-nhi/ambit/collector/report"
 	"github.com/ambit-nhi/ambit/collector/store"
@@ -49,8 +50,8 @@ type Live interface {
 	// Follow calls tell with each finding, as JSON, behind the sequence after (0: with new ones only), until ctx ends or tell fails. Before
 	// the first one it calls tell with no finding, when none can be missed any more.
 	Follow(ctx context.Context, after uint64, tell func(sequence uint64, finding []byte) error) error
-	// Ready says why the collector does not work, nil if it does.
-	Ready(ctx context.Context) error
+	// Health says of each thing that observations need how it is.
+	Health(ctx context.Context) []health.Check
 }
 
 // Config is what the server stands on. All fields are required.

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"io"
 	"log/slog"
@@ -20,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"github.com/ambit-nhi/ambit/collector/health"
 	"github.com/ambit-nhi/ambit/collector/report"
 	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/detector"
@@ -41,12 +41,12 @@ var noon = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
 // live is a collector that nothing happens in; what it says of learning comes from a real detector.
 type live struct {
 	detector *detector.Detector
-	ready    error
+	checks   []health.Check
 	findings chan event.Finding
 }
 
 func (l *live) Progress(id event.Identity) (detector.Progress, bool) { return l.detector.Progress(id) }
-func (l *live) Ready(context.Context) error                          { return l.ready }
+func (l *live) Health(context.Context) []health.Check                { return l.checks }
 
 func (l *live) Follow(ctx context.Context, after uint64, tell func(uint64, []byte) error) error {
 	if err := tell(after, nil); err != nil {
@@ -162,7 +162,7 @@ func newServer(t testing.TB) (*Server, *live) {
 	}
 	config := detector.Default()
 	config.Learn = 30 * time.Minute
-	l := &live{detector: detector.New(config), findings: make(chan event.Finding)}
+	l := &live{detector: detector.New(config), checks: []health.Check{health.Of("stream", nil), health.Warn("disk", "12 MiB are left")}, findings: make(chan event.Finding)}
 	fill(t, s, l.detector)
 	server := New(Config{
 		Reports: report.New(s, func(id event.Identity) string { p, _ := l.Progress(id); return string(p.State) }),
@@ -227,7 +227,7 @@ func TestAnswers(t *testing.T) {
 		{"findings", "/api/v1/findings?identity=" + url.QueryEscape(checkout)},
 		{"unused", "/api/v1/reports/unused?window=5m"},
 		{"coverage", "/api/v1/reports/coverage?window=1h"},
-		{"ready", "/readyz"},
+		{"ready", "/readyz?format=json"},
 	} {
 		w := ask(t, s, "GET", c.target, "")
 		if w.Code != http.StatusOK || w.Header().Get("Content-Type") != "application/json" {
@@ -235,15 +235,16 @@ func TestAnswers(t *testing.T) {
 			continue
 		}
 		golden(t, c.name, w.Body.Bytes())
+		path, _, _ := strings.Cut(c.target, "?")
+		path = strings.Replace(path, strings.TrimPrefix(at(checkout), "/api/v1/identities/"), "{id}", 1)
+		path = strings.Replace(path, strings.TrimPrefix(at(idle), "/api/v1/identities/"), "{id}", 1)
+		checkAnswer(t, path, w.Code, "application/json", w.Body.Bytes())
 	}
 
 	if both, alias := ask(t, s, "GET", "/api/v1/reports/coverage", ""), ask(t, s, "GET", "/api/v1/coverage", ""); both.Body.String() != alias.Body.String() {
 		t.Error("/coverage differs from /reports/coverage")
 	}
-	l.ready = errors.New("the store is away")
-	if w := ask(t, s, "GET", "/readyz", ""); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "the store is away") {
-		t.Errorf("not ready: %d %s", w.Code, w.Body)
-	}
+	t.Run("ready", func(t *testing.T) { testReady(t, s, l) })
 
 	t.Run("pages", func(t *testing.T) {
 		var seen []string
@@ -371,6 +372,7 @@ func TestAnswers(t *testing.T) {
 		f("GET", "/api/v1/findings?identity=bad", 400, "identity")
 		f("GET", "/api/v1/findings/none", 404, "")
 		f("GET", "/api/v1/reports/unused?window=90", 400, "90d")
+		f("GET", "/readyz?format=xml", 400, "text, json")
 		f("GET", "/api/v1/reports/nothing", 404, "openapi.yaml")
 		f("GET", "/", 404, "openapi.yaml")
 		f("POST", "/api/v1/identities", 405, "GET")

@@ -82,17 +82,6 @@ func (s *Server) getOpenAPI(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (s *Server) getHealth(w http.ResponseWriter, r *http.Request) error {
-	return writeJSON(w, Health{Status: "ok"})
-}
-
-func (s *Server) getReady(w http.ResponseWriter, r *http.Request) error {
-	if err := s.Live.Ready(r.Context()); err != nil {
-		return problem(http.StatusServiceUnavailable, "%v", err)
-	}
-	return writeJSON(w, Health{Status: "ok"})
-}
-
 func (s *Server) getMetrics(w http.ResponseWriter, r *http.Request) error {
 	s.metrics.ServeHTTP(w, r)
 	return nil

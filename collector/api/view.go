@@ -77,8 +77,3 @@ type ReachTLS = store.ReachTLS
 type FindingPatch struct {
 	Status event.Status `json:"status"`
 }
-
-// Health is the answer of the health checks.
-type Health struct {
-	Status string `json:"status"` // ok
-}

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ambit-nhi/ambit/collector/api"
+	"github.com/ambit-nhi/ambit/collector/health"
 	"github.com/ambit-nhi/ambit/collector/inventory"
 	"github.com/ambit-nhi/ambit/collector/report"
 	"github.com/ambit-nhi/ambit/collector/store"
@@ -28,7 +29,7 @@ import (
 type nobody struct{}
 
 func (nobody) Progress(event.Identity) (detector.Progress, bool) { return detector.Progress{}, false }
-func (nobody) Ready(context.Context) error                       { return nil }
+func (nobody) Health(context.Context) []health.Check             { return nil }
 func (nobody) Follow(context.Context, uint64, func(uint64, []byte) error) error {
 	return nil
 }

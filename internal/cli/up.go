@@ -192,10 +192,12 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 		return string(p.State)
 	})
 	reports.Rules = c.inventoryRules()
+	watch := collector.NewWatch(u.bus)
 	server := api.New(api.Config{
-		Reports: reports, Triage: u.store, Inventory: u.store, Live: live{worker, u.bus, u.svid}, Metrics: metrics, Token: u.token, Logger: u.log,
+		Reports: reports, Triage: u.store, Inventory: u.store, Live: &live{Collector: worker, watch: watch, store: u.store, svid: u.svid, folder: c.Data}, Metrics: metrics, Token: u.token, Logger: u.log,
 	})
 	err = u.parts.start(ctx, "api", func(ctx context.Context, ready func(string)) error {
+		defer watch.Close()
 		ready("on " + listener.Addr().String())
 		return server.Run(ctx, listener)
 	})
@@ -206,26 +208,6 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 		return err
 	}
 	return u.startAgent(ctx)
-}
-
-// live is a collector that is ready if its stream is, and its certificate, if it has one.
-type live struct {
-	*collector.Collector
-	bus  *collector.Bus
-	svid *svid.Source
-}
-
-// Ready implements [api.Live].
-func (l live) Ready(ctx context.Context) error {
-	if err := l.bus.Ready(); err != nil {
-		return err
-	}
-	if l.svid != nil {
-		if err := l.svid.Ready(); err != nil {
-			return err
-		}
-	}
-	return l.Collector.Ready(ctx)
 }
 
 // startStore starts the embedded engine, unless servers are configured, and brings the schema up to date.

@@ -1,0 +1,59 @@
+package cli
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/ambit-nhi/ambit/collector"
+	"github.com/ambit-nhi/ambit/collector/health"
+	"github.com/ambit-nhi/ambit/collector/store"
+	"github.com/ambit-nhi/ambit/internal/svid"
+)
+
+// live is a collector with all that it needs to work.
+type live struct {
+	*collector.Collector
+	watch  *collector.Watch
+	store  *store.Store
+	svid   *svid.Source // nil without one
+	folder string       // of all files
+
+	mu     sync.Mutex // of the two below
+	asked  time.Time
+	answer []health.Check
+}
+
+// Bounds of asking.
+const (
+	healthTime = 3 * time.Second // for all answers together
+	healthAge  = time.Second     // for so long an answer is given again: everybody on this machine may ask
+)
+
+// Health implements [api.Live].
+func (l *live) Health(ctx context.Context) []health.Check {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Since(l.asked) < healthAge {
+		return l.answer
+	}
+	ctx, cancel := context.WithTimeout(ctx, healthTime)
+	defer cancel()
+	checks := append(l.watch.Checks(ctx), health.Of("store", l.store.Ping(ctx)), health.Of("collector", l.Ready(ctx)), health.Disk(l.folder))
+	if l.svid != nil {
+		checks = append(checks, l.certificate())
+	}
+	if ctx.Err() == nil { // else some of it only says that whoever asked went away
+		l.asked, l.answer = time.Now(), checks
+	}
+	return checks
+}
+
+// certificate is a warning while it is valid, but not renewed when it should be.
+func (l *live) certificate() health.Check {
+	c := health.Of("certificate", l.svid.Ready())
+	if c.State == health.OK && l.svid.Missing() != nil {
+		return health.Warn(c.Name, "%s", l.svid.Status())
+	}
+	return c
+}
