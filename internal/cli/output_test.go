@@ -64,13 +64,23 @@ func TestForms(t *testing.T) {
 		Resource: resource(t, "net:10.1.2.3/32:22/tcp"), FirstTime: now.Add(-3 * time.Hour), LastTime: used, Count: 4, Status: event.StatusNew,
 	}}, findingColumns(now))
 	golden(t, "unused", []report.Unused{
-		{Identity: idle, Class: "never-used", Nodes: []string{"n1"}, FirstSeen: now.Add(-100 * 24 * time.Hour), LastSeen: now, DaysUnused: 100, Watched: 99.5},
-		{Identity: checkout, Class: "dormant", Nodes: []string{"n1", "n2"}, FirstSeen: now.Add(-200 * 24 * time.Hour), LastSeen: now,
+		{Identity: idle, Class: "never-used", Verdict: report.VerdictCannotTell, Reason: "node n1 was not watched", Nodes: []string{"n1"}, FirstSeen: now.Add(-100 * 24 * time.Hour), LastSeen: now, DaysUnused: 100, Watched: 99.5},
+		{Identity: checkout, Class: "dormant", Verdict: report.VerdictUnused, Nodes: []string{"n1", "n2"}, FirstSeen: now.Add(-200 * 24 * time.Hour), LastSeen: now,
 			LastUsed: now.Add(-95 * 24 * time.Hour), LastResource: resource(t, "dns:db.shop.example:5432/tcp"), DaysUnused: 95, Watched: 100},
 	}, unusedColumns(now))
-	golden(t, "coverage", []report.NodeCoverage{
-		{Node: "n1", Watched: 99.5, LastTime: used, Lost: map[string]uint64{"ring_full": 3, "edges_full": 4}, Missing: []string{"UDP over IPv6"}, Gaps: make([]report.Gap, 2)},
-	}, coverageColumns(now))
+	gap := func(from, until time.Duration, why string, concerns report.Concern) report.Gap {
+		return report.Gap{Node: "n1", From: now.Add(-from), Until: now.Add(-until), Why: why, Concerns: concerns}
+	}
+	gaps := []report.Gap{gap(9*time.Hour, 8*time.Hour, "before", "connections"), gap(5*time.Hour, 4*time.Hour, "spool", "connections"),
+		gap(4*time.Hour, time.Hour, "tls", "details"), gap(3*time.Hour, time.Hour, "api-away", "identities"), gap(time.Minute, 0, "tls", "details")}
+	gaps[1].Cause, gaps[1].Lost, gaps[1].Hourly = "spool-full\x1b", 12, true
+	nodes := []report.NodeCoverage{
+		{Node: "n1", Watched: 99.5, Identified: 80, LastTime: used, Lost: map[string]uint64{"ring_full": 3, "edges_full": 4}, Missing: []string{"UDP over IPv6"},
+			Spans: []report.Span{{From: now.Add(-8 * time.Hour), Until: now.Add(-5 * time.Hour)}, {From: now.Add(-4 * time.Hour), Until: now}}, Gaps: gaps, GapCount: len(gaps)},
+		{Node: "n2", Watched: 100, Identified: 100, LastTime: now, Spans: []report.Span{{From: now.Add(-9 * time.Hour), Until: now}}},
+	}
+	golden(t, "coverage", nodes, coverageColumns(now))
+	golden(t, "coverage-spans", spanRows(nodes), spanColumns())
 }
 
 var forms = map[output]string{outputTable: "txt", outputJSON: "json", outputCSV: "csv"}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/url"
@@ -21,14 +22,21 @@ func newReportCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
-		newReport("unused", "List identities that nobody used, and say how well they were watched", unusedColumns, nil),
-		newReport("coverage", "Say which nodes were watched when, what was lost, and what was seen of TLS", coverageColumns, printTLS),
+		newReport("unused", "List identities that nobody used, and those of which that cannot be told", view[report.Unused]{columns: unusedColumns}),
+		newCoverageReport(),
 	)
 	return cmd
 }
 
-// newReport is a command that shows one report of the API. In a table, what more there is (nil: nothing) and the statement of coverage stand below it.
-func newReport[T any](name, short string, columns func(now time.Time) []column[T], more func(io.Writer, []T) error) *cobra.Command {
+// view is how a report is shown.
+type view[T any] struct {
+	columns func(now time.Time) []column[T]
+	print   func(w io.Writer, form output, answer *report.List[T]) (done bool, err error) // in another way than by columns, if it says so; may be nil
+	more    func(io.Writer, []T) error                                                    // below a table; may be nil
+}
+
+// newReport is a command that shows one report of the API. In a table, what more there is and the statement of coverage stand below it.
+func newReport[T any](name, short string, v view[T]) *cobra.Command {
 	cmd := &cobra.Command{Use: name, Short: short, Args: noArgs}
 	server, form := serverFlag(cmd), outputFlag(cmd)
 	back := &window{90 * 24 * time.Hour}
@@ -43,8 +51,16 @@ func newReport[T any](name, short string, columns func(now time.Time) []column[T
 			return err
 		}
 		out := cmd.OutOrStdout()
-		if err := print(out, *form, &answer, answer.Items, columns(time.Now())); err != nil {
-			return err
+		done := false
+		if v.print != nil {
+			if done, err = v.print(out, *form, &answer); err != nil {
+				return err
+			}
+		}
+		if !done {
+			if err := print(out, *form, &answer, answer.Items, v.columns(time.Now())); err != nil {
+				return err
+			}
 		}
 		if *form != outputTable {
 			return nil
@@ -52,8 +68,8 @@ func newReport[T any](name, short string, columns func(now time.Time) []column[T
 		if total := answer.Total; total > uint64(len(answer.Items)) {
 			fmt.Fprintf(out, "\n%d of %d are shown.\n", len(answer.Items), total)
 		}
-		if more != nil {
-			if err := more(out, answer.Items); err != nil {
+		if v.more != nil && !done {
+			if err := v.more(out, answer.Items); err != nil {
 				return err
 			}
 		}
@@ -69,10 +85,13 @@ func unusedColumns(now time.Time) []column[report.Unused] {
 	type row = report.Unused
 	identity := func(r *row) string { return r.Identity.String() }
 	class := func(r *row) string { return r.Class }
+	verdict := func(r *row) string { return r.Verdict }
+	reason := func(r *row) string { return r.Reason }
 	watched := func(r *row) string { return strconv.FormatFloat(r.Watched, 'f', -1, 64) }
 	resource := func(r *row) string { return r.LastResource.String() }
 	return []column[row]{
 		{"IDENTITY", identity, "identity", identity},
+		{"VERDICT", verdict, "verdict", verdict},
 		{"CLASS", class, "class", class},
 		{"DAYS", func(r *row) string { return strconv.Itoa(r.DaysUnused) }, "days_unused", func(r *row) string { return strconv.Itoa(r.DaysUnused) }},
 		{"LAST USED", func(r *row) string { return ago(&r.LastUsed, now) }, "last_used", func(r *row) string { return stamp(&r.LastUsed) }},
@@ -81,6 +100,7 @@ func unusedColumns(now time.Time) []column[report.Unused] {
 		{"WATCHED", func(r *row) string { return watched(r) + "%" }, "watched", watched},
 		{"LAST RESOURCE", resource, "last_resource", resource},
 		{Name: "nodes", Value: func(r *row) string { return strings.Join(r.Nodes, " ") }},
+		{"WHY NOT TOLD", func(r *row) string { return cmp.Or(r.Reason, "-") }, "reason", reason},
 	}
 }
 
@@ -88,7 +108,8 @@ func coverageColumns(now time.Time) []column[report.NodeCoverage] {
 	type row = report.NodeCoverage
 	node := func(r *row) string { return r.Node }
 	watched := func(r *row) string { return strconv.FormatFloat(r.Watched, 'f', -1, 64) }
-	gaps := func(r *row) string { return strconv.Itoa(len(r.Gaps)) }
+	identified := func(r *row) string { return strconv.FormatFloat(r.Identified, 'f', -1, 64) }
+	gaps := func(r *row) string { return strconv.Itoa(r.GapCount) }
 	lost := func(r *row) string {
 		var sum uint64
 		for _, n := range r.Lost {
@@ -100,8 +121,10 @@ func coverageColumns(now time.Time) []column[report.NodeCoverage] {
 	return []column[row]{
 		{"NODE", node, "node", node},
 		{"WATCHED", func(r *row) string { return watched(r) + "%" }, "watched", watched},
+		{"IDENTIFIED", func(r *row) string { return identified(r) + "%" }, "identified", identified},
 		{"LAST HEARD", func(r *row) string { return ago(&r.LastTime, now) }, "last_time", func(r *row) string { return stamp(&r.LastTime) }},
 		{"GAPS", gaps, "gaps", gaps},
+		{"WHY", func(r *row) string { return shorten(gapWhys(r), shownWhys) }, "gap_whys", func(r *row) string { return strings.Join(gapWhys(r), " ") }},
 		{"LOST", lost, "lost", lost},
 		{"NOT WATCHED", missing, "missing", missing},
 		{Name: "tls_connections", Value: tlsCount(func(t *report.NodeTLS) uint64 { return t.Connections })},
