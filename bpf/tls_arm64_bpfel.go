@@ -148,6 +148,7 @@ type tlsTag struct {
 type tlsTarget struct {
 	_       structs.HostLayout
 	Callers [16]tlsRange
+	ErrorAt uint32
 }
 
 type tlsWindow struct {
@@ -161,6 +162,8 @@ type tlsWindow struct {
 		Base       uint64
 		Out        uint64
 		OutStack   uint64
+		Store      uint64
+		StoreStack uint64
 		Target     uint32
 		Peers      uint8
 		Owns       uint8
@@ -211,6 +214,7 @@ const (
 	tlsProgTcpReceives                  = "tcp_receives"
 	tlsProgTcpSends                     = "tcp_sends"
 	tlsProgX509ErrorReturn              = "x509_error_return"
+	tlsProgX509Verify                   = "x509_verify"
 	tlsProgX509VerifyReturn             = "x509_verify_return"
 	tlsVarKind                          = "_kind"
 	tlsVarLoss                          = "_loss"
@@ -288,6 +292,7 @@ type tlsProgramSpecs struct {
 	TcpReceives                  *ebpf.ProgramSpec `ebpf:"tcp_receives"`
 	TcpSends                     *ebpf.ProgramSpec `ebpf:"tcp_sends"`
 	X509ErrorReturn              *ebpf.ProgramSpec `ebpf:"x509_error_return"`
+	X509Verify                   *ebpf.ProgramSpec `ebpf:"x509_verify"`
 	X509VerifyReturn             *ebpf.ProgramSpec `ebpf:"x509_verify_return"`
 }
 
@@ -414,6 +419,7 @@ type tlsPrograms struct {
 	TcpReceives                  *ebpf.Program `ebpf:"tcp_receives"`
 	TcpSends                     *ebpf.Program `ebpf:"tcp_sends"`
 	X509ErrorReturn              *ebpf.Program `ebpf:"x509_error_return"`
+	X509Verify                   *ebpf.Program `ebpf:"x509_verify"`
 	X509VerifyReturn             *ebpf.Program `ebpf:"x509_verify_return"`
 }
 
@@ -445,6 +451,7 @@ func (p *tlsPrograms) Close() error {
 		p.TcpReceives,
 		p.TcpSends,
 		p.X509ErrorReturn,
+		p.X509Verify,
 		p.X509VerifyReturn,
 	)
 }

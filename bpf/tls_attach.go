@@ -23,7 +23,9 @@ type Target struct {
 	// Callers are ranges of file offsets, at most 16, whose calls of d2i_X509 and i2d_X509 are the handshake's own; none: all are. They are about the
 	// file that SSL_do_handshake is in: libssl, or a program that has all in it. They count for its windows, whatever file d2i_X509 is in.
 	Callers [][2]uint64
-	Go      *GoLayout // nil for OpenSSL
+	// StoreError is where X509_STORE_CTX has its error, in bytes; 0 if it is not known: X509_STORE_CTX_get_error, which costs more, should be watched then.
+	StoreError uint32
+	Go         *GoLayout // nil for OpenSSL
 }
 
 // GoLayout says where Go's structures have their fields, in bytes.
@@ -97,6 +99,7 @@ func (a *attachment) describe(g *Target) error {
 	for i, c := range g.Callers {
 		d.Callers[i].From, d.Callers[i].To = uint32(c[0]), uint32(c[1])
 	}
+	d.ErrorAt = g.StoreError
 	if err := a.tls.collection.Maps["targets"].Put(a.number, &d); err != nil {
 		return fmt.Errorf("describe target %d: %w", a.number, err)
 	}

@@ -41,6 +41,7 @@ struct range {
 /* What programs must know of a target. */
 struct target {
 	struct range callers[CALLERS]; /* who calls for a handshake's sake; none: anyone */
+	__u32 error_at; /* of X509_STORE_CTX; 0 if not known */
 };
 
 /* Where Go's structures have their fields, in bytes. */

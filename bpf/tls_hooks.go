@@ -84,6 +84,7 @@ var userHooks = []userHook{
 	{"i2d_x509_return", I2DX509, true, false, "who the program itself is, with OpenSSL"},
 	{"d2i_session", D2ISession, false, false, "clients that take up a session with a server with OpenSSL"},
 	{"bio_write", BIOWrite, false, false, openSSLMore},
+	{"x509_verify", X509VerifyCert, false, false, "whether programs with OpenSSL verified their peers"},
 	{"x509_verify_return", X509VerifyCert, true, false, "whether programs with OpenSSL verified their peers"},
 	{"x509_error_return", X509StoreCtxGetError, true, false, "whether programs with OpenSSL verified their peers"},
 

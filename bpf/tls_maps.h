@@ -40,6 +40,8 @@ struct frame {
 	__u64 base;  /* where offset 0 of the target's file would be, for the segment with its code */
 	__u64 out;   /* where the own certificate is being written */
 	__u64 out_stack;
+	__u64 store; /* X509_STORE_CTX by which the peer's chain is being judged */
+	__u64 store_stack;
 	__u32 target;
 	__u8 peers; /* certificates told */
 	__u8 owns;

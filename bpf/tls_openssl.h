@@ -88,18 +88,24 @@ URETPROBE(ssl_io_return)
 	return 0;
 }
 
-/* int SSL_clear(SSL *): before a handshake of its own, each begins with it. What a program does with an SSL that it used before is another connection's. */
+/* int SSL_clear(SSL *): each handshake begins with it, in its window, and SSL_new ends with it. What a program does with an SSL that it used before is
+ * another connection's. */
 UPROBE(ssl_clear)
 {
 	struct record r;
-	struct connection *c = connection_of(ARGUMENT1(ctx));
-	if (!c || !c->done && !c->news && !c->sockets)
+	__u64 connection = ARGUMENT1(ctx);
+	struct connection *c = connection_of(connection);
+	if (!c)
 		return 0;
-	new_record(&r, FREED, ARGUMENT1(ctx), c->target);
-	r.ends = c->ends;
-	struct connection fresh = {.born = c->born, .target = c->target};
-	*c = fresh;
-	emit(&r);
+	if (c->done || c->news || c->sockets) {
+		new_record(&r, FREED, connection, c->target);
+		r.ends = c->ends;
+		struct connection fresh = {.born = c->born, .target = c->target};
+		*c = fresh;
+		emit(&r);
+	}
+	struct frame *f = current_window();
+	c->news = f && f->connection == connection; /* it is to end, though nothing else may be told of it */
 	return 0;
 }
 
@@ -161,35 +167,62 @@ URETPROBE(i2d_x509_return)
 	return 0;
 }
 
-/* int X509_verify_cert(X509_STORE_CTX *): 1 if the program's own rules hold, or if its callback forgives that they do not. Only what comes after the
- * peer's chain is about that; others complete the own chain. */
-URETPROBE(x509_verify_return)
-{
-	struct frame *f = current_window();
-	struct connection *c = f ? connection_of(f->connection) : 0;
-	if (c && c->peers)
-		f->verdict = (__s32)RESULT(ctx) == 1 ? ACCEPTED : REFUSED;
-	return 0;
-}
-
-/* int X509_STORE_CTX_get_error(const X509_STORE_CTX *): once the chain is judged, libssl takes the result by it. Where a callback forgave something, it
- * is still there. Callbacks ask for it, too, but from elsewhere. */
-URETPROBE(x509_error_return)
+/* judged tells what libssl made of the peer's chain: error is what it will take for the result. */
+static __always_inline void judged(struct frame *f, struct connection *c, __u32 error)
 {
 	struct record r;
-	struct frame *f = current_window();
-	struct connection *c = f ? connection_of(f->connection) : 0;
-	if (!c || !c->peers || !by_handshake(ctx, f, ADDRESS(ctx))) /* a return is seen where it leads */
-		return 0;
 	c->peers = 0;
 	__u8 verdict = f->verdict;
 	f->verdict = UNJUDGED;
 	if (verdict == UNJUDGED) /* the program has means of its own */
-		return 0;
+		return;
 	new_record(&r, VERIFIED, f->connection, f->target);
-	r.flags = verdict == ACCEPTED && !(__s32)RESULT(ctx) ? FLAG_VERIFIED : 0; /* X509_V_OK */
+	r.flags = verdict == ACCEPTED && !error ? FLAG_VERIFIED : 0; /* X509_V_OK */
 	r.ends = c->ends;
 	emit(&r);
+}
+
+/* int X509_verify_cert(X509_STORE_CTX *): 1 if the program's own rules hold, or if its callback forgives that they do not: the error is still there then.
+ * Only what comes after the peer's chain is about that; others complete the own chain. A callback of the program's that calls it has means of its own. */
+UPROBE(x509_verify)
+{
+	struct frame *f = current_window();
+	struct connection *c = f ? connection_of(f->connection) : 0;
+	if (!c || !c->peers)
+		return 0;
+	f->store = ARGUMENT1(ctx);
+	f->store_stack = STACK(ctx);
+	return 0;
+}
+
+URETPROBE(x509_verify_return)
+{
+	__u32 number = target_of(ctx), error = 0;
+	struct frame *f = current_window();
+	struct connection *c = f && f->store ? connection_of(f->connection) : 0;
+	if (!c || !c->peers || f->store_stack != STACK(ctx) - STACK_POPPED)
+		return 0;
+	__u64 store = f->store;
+	f->store = 0;
+	f->verdict = (__s32)RESULT(ctx) == 1 ? ACCEPTED : REFUSED;
+	struct target *t = bpf_map_lookup_elem(&targets, &number);
+	if (!t || !t->error_at || !by_handshake(ctx, f, ADDRESS(ctx))) /* a return is seen where it leads */
+		return 0;
+	if (bpf_probe_read_user(&error, sizeof error, (void *)(store + t->error_at)))
+		lost(FAULT);
+	else
+		judged(f, c, error);
+	return 0;
+}
+
+/* int X509_STORE_CTX_get_error(const X509_STORE_CTX *): libssl takes the result by it once the chain is judged, where it is not known where that has it.
+ * Callbacks ask for it, too, but from elsewhere. */
+URETPROBE(x509_error_return)
+{
+	struct frame *f = current_window();
+	struct connection *c = f ? connection_of(f->connection) : 0;
+	if (c && c->peers && by_handshake(ctx, f, ADDRESS(ctx)))
+		judged(f, c, RESULT(ctx));
 	return 0;
 }
 

@@ -84,7 +84,7 @@ func FuzzTracker(f *testing.F) {
 // verifyBatch has a batch be read as by who gets it: one text in it that may not travel takes all others with it.
 func verifyBatch(t testing.TB, batch *event.BatchBuilder) {
 	t.Helper()
-	message, err := batch.Encode(1, wall(time.Hour))
+	message, err := batch.Encode(1, 1, wall(time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func (f *Finder) detach(files []*file) {
 		delete(f.attached, x.number)
 		c = append(c, x.dear, x.recovery, x.lean)
 		x.dear, x.recovery, x.lean = nil, nil, nil
-		x.number, x.wanted, x.thorough, x.dropped = 0, false, false, true
+		x.number, x.wanted, x.thorough, x.related, x.dropped = 0, false, false, false, true
 	}
 	f.mu.Unlock()
 	f.closeAll(c...)

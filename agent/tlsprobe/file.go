@@ -31,6 +31,7 @@ type file struct {
 	attached time.Time
 	wanted   bool // all its functions
 	thorough bool // and they are attached
+	related  bool // and those of the files that it is used with are wanted
 }
 
 // work looks into files, one at a time, so that only one is held in memory.
@@ -296,7 +297,7 @@ func (f *Finder) probe(o *opened, x *file, number uint32, functions map[bpf.Func
 	if len(functions) == 0 {
 		return nil, nil
 	}
-	c, err := f.cfg.Attach(o.path(f.cfg.ProcRoot), bpf.Target{Number: number, Functions: functions, Callers: x.verdict.callers, Go: x.verdict.layout})
+	c, err := f.cfg.Attach(o.path(f.cfg.ProcRoot), bpf.Target{Number: number, Functions: functions, Callers: x.verdict.callers, StoreError: x.verdict.error, Go: x.verdict.layout})
 	if err != nil {
 		return nil, &attachError{x.path, err}
 	}

@@ -189,7 +189,7 @@ const (
 
 func (f *Finder) request(r request) {
 	f.mu.Lock()
-	if x := f.attached[r.target]; r.tgid == 0 && (x == nil || x.thorough) {
+	if x := f.attached[r.target]; r.tgid == 0 && (x == nil || x.thorough && x.related) {
 		f.mu.Unlock()
 		return
 	}

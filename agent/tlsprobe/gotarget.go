@@ -10,8 +10,8 @@ import (
 // errNoGoTLS says of a Go program that it does no TLS by crypto/tls.
 var errNoGoTLS = errors.New("a Go program without crypto/tls")
 
-// goProbes says which functions of crypto/tls are watched, and where: at their entry, at every return, or both. There are no return probes of the
-// kernel's kind here: those write onto stacks that Go moves.
+// goProbes says which functions of crypto/tls are watched, and where: at their entry, when they have returned, or both. There are no return probes of
+// the kernel's kind here: those write onto stacks that Go moves.
 var goProbes = map[string]struct {
 	entry, returns bpf.Function
 }{
@@ -32,9 +32,14 @@ func goTarget(f *elfFile) (functions map[bpf.Function][]uint64, layout *bpf.GoLa
 	if err != nil {
 		return nil, nil, "", err
 	}
-	wanted := make(map[string]bool, len(goProbes))
+	wanted := make(map[string]bool, len(goProbes)+len(goCalls))
 	for name := range goProbes {
 		wanted[name] = true
+	}
+	for _, calls := range goCalls {
+		for _, c := range calls {
+			wanted[c.by] = true
+		}
 	}
 	found, err := findFunctions(f, wanted)
 	if err != nil {
@@ -44,8 +49,17 @@ func goTarget(f *elfFile) (functions map[bpf.Function][]uint64, layout *bpf.GoLa
 		return nil, nil, version, err
 	}
 	functions = make(map[bpf.Function][]uint64)
-	for name, fn := range found {
-		probes := goProbes[name]
+	returned := map[bpf.Function][]uint64{}
+	for function, calls := range goCalls {
+		if returned[function], err = f.afterCalls(found, calls); err != nil {
+			return nil, nil, version, err
+		}
+	}
+	for name, probes := range goProbes {
+		fn, ok := found[name]
+		if !ok {
+			continue
+		}
 		code, offset, err := f.code(fn)
 		if err != nil {
 			return nil, nil, version, fmt.Errorf("read %s: %w", name, err)
@@ -57,7 +71,10 @@ func goTarget(f *elfFile) (functions map[bpf.Function][]uint64, layout *bpf.GoLa
 		if probes.entry != 0 {
 			functions[probes.entry] = append(functions[probes.entry], offset+uint64(points.entry))
 		}
-		if probes.returns != 0 {
+		if probes.returns != 0 && functions[probes.returns] == nil {
+			functions[probes.returns] = returned[probes.returns]
+		}
+		if probes.returns != 0 && returned[probes.returns] == nil {
 			for _, at := range points.returns {
 				functions[probes.returns] = append(functions[probes.returns], offset+uint64(at))
 			}

@@ -31,6 +31,7 @@ func (e *blindError) Error() string {
 type verdict struct {
 	functions map[bpf.Function][]uint64
 	callers   [][2]uint64
+	error     uint32 // of OpenSSL's X509_STORE_CTX
 	layout    *bpf.GoLayout
 	stack     string
 	exact     bool // stack has the whole version
@@ -90,7 +91,7 @@ func judge(r io.ReaderAt) (*verdict, error) {
 	switch {
 	case err == nil:
 		maps.Copy(v.functions, o.functions)
-		if v.callers = o.callers; v.layout == nil {
+		if v.callers, v.error = o.callers, o.error; v.layout == nil {
 			v.stack, v.exact = o.stack, o.exact
 		}
 	case v.layout == nil && errGo == nil:

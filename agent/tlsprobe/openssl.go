@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/arch/x86/x86asm"
+
 	"github.com/ambit-nhi/ambit/bpf"
 )
 
@@ -57,6 +59,7 @@ const (
 type openssl struct {
 	functions map[bpf.Function][]uint64 // file offsets
 	callers   [][2]uint64
+	error     uint32 // where X509_STORE_CTX has its error; 0 if not known
 	stack     string // such as openssl-3.0.17
 	exact     bool   // stack has the whole version
 }
@@ -96,10 +99,19 @@ func opensslTarget(f *elfFile) (*openssl, error) {
 			if !ok || segment.flags&elf.PF_X == 0 {
 				return nil, fmt.Errorf("%s is not in an executable segment", name)
 			}
+			if offset, err = f.cheaper(function, offset, segment); err != nil {
+				return nil, fmt.Errorf("read %s: %w", name, err)
+			}
 			if !slices.Contains(o.functions[function], offset) {
 				o.functions[function] = append(o.functions[function], offset)
 			}
 		}
+	}
+	if o.error, err = f.storeError(o.functions[bpf.X509StoreCtxGetError]); err != nil {
+		return nil, err
+	}
+	if o.error != 0 { // it is read from there
+		delete(o.functions, bpf.X509StoreCtxGetError)
 	}
 	if ssl.address != 0 {
 		if crypto.address != 0 {
@@ -113,6 +125,41 @@ func opensslTarget(f *elfFile) (*openssl, error) {
 	}
 	o.stack, o.exact, err = d.stack(crypto.address != 0)
 	return o, err
+}
+
+// onlyBegins are the functions of which only the beginning is probed, and not what was on the stack then.
+var onlyBegins = map[bpf.Function]bool{bpf.SSLFree: true, bpf.SSLClear: true, bpf.D2ISession: true, bpf.BIOWrite: true}
+
+const beginning = 64 // bytes of a function that are looked at
+
+// cheaper gives where to probe a function that begins at an offset: there, or a little later if that costs less and all is as it was.
+func (f *elfFile) cheaper(function bpf.Function, offset uint64, s segment) (uint64, error) {
+	if f.machine != elf.EM_X86_64 || function == bpf.X509StoreCtxGetError {
+		return offset, nil
+	}
+	code, err := f.pages.upTo(offset, int(min(beginning, s.offset+s.size-offset)))
+	if err != nil {
+		return 0, err
+	}
+	keep := []x86asm.Reg{x86asm.RDI, x86asm.RSI, x86asm.RDX, x86asm.RSP}
+	if onlyBegins[function] {
+		keep = keep[:3]
+	}
+	if at, ok := emulatedBehind(code, keep...); ok {
+		offset += uint64(at)
+	}
+	return offset, nil
+}
+
+func (f *elfFile) storeError(at []uint64) (uint32, error) {
+	if len(at) != 1 {
+		return 0, nil
+	}
+	code, err := f.pages.upTo(at[0], beginning)
+	if err != nil {
+		return 0, fmt.Errorf("read X509_STORE_CTX_get_error: %w", err)
+	}
+	return storeError(f.machine, code), nil
 }
 
 // exported looks up all functions. Most files have neither of the first two, and it is over.

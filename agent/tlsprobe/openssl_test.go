@@ -110,16 +110,31 @@ func checkOffsets(t *testing.T, path string, o *openssl, functions ...bpf.Functi
 			continue
 		}
 		for i, name := range names {
-			if want := symbolOffset(t, path, name); o.functions[function][i] != want {
-				t.Errorf("%s at %#x, want %#x", name, o.functions[function][i], want)
+			want, got := symbolOffset(t, path, name), o.functions[function][i]
+			if got != want && (got < want || got-want > 32 || !emulatedAMD64(bytesAt(t, path, got))) {
+				t.Errorf("%s at %#x, want %#x or where a probe costs less", name, got, want)
 			}
 		}
 	}
 }
 
+func bytesAt(t testing.TB, path string, offset uint64) []byte {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b := make([]byte, 16)
+	if _, err := f.ReadAt(b, int64(offset)); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 var (
 	sslFunctions    = []bpf.Function{bpf.SSLDoHandshake, bpf.SSLRead, bpf.SSLWrite, bpf.SSLFree, bpf.SSLClear, bpf.SSLGetALPN, bpf.D2ISession}
-	cryptoFunctions = []bpf.Function{bpf.D2IX509, bpf.I2DX509, bpf.BIOWrite, bpf.X509VerifyCert, bpf.X509StoreCtxGetError}
+	cryptoFunctions = []bpf.Function{bpf.D2IX509, bpf.I2DX509, bpf.BIOWrite, bpf.X509VerifyCert}
 )
 
 func TestLibssl(t *testing.T) {
@@ -154,6 +169,9 @@ func TestLibcrypto(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkOffsets(t, path, o, cryptoFunctions...)
+	if o.error == 0 {
+		t.Error("where X509_STORE_CTX has its error is not known")
+	}
 	if len(o.callers) != 0 {
 		t.Errorf("callers %x", o.callers)
 	}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/ambit-nhi/ambit/bpf"
 )
 
 const (
@@ -153,8 +155,13 @@ func (f *Finder) serve(ctx context.Context, r request) error {
 			users = f.used(pid)
 		}
 		for _, m := range users {
-			f.want(&m)
+			f.want(&m, r.target != 0)
 		}
+		f.mu.Lock()
+		if x := f.attached[r.target]; x != nil && len(users) > 0 {
+			x.related = true
+		}
+		f.mu.Unlock()
 	}
 	return ctx.Err()
 }
@@ -169,12 +176,13 @@ func (f *Finder) used(pid uint32) []mapping {
 	return nil
 }
 
-// want asks for all functions of a file: libssl's and libcrypto's belong together.
-func (f *Finder) want(m *mapping) {
+// want asks for all functions of a file: libssl's and libcrypto's belong together. BIO_write of a libcrypto runs some hundred times in a handshake of
+// whoever uses it: it is only wanted where it alone can tell which socket one is on.
+func (f *Finder) want(m *mapping, unbound bool) {
 	x := f.fileOf(m)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if x == nil || x.number == 0 || x.thorough || !x.verdict.openssl() {
+	if x == nil || x.number == 0 || x.thorough || !x.verdict.openssl() || !unbound && len(x.verdict.functions[bpf.SSLRead]) == 0 {
 		return
 	}
 	x.wanted = true

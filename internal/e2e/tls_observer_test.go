@@ -261,13 +261,17 @@ func (o *observer) filesOf(t testing.TB, pid int, probed string) (files []file) 
 		}
 		if f, err := fileAt(fields[5]); err == nil && !seen[f] {
 			seen[f] = true
-			files = append(files, f)
+			if strings.Contains(fields[5], "/libssl.so") {
+				files = append([]file{f}, files...)
+			} else {
+				files = append(files, f)
+			}
 		}
 	}
 	if len(files) != 2 {
 		t.Fatalf("process %d has %d files of OpenSSL", pid, len(files))
 	}
-	return files
+	return files // libssl first
 }
 
 // holdOpenSSL keeps the system's OpenSSL in use, so that programs that end at once find it probed.

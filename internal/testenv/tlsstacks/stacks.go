@@ -56,6 +56,7 @@ type Stack struct {
 	OffersALPN     bool     // as a client
 	Slow           bool     // its bursts are a fifth of Burst
 	Thorough       bool     // its handshakes are not all in SSL_do_handshake, or do not touch the socket
+	InMemory       bool     // and do not: a part of the Thorough
 	OneByOne       bool     // a server that serves one connection at a time
 	Forgets        bool     // it does not know the names and certificates of a resumed session
 
@@ -111,12 +112,12 @@ func goStack(name string) *Stack {
 
 func nodeStack(name, program string) *Stack {
 	return driven(&Stack{
-		Name: name, Probed: "exe", Resumes: both, TakesAnything: true, ClientInsecure: true, OffersALPN: true, Forgets: true, Thorough: true, needs: []string{program},
+		Name: name, Probed: "exe", Resumes: both, TakesAnything: true, ClientInsecure: true, OffersALPN: true, Forgets: true, Thorough: true, InMemory: true, needs: []string{program},
 	}, program, source("tls.js"))
 }
 
 func pythonStack(name, program string) *Stack {
-	s := driven(&Stack{Name: name, Probed: "libssl", ClientInsecure: true, OffersALPN: true, Thorough: name == "asyncio", needs: []string{python}}, python, "-B", source(program))
+	s := driven(&Stack{Name: name, Probed: "libssl", ClientInsecure: true, OffersALPN: true, Thorough: name == "asyncio", InMemory: name == "asyncio", needs: []string{python}}, python, "-B", source(program))
 	if name == "python" { // asyncio has no way to offer a session
 		s.Resumes = both
 	}
