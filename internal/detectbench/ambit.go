@@ -1,0 +1,41 @@
+package main
+
+import (
+	"github.com/ambit-nhi/ambit/detector"
+	"github.com/ambit-nhi/ambit/event"
+	"github.com/ambit-nhi/ambit/internal/sim"
+)
+
+// ambit is the real detector, driven as the collector does: with its defaults, through its exported methods.
+type ambit struct {
+	detector *detector.Detector
+	found    []event.Finding
+}
+
+func newAmbit() *ambit { return &ambit{detector: detector.New(detector.Default())} }
+
+func (a *ambit) take(hour []sim.Record, tell func(alert)) {
+	for i := range hour {
+		r := &hour[i]
+		switch {
+		case r.Watch != nil:
+			a.detector.Cover(r.Watch.Node, r.Watch.Boot, r.Watch.Started, r.Watch.Until)
+		case r.Sight != nil:
+			a.detector.Sight(r.Sight.Workload, r.Sight.Node, r.At)
+		case r.Observation != nil:
+			a.found = a.detector.Observe(r.Observation, a.found[:0])
+			a.tell(r, tell)
+		}
+	}
+	if len(hour) > 0 {
+		a.found = a.detector.Pending(a.found[:0])
+		a.tell(&hour[len(hour)-1], tell)
+	}
+}
+
+func (a *ambit) tell(r *sim.Record, tell func(alert)) {
+	for i := range a.found {
+		f := &a.found[i]
+		tell(alert{at: r.At, key: f.ID, rule: f.Rule, severity: f.Severity, identity: f.Identity, resource: f.Resource})
+	}
+}
