@@ -16,6 +16,7 @@ type ServerConfig struct {
 	Data         string // folder of the engine's files; made 0700 if absent; one process at a time
 	Socket       string // path of the unix socket, at most 107 bytes, in a folder only its owner may enter
 	Library      string // path of libchdb.so; empty: Find
+	ConfigFile   string // ClickHouse's own configuration, for what is not here; empty: none
 	MemoryMiB    int    // queries that would take the engine beyond are refused
 	MarkCacheMiB int    // memory for the marks of table parts
 	MaxQueries   int    // queries that run at once
@@ -74,6 +75,7 @@ func (c *ServerConfig) Flags(set *flag.FlagSet) {
 	set.StringVar(&c.Data, "data", c.Data, "folder of the engine's files")
 	set.StringVar(&c.Socket, "socket", c.Socket, "unix socket to serve ClickHouse's HTTP interface on")
 	set.StringVar(&c.Library, "library", c.Library, "path of libchdb.so (default: beside ambit, or in .cache)")
+	set.StringVar(&c.ConfigFile, "config-file", c.ConfigFile, "ClickHouse configuration (XML or YAML) for what no flag sets, such as remote_servers")
 	set.IntVar(&c.MemoryMiB, "memory", c.MemoryMiB, "memory limit of the engine in MiB")
 	set.IntVar(&c.MarkCacheMiB, "mark-cache", c.MarkCacheMiB, "memory for the marks of table parts in MiB")
 	set.IntVar(&c.MaxQueries, "max-queries", c.MaxQueries, "queries that run at once")
@@ -95,17 +97,24 @@ func (c *ServerConfig) arguments() []string {
 	if c.Library != "" {
 		args = append(args, "--library="+c.Library)
 	}
+	if c.ConfigFile != "" {
+		args = append(args, "--config-file="+c.ConfigFile)
+	}
 	return args
 }
 
 // engineArgs are what the library takes at its first connection. All times
 // are UTC, whatever the machine's zone is.
 func (c *ServerConfig) engineArgs() []string {
-	return []string{
+	args := []string{
 		"--path=" + c.Data,
 		"--timezone=UTC",
 		fmt.Sprintf("--max_server_memory_usage=%d", c.MemoryMiB<<20),
 		fmt.Sprintf("--mark_cache_size=%d", c.MarkCacheMiB<<20),
 		"--uncompressed_cache_size=0",
 	}
+	if c.ConfigFile != "" {
+		args = append(args, "--config-file="+c.ConfigFile)
+	}
+	return args
 }

@@ -122,6 +122,9 @@ func insert[T any](ctx context.Context, s *Store, table string, settings clickho
 		return nil
 	}
 	what := "insert " + table
+	if s.layout.cluster != "" {
+		settings["distributed_foreground_insert"] = 1 // see layout
+	}
 	query := "INSERT INTO " + table + " (" + strings.Join(columns(reflect.TypeFor[T]()), ", ") + ")"
 	batch, err := s.conn.PrepareBatch(clickhouse.Context(ctx, clickhouse.WithSettings(settings)), query)
 	if err != nil {

@@ -42,6 +42,8 @@ var (
 	lastCredentialsSQL string
 	//go:embed query/reach_tls.sql
 	reachTLSSQL string
+	//go:embed query/forgotten.sql
+	forgottenSQL string
 	//go:embed query/restore_reach.sql
 	restoreReachSQL string
 )

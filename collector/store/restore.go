@@ -33,6 +33,9 @@ func (s *Store) EachNode(ctx context.Context, visit func(node string, spans []Sp
 		defer func() { spans = nil }()
 		return visit(node, spans)
 	}
+	if err := s.settle(ctx, "coverage"); err != nil {
+		return err
+	}
 	err := each(ctx, s, "restore coverage", restoreNodesSQL, nil, func(r *row) error {
 		if r.Node != node {
 			if err := flush(); err != nil {
@@ -71,6 +74,9 @@ func (c *chosen) next(text string) (wanted bool, err error) {
 // EachIdentity visits every identity that in wants (nil wants all) once for each node that it was seen on. in is asked once for each identity,
 // here and in EachReach.
 func (s *Store) EachIdentity(ctx context.Context, in func(event.Identity) bool, visit func(id event.Identity, node string, first time.Time) error) error {
+	if err := s.settle(ctx, "identities"); err != nil {
+		return err
+	}
 	var identity, node string
 	var first int64
 	c := chosen{in: in}
@@ -89,6 +95,9 @@ func (s *Store) EachIdentity(ctx context.Context, in func(event.Identity) bool, 
 // EachReach visits everything that identities which in wants (nil wants all) reach, not what reaches them, all of one identity in a row.
 func (s *Store) EachReach(ctx context.Context, in func(event.Identity) bool,
 	visit func(id event.Identity, r event.Resource, first, last time.Time, connections uint64) error) error {
+	if err := s.settle(ctx, "reach"); err != nil {
+		return err
+	}
 	var identity, name string
 	var first, last int64
 	var connections uint64
@@ -112,6 +121,9 @@ func (s *Store) EachReach(ctx context.Context, in func(event.Identity) bool,
 
 // EachFinding visits every finding of an identity that in wants (nil wants all), newest first. The visitor may keep it.
 func (s *Store) EachFinding(ctx context.Context, in func(event.Identity) bool, visit func(f *event.Finding) error) error {
+	if err := s.settle(ctx, "findings"); err != nil {
+		return err
+	}
 	return each(ctx, s, "restore findings", findingsSQL, findingArgs(FindingFilter{}, 0, "", math.MaxUint32), func(r *findingRow) error {
 		if in != nil {
 			if id, err := event.ParseIdentity(r.Identity); err == nil && !in(id) {

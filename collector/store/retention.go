@@ -69,20 +69,26 @@ func (r *Retention) endings() []ending {
 	}
 }
 
+func (e *ending) days() string { return strconv.Itoa(int(e.keep / day)) }
+
+func (e *ending) statement(l layout) string {
+	return "ALTER TABLE " + l.local(e.table) + " " + l.OnCluster() + " MODIFY TTL " + e.after + " + INTERVAL " + e.days() + " DAY"
+}
+
 // retain sets the TTL of tables where the configuration differs from what they have.
 func (s *Store) retain(ctx context.Context) error {
 	for _, e := range s.retention.endings() {
-		table, days := s.layout.local(e.table), strconv.Itoa(int(e.keep/day))
+		table := s.layout.local(e.table)
 		var engine string
 		err := s.conn.QueryRow(ctx, "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = {table:String}",
 			named("table", table)...).Scan(&engine)
 		if err != nil {
 			return s.explain("read the retention of "+table, err)
 		}
-		if strings.Contains(engine, "toIntervalDay("+days+")") {
+		if strings.Contains(engine, "toIntervalDay("+e.days()+")") {
 			continue
 		}
-		if err := s.conn.Exec(ctx, "ALTER TABLE "+table+" "+s.layout.OnCluster()+" MODIFY TTL "+e.after+" + INTERVAL "+days+" DAY"); err != nil {
+		if err := s.conn.Exec(ctx, e.statement(s.layout)); err != nil {
 			return s.explain("set the retention of "+table, err)
 		}
 	}

@@ -81,10 +81,7 @@ func options(c *Config) (*clickhouse.Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.Addr, o.ConnOpenStrategy = e.hosts, clickhouse.ConnOpenInOrder
-	if c.Cluster != "" {
-		o.Settings["distributed_foreground_insert"] = 1 // see layout
-	}
+	o.Addr, o.ConnOpenStrategy = e.hosts, clickhouse.ConnOpenInOrder // all collectors read where the first of them wrote
 	o.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
 	if e.http {
 		o.Protocol = clickhouse.HTTP

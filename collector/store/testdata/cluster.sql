@@ -1,0 +1,542 @@
+CREATE TABLE IF NOT EXISTS schema_migrations ON CLUSTER `prod`
+(version UInt32, name String, checksum String, applied_time DateTime('UTC') DEFAULT now())
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/all/{database}/{table}', '{shard}-{replica}') ORDER BY version;
+
+
+CREATE TABLE IF NOT EXISTS observations_local ON CLUSTER `prod`
+(
+    batch_time          DateTime64(6, 'UTC'),
+    sequence            UInt64,                 -- of the message in the stream
+    node                LowCardinality(String),
+    time                DateTime64(6, 'UTC'),   -- end of the interval
+    first_time          DateTime64(6, 'UTC'),   -- first use in the interval
+
+    identity            String,
+    evidence            LowCardinality(String),
+    namespace           LowCardinality(String),
+    pod                 String,
+    container           LowCardinality(String),
+    image               String,
+    service_account     LowCardinality(String),
+    owner               String,
+    unit                String,
+    executable          String,
+    interactive         Bool,
+    cgroup              String,
+    uid                 UInt32,
+
+    direction           LowCardinality(String), -- outbound, inbound
+    protocol            LowCardinality(String), -- tcp, udp
+    resource            String,                 -- the best stable name of the peer, with port and protocol
+
+    peer_address        IPv6,                   -- IPv4 as ::ffff:a.b.c.d; :: is not known
+    peer_port           UInt16,
+    dialled_address     IPv6,                   -- before translation, where it differs
+    dialled_port        UInt16,
+    peer_name           String,
+    peer_name_source    LowCardinality(String),
+    peer_identity       String,
+    peer_evidence       LowCardinality(String),
+
+    tls_version         LowCardinality(String), -- '' where no handshake was seen
+    tls_sni             String,
+    tls_alpn            LowCardinality(String),
+    tls_mutual          Bool,
+    tls_verified        Bool,
+    tls_provenance      LowCardinality(String),
+    tls_peer_sha256     String,
+    tls_peer_serial     String,
+    tls_peer_issuer     String,
+    tls_peer_not_before DateTime64(0, 'UTC'),
+    tls_peer_not_after  DateTime64(0, 'UTC'),
+    tls_own_sha256      String,
+    tls_own_serial      String,
+    tls_own_issuer      String,
+    tls_own_not_before  DateTime64(0, 'UTC'),
+    tls_own_not_after   DateTime64(0, 'UTC'),
+
+    connections         UInt64,                 -- tried (outbound) or accepted (inbound)
+    failed              UInt64,
+    denied              UInt64,
+    bytes_sent          UInt64,
+    bytes_received      UInt64,
+    last_error          LowCardinality(String)
+)
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+PARTITION BY toYYYYMMDD(batch_time)
+ORDER BY (identity, direction, resource, time)
+TTL toDateTime(batch_time) + INTERVAL 35 DAY
+SETTINGS ttl_only_drop_parts = 1, replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 1209600;
+
+CREATE TABLE IF NOT EXISTS observations ON CLUSTER `prod` AS observations_local
+ENGINE = Distributed('prod', 'ambit', 'observations_local', cityHash64(identity));
+
+
+CREATE TABLE IF NOT EXISTS identities_local ON CLUSTER `prod`
+(
+    identity   String,
+    node       LowCardinality(String),
+    first_seen SimpleAggregateFunction(min, DateTime64(6, 'UTC')),
+    last_seen  SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
+    first_used SimpleAggregateFunction(min, Nullable(DateTime64(6, 'UTC'))),
+    last_used  SimpleAggregateFunction(max, Nullable(DateTime64(6, 'UTC'))),
+    evidence   SimpleAggregateFunction(max, Tuple(strength UInt8, word String)),
+    latest     SimpleAggregateFunction(max, Tuple(time DateTime64(6, 'UTC'), namespace String, service_account String, owner String,
+                                                  unit String, image String, executable String, cgroup String))
+)
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+ORDER BY (identity, node)
+SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 1209600;
+
+CREATE TABLE IF NOT EXISTS identities ON CLUSTER `prod` AS identities_local
+ENGINE = Distributed('prod', 'ambit', 'identities_local', cityHash64(identity));
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS identities_from_observations ON CLUSTER `prod` TO identities_local AS
+SELECT
+    o.identity                                         AS identity,
+    o.node                                             AS node,
+    min(o.first_time)                                  AS first_seen,
+    max(o.time)                                        AS last_seen,
+    min(o.first_time)                                  AS first_used,
+    max(o.time)                                        AS last_used,
+    max((transform(toString(o.evidence), ['svid', 'workload-api', 'kubernetes', 'systemd', 'cgroup', 'process'], [6, 5, 4, 3, 2, 1], 0),
+         toString(o.evidence)))                        AS evidence,
+    max((o.time, toString(o.namespace), toString(o.service_account), o.owner, o.unit, o.image, o.executable, o.cgroup)) AS latest
+FROM observations_local AS o
+GROUP BY identity, node;
+
+
+CREATE TABLE IF NOT EXISTS sightings_local ON CLUSTER `prod`
+(
+    time            DateTime64(6, 'UTC'),
+    node            LowCardinality(String),
+    identity        String,
+    evidence        LowCardinality(String),
+    namespace       LowCardinality(String),
+    pod             String,
+    container       LowCardinality(String),
+    image           String,
+    service_account LowCardinality(String),
+    owner           String,
+    unit            String,
+    executable      String,
+    interactive     Bool,
+    cgroup          String,
+    uid             UInt32
+)
+ENGINE = Null;
+
+CREATE TABLE IF NOT EXISTS sightings ON CLUSTER `prod` AS sightings_local
+ENGINE = Distributed('prod', 'ambit', 'sightings_local', cityHash64(identity));
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS identities_from_sightings ON CLUSTER `prod` TO identities_local AS
+SELECT
+    s.identity                                         AS identity,
+    s.node                                             AS node,
+    min(s.time)                                        AS first_seen,
+    max(s.time)                                        AS last_seen,
+    max((transform(toString(s.evidence), ['svid', 'workload-api', 'kubernetes', 'systemd', 'cgroup', 'process'], [6, 5, 4, 3, 2, 1], 0),
+         toString(s.evidence)))                        AS evidence,
+    max((s.time, toString(s.namespace), toString(s.service_account), s.owner, s.unit, s.image, s.executable, s.cgroup)) AS latest
+FROM sightings_local AS s
+GROUP BY identity, node;
+
+
+CREATE TABLE IF NOT EXISTS reach_local ON CLUSTER `prod`
+(
+    identity       String,
+    direction      LowCardinality(String),
+    resource       String,
+    first_time     SimpleAggregateFunction(min, DateTime64(6, 'UTC')),
+    last_time      SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
+    last_open      SimpleAggregateFunction(max, DateTime64(6, 'UTC')), -- 1970 is never
+    last_connect   SimpleAggregateFunction(max, DateTime64(6, 'UTC')), -- 1970 is never
+    connections    SimpleAggregateFunction(sum, UInt64),
+    failed         SimpleAggregateFunction(sum, UInt64),
+    denied         SimpleAggregateFunction(sum, UInt64),
+    bytes_sent     SimpleAggregateFunction(sum, UInt64),
+    bytes_received SimpleAggregateFunction(sum, UInt64),
+    hours          SimpleAggregateFunction(groupBitOr, UInt32),
+    executables    SimpleAggregateFunction(groupUniqArrayArray(8), Array(String)),
+    nodes          SimpleAggregateFunction(groupUniqArrayArray(8), Array(String))
+)
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+ORDER BY (identity, direction, resource)
+SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 1209600;
+
+CREATE TABLE IF NOT EXISTS reach ON CLUSTER `prod` AS reach_local
+ENGINE = Distributed('prod', 'ambit', 'reach_local', cityHash64(identity));
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS reach_from_observations ON CLUSTER `prod` TO reach_local AS
+SELECT
+    o.identity                                                                   AS identity,
+    o.direction                                                                  AS direction,
+    o.resource                                                                   AS resource,
+    min(o.first_time)                                                            AS first_time,
+    max(o.time)                                                                  AS last_time,
+    maxIf(o.time, o.bytes_received > 0 OR o.bytes_sent > 0 AND o.protocol = 'tcp'
+        OR o.connections = 0 AND o.failed = 0 AND o.denied = 0)                  AS last_open,
+    maxIf(o.time, o.connections > o.failed + o.denied)                           AS last_connect,
+    sum(o.connections)                                                           AS connections,
+    sum(o.failed)                                                                AS failed,
+    sum(o.denied)                                                                AS denied,
+    sum(o.bytes_sent)                                                            AS bytes_sent,
+    sum(o.bytes_received)                                                        AS bytes_received,
+    groupBitOr(bitShiftLeft(toUInt32(1), toHour(o.time)))                        AS hours,
+    groupUniqArrayIf(8)(o.executable, o.executable != '')                        AS executables,
+    groupUniqArrayIf(8)(toString(o.node), o.node != '')                          AS nodes
+FROM observations_local AS o
+GROUP BY identity, direction, resource;
+
+
+CREATE TABLE IF NOT EXISTS findings_local ON CLUSTER `prod`
+(
+    id              String,
+    rule            LowCardinality(String),
+    title           String,
+    severity        LowCardinality(String),
+    score           Float64,
+    confidence      Float64,
+    resource        String,
+    node            LowCardinality(String),
+    first_time      DateTime64(6, 'UTC'),
+    last_time       DateTime64(6, 'UTC'),
+    count           UInt64,
+    explanation     Array(String),
+    baseline        Array(String),
+    owasp           Array(String),
+    attack          Array(String),
+    status          LowCardinality(String), -- as the detector told it
+    coverage        String,
+
+    identity        String,
+    evidence        LowCardinality(String),
+    namespace       LowCardinality(String),
+    pod             String,
+    container       LowCardinality(String),
+    image           String,
+    service_account LowCardinality(String),
+    owner           String,
+    unit            String,
+    executable      String,
+    interactive     Bool,
+    cgroup          String,
+    uid             UInt32
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', last_time)
+ORDER BY id
+TTL toDateTime(last_time) + INTERVAL 400 DAY;
+
+CREATE TABLE IF NOT EXISTS findings ON CLUSTER `prod` AS findings_local
+ENGINE = Distributed('prod', 'ambit', 'findings_local', cityHash64(identity));
+
+CREATE TABLE IF NOT EXISTS finding_status_local ON CLUSTER `prod`
+(
+    id       String,
+    status   LowCardinality(String),
+    set_time DateTime64(6, 'UTC')
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', set_time)
+ORDER BY id;
+
+CREATE TABLE IF NOT EXISTS finding_status ON CLUSTER `prod` AS finding_status_local
+ENGINE = Distributed('prod', 'ambit', 'finding_status_local', cityHash64(id));
+
+
+CREATE TABLE IF NOT EXISTS coverage_local ON CLUSTER `prod`
+(
+    node       LowCardinality(String),
+    boot       String,
+    hour       DateTime('UTC'),                                            -- of until_time
+    from_time  SimpleAggregateFunction(min, DateTime64(6, 'UTC')),
+    until_time SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
+    lost       SimpleAggregateFunction(maxMap, Map(String, UInt64)),       -- since from_time
+    missing    SimpleAggregateFunction(groupUniqArrayArray, Array(String)), -- what the node could not watch
+    version    SimpleAggregateFunction(max, String),                       -- of the agent
+    kernel     SimpleAggregateFunction(max, String)
+)
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+PARTITION BY toYYYYMM(hour)
+ORDER BY (node, boot, hour)
+TTL hour + INTERVAL 400 DAY;
+
+CREATE TABLE IF NOT EXISTS coverage ON CLUSTER `prod` AS coverage_local
+ENGINE = Distributed('prod', 'ambit', 'coverage_local', cityHash64(node));
+
+
+ALTER TABLE observations_local ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS unattributed LowCardinality(String) AFTER uid;
+
+
+ALTER TABLE observations ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS unattributed LowCardinality(String) AFTER uid;
+
+ALTER TABLE observations_local ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS peer_range String AFTER peer_port;
+
+ALTER TABLE observations ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS peer_range String AFTER peer_port;
+
+ALTER TABLE sightings_local ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS unattributed LowCardinality(String) AFTER uid;
+
+ALTER TABLE sightings ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS unattributed LowCardinality(String) AFTER uid;
+
+ALTER TABLE findings_local ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS unattributed LowCardinality(String) AFTER uid;
+
+ALTER TABLE findings ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS unattributed LowCardinality(String) AFTER uid;
+
+
+CREATE TABLE IF NOT EXISTS attribution_local ON CLUSTER `prod`
+(
+    identity    String,                                        -- '' for all that are attributed
+    reason      LowCardinality(String),                        -- '' is attributed
+    node        LowCardinality(String),
+    hour        DateTime('UTC'),
+    connections SimpleAggregateFunction(sum, UInt64),          -- both directions
+    last_time   SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
+    example     SimpleAggregateFunction(max, Tuple(time DateTime64(6, 'UTC'), executable String, cgroup String)) -- the latest
+)
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+PARTITION BY toYYYYMM(hour)
+ORDER BY (identity, reason, node, hour)
+TTL hour + INTERVAL 400 DAY
+SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 1209600;
+
+CREATE TABLE IF NOT EXISTS attribution ON CLUSTER `prod` AS attribution_local
+ENGINE = Distributed('prod', 'ambit', 'attribution_local', cityHash64(identity));
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS attribution_from_observations ON CLUSTER `prod` TO attribution_local AS
+SELECT
+    if(o.unattributed = '', '', o.identity)                             AS identity,
+    o.unattributed                                                      AS reason,
+    o.node                                                              AS node,
+    toStartOfHour(toDateTime(o.batch_time, 'UTC'))                      AS hour,
+    sum(o.connections)                                                  AS connections,
+    max(o.time)                                                         AS last_time,
+    max(if(o.unattributed = '', (o.time, '', ''), (o.time, o.executable, o.cgroup))) AS example
+FROM observations_local AS o
+GROUP BY identity, reason, node, hour;
+
+
+CREATE TABLE IF NOT EXISTS inventory_local ON CLUSTER `prod`
+(
+    identity          String,
+    source            LowCardinality(String), -- kubernetes, spire, csv, json
+    source_name       LowCardinality(String),
+    kind              LowCardinality(String),
+    namespace         LowCardinality(String),
+    name              String,
+    owner             String,
+    purpose           String,
+    environment       LowCardinality(String),
+    domain            LowCardinality(String),
+    privilege         LowCardinality(String),
+    privilege_reasons Array(String),
+    tokens            Array(String),
+    business_function String,
+    created           DateTime64(0, 'UTC'),   -- 1970 is not known
+    expires           DateTime64(0, 'UTC'),   -- 1970 is never
+    labels            Map(String, String),
+    annotations       Map(String, String),
+    first_declared    DateTime64(6, 'UTC'),
+    last_declared     DateTime64(6, 'UTC'),   -- when this row was written; later tellings stand in inventory_sources
+    gone              DateTime64(6, 'UTC'),   -- 1970 is not gone
+    version           UInt64
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', version)
+ORDER BY (identity, source, source_name);
+
+CREATE TABLE IF NOT EXISTS inventory ON CLUSTER `prod` AS inventory_local
+ENGINE = Distributed('prod', 'ambit', 'inventory_local', cityHash64(identity));
+
+CREATE TABLE IF NOT EXISTS inventory_sources_local ON CLUSTER `prod`
+(
+    source        LowCardinality(String),
+    name          String,
+    last_time     DateTime64(6, 'UTC'), -- told
+    last_complete DateTime64(6, 'UTC'), -- told without an entry that was refused
+    entries       UInt64,
+    refused       UInt64,
+    version       UInt64
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', version)
+ORDER BY (source, name);
+
+CREATE TABLE IF NOT EXISTS inventory_sources ON CLUSTER `prod` AS inventory_sources_local
+ENGINE = Distributed('prod', 'ambit', 'inventory_sources_local', cityHash64(source, name));
+
+
+ALTER TABLE observations_local ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS tls_peer_proven Bool AFTER tls_peer_not_after;
+
+
+ALTER TABLE observations ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS tls_peer_proven Bool AFTER tls_peer_not_after;
+
+ALTER TABLE observations_local ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS tls_own_proven Bool AFTER tls_own_not_after;
+
+ALTER TABLE observations ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS tls_own_proven Bool AFTER tls_own_not_after;
+
+
+CREATE TABLE IF NOT EXISTS credentials_local ON CLUSTER `prod`
+(
+    holder      String,
+    sha256      String,                                                   -- of the DER form, in hex
+    role        LowCardinality(String),                                   -- own, peer
+    identity    SimpleAggregateFunction(max, String),
+    serial      SimpleAggregateFunction(max, String),
+    issuer      SimpleAggregateFunction(max, String),
+    not_before  SimpleAggregateFunction(max, DateTime64(0, 'UTC')),       -- 1970 is not known
+    not_after   SimpleAggregateFunction(max, DateTime64(0, 'UTC')),       -- 1970 is not known
+    first_seen  SimpleAggregateFunction(min, DateTime64(6, 'UTC')),
+    last_seen   SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
+    last_presented SimpleAggregateFunction(max, DateTime64(6, 'UTC')),    -- 1970 is not known
+    verified    SimpleAggregateFunction(max, UInt8),                      -- ever; for own, as an SVID of its workload
+    connections SimpleAggregateFunction(sum, UInt64),
+    nodes       SimpleAggregateFunction(groupUniqArrayArray(8), Array(String)), -- where it was seen
+    workloads   SimpleAggregateFunction(groupUniqArrayArray(8), Array(String))  -- who presented it (own), or to whom it was presented (peer)
+)
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+ORDER BY (holder, sha256, role)
+TTL toDateTime(last_seen) + INTERVAL 400 DAY, toDateTime(last_seen) + INTERVAL 90 DAY DELETE WHERE holder = ''
+SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 1209600;
+
+CREATE TABLE IF NOT EXISTS credentials ON CLUSTER `prod` AS credentials_local
+ENGINE = Distributed('prod', 'ambit', 'credentials_local', cityHash64(holder));
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS credentials_from_observations ON CLUSTER `prod` TO credentials_local AS
+SELECT
+    c.1                                                          AS holder,
+    c.3                                                          AS sha256,
+    c.4                                                          AS role,
+    max(c.2)                                                     AS identity,
+    max(c.5)                                                     AS serial,
+    max(c.6)                                                     AS issuer,
+    max(c.7)                                                     AS not_before,
+    max(c.8)                                                     AS not_after,
+    min(o.first_time)                                            AS first_seen,
+    max(o.time)                                                  AS last_seen,
+    maxIf(o.time, o.connections > 0 AND o.tls_provenance NOT IN ('resumed', 'inferred')) AS last_presented,
+    max(c.9)                                                     AS verified,
+    sum(o.connections)                                           AS connections,
+    groupUniqArrayIf(8)(toString(o.node), o.node != '')          AS nodes,
+    groupUniqArray(8)(o.identity)                                AS workloads
+FROM observations_local AS o
+ARRAY JOIN arrayFilter(x -> x.3 != '', [
+    (o.identity, if(o.tls_own_proven AND o.evidence = 'svid', o.identity, ''), o.tls_own_sha256, 'own', o.tls_own_serial, o.tls_own_issuer,
+     o.tls_own_not_before, o.tls_own_not_after, toUInt8(o.tls_own_proven)),
+    (if(o.tls_peer_proven AND o.peer_evidence = 'svid' OR o.tls_verified AND startsWith(o.peer_identity, 'x509://'), o.peer_identity, ''),
+     if(o.tls_peer_proven AND o.peer_evidence = 'svid' OR o.tls_verified AND startsWith(o.peer_identity, 'x509://'), o.peer_identity, ''),
+     o.tls_peer_sha256, 'peer', o.tls_peer_serial, o.tls_peer_issuer, o.tls_peer_not_before, o.tls_peer_not_after, toUInt8(o.tls_verified OR o.tls_peer_proven))
+]) AS c
+WHERE o.tls_own_sha256 != '' OR o.tls_peer_sha256 != ''
+GROUP BY holder, sha256, role;
+
+
+CREATE TABLE IF NOT EXISTS reach_tls_local ON CLUSTER `prod`
+(
+    identity    String,
+    direction   LowCardinality(String),
+    resource    String,
+    version     LowCardinality(String),
+    provenance  LowCardinality(String),                                   -- full, resumed, inferred, wire-only
+    verified    Bool,
+    mutual      Bool,
+    connections SimpleAggregateFunction(sum, UInt64),
+    last_time   SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
+    snis        SimpleAggregateFunction(groupUniqArrayArray(8), Array(String)),
+    alpns       SimpleAggregateFunction(groupUniqArrayArray(8), Array(String))
+)
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+ORDER BY (identity, direction, resource, version, provenance, verified, mutual)
+SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 1209600;
+
+CREATE TABLE IF NOT EXISTS reach_tls ON CLUSTER `prod` AS reach_tls_local
+ENGINE = Distributed('prod', 'ambit', 'reach_tls_local', cityHash64(identity));
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS reach_tls_from_observations ON CLUSTER `prod` TO reach_tls_local AS
+SELECT
+    o.identity                                                   AS identity,
+    o.direction                                                  AS direction,
+    o.resource                                                   AS resource,
+    o.tls_version                                                AS version,
+    o.tls_provenance                                             AS provenance,
+    o.tls_verified                                               AS verified,
+    o.tls_mutual                                                 AS mutual,
+    sum(o.connections)                                           AS connections,
+    max(o.time)                                                  AS last_time,
+    groupUniqArrayIf(8)(o.tls_sni, o.tls_sni != '')              AS snis,
+    groupUniqArrayIf(8)(toString(o.tls_alpn), o.tls_alpn != '')  AS alpns
+FROM observations_local AS o
+WHERE o.tls_version != '' OR o.tls_provenance != ''
+GROUP BY identity, direction, resource, version, provenance, verified, mutual;
+
+
+ALTER TABLE coverage_local ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS tls SimpleAggregateFunction(maxMap, Map(String, UInt64)) AFTER lost;
+
+
+ALTER TABLE coverage ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS tls SimpleAggregateFunction(maxMap, Map(String, UInt64)) AFTER lost;
+
+
+CREATE TABLE IF NOT EXISTS coverage_gaps_local ON CLUSTER `prod`
+(
+    node       LowCardinality(String),
+    boot       String,
+    cause      LowCardinality(String),
+    from_time  DateTime64(6, 'UTC'),
+    until_time SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
+    lost       SimpleAggregateFunction(max, UInt64) -- events; 0 where their number is not known
+)
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+PARTITION BY toYYYYMM(from_time)
+ORDER BY (node, boot, cause, from_time)
+TTL toDateTime(until_time) + INTERVAL 400 DAY;
+
+CREATE TABLE IF NOT EXISTS coverage_gaps ON CLUSTER `prod` AS coverage_gaps_local
+ENGINE = Distributed('prod', 'ambit', 'coverage_gaps_local', cityHash64(node));
+
+
+CREATE TABLE IF NOT EXISTS observations_daily_local ON CLUSTER `prod`
+(
+    day            Date,
+    identity       String,
+    direction      LowCardinality(String),
+    resource       String,
+    node           LowCardinality(String),
+    first_time     SimpleAggregateFunction(min, DateTime64(6, 'UTC')),
+    last_time      SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
+    connections    SimpleAggregateFunction(sum, UInt64),
+    failed         SimpleAggregateFunction(sum, UInt64),
+    denied         SimpleAggregateFunction(sum, UInt64),
+    bytes_sent     SimpleAggregateFunction(sum, UInt64),
+    bytes_received SimpleAggregateFunction(sum, UInt64),
+    hours          SimpleAggregateFunction(groupBitOr, UInt32), -- of the day, UTC
+    executables    SimpleAggregateFunction(groupUniqArrayArray(8), Array(String))
+)
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+PARTITION BY toYYYYMM(day)
+ORDER BY (identity, direction, resource, node, day)
+TTL day + INTERVAL 400 DAY
+SETTINGS ttl_only_drop_parts = 1, replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 1209600;
+
+CREATE TABLE IF NOT EXISTS observations_daily ON CLUSTER `prod` AS observations_daily_local
+ENGINE = Distributed('prod', 'ambit', 'observations_daily_local', cityHash64(identity));
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS observations_daily_from_observations ON CLUSTER `prod` TO observations_daily_local AS
+SELECT
+    toDate(o.batch_time, 'UTC')                            AS day,
+    o.identity                                             AS identity,
+    o.direction                                            AS direction,
+    o.resource                                             AS resource,
+    o.node                                                 AS node,
+    min(o.first_time)                                      AS first_time,
+    max(o.time)                                            AS last_time,
+    sum(o.connections)                                     AS connections,
+    sum(o.failed)                                          AS failed,
+    sum(o.denied)                                          AS denied,
+    sum(o.bytes_sent)                                      AS bytes_sent,
+    sum(o.bytes_received)                                  AS bytes_received,
+    groupBitOr(bitShiftLeft(toUInt32(1), toHour(o.time)))  AS hours,
+    groupUniqArrayIf(8)(o.executable, o.executable != '')  AS executables
+FROM observations_local AS o
+GROUP BY day, identity, direction, resource, node;
+
+ALTER TABLE observations_local ON CLUSTER `prod` MODIFY TTL toDateTime(batch_time) + INTERVAL 30 DAY;
+
+ALTER TABLE observations_daily_local ON CLUSTER `prod` MODIFY TTL day + INTERVAL 400 DAY;
+
+ALTER TABLE findings_local ON CLUSTER `prod` MODIFY TTL toDateTime(last_time) + INTERVAL 400 DAY;
