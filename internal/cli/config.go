@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -67,8 +66,11 @@ type config struct {
 		LegacyTokens bool             `mapstructure:"legacy_tokens"` // look for tokens in Secrets, of which only the metadata is read
 	} `mapstructure:"inventory"`
 	Log struct {
-		Level string `mapstructure:"level"`
+		Level  string `mapstructure:"level"`
+		Format string `mapstructure:"format"` // text, json
 	} `mapstructure:"log"`
+	Metrics string `mapstructure:"metrics"` // address of the agent's own metrics, on loopback; empty: none. `ambit up` has them with all others
+	Pprof   string `mapstructure:"pprof"`   // address of Go's profiles, on loopback; empty: none
 }
 
 func defaultConfig() config {
@@ -83,7 +85,7 @@ func defaultConfig() config {
 	c.Kubernetes.Mode, c.Kubernetes.Identity, c.Kubernetes.ClusterDomain = "auto", event.DefaultIdentityTemplate, "cluster.local"
 	c.Containers.Sockets = []string{"/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock"}
 	c.Inventory.Cluster = "cluster"
-	c.Log.Level = "warn"
+	c.Log.Level, c.Log.Format = "warn", "text"
 	return c
 }
 
@@ -219,18 +221,8 @@ func (c *config) validate() error {
 	faults = append(faults, c.validateTLS()...)
 	faults = append(faults, c.validateProbes()...)
 	faults = append(faults, c.validateInventory())
-	if _, err := c.level(); err != nil {
-		faults = append(faults, err)
-	}
+	faults = append(faults, c.validateLog(), checkLoopback("pprof", c.Pprof, "profiles show what is in memory"), checkLoopback("metrics", c.Metrics, "there is no authentication"))
 	return errors.Join(faults...)
-}
-
-func (c *config) level() (slog.Level, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(c.Log.Level)); err != nil {
-		return 0, fmt.Errorf("log.level %q is not debug, info, warn or error", c.Log.Level)
-	}
-	return l, nil
 }
 
 // envName is the environment variable of a key.

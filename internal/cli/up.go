@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -93,7 +92,10 @@ func runUp(cmd *cobra.Command, c *config) error {
 
 	bus.Logger = log
 	u := &up{config: c, log: log, parts: newParts(out), token: token}
-	if err = u.startCertificate(ctx, &bus, check); err == nil {
+	if err = u.startPprof(ctx); err == nil {
+		err = u.startCertificate(ctx, &bus, check)
+	}
+	if err == nil {
 		err = u.start(ctx, bus, listener)
 	}
 	switch {
@@ -287,12 +289,6 @@ func (u *up) stop() error {
 		err = errors.Join(err, u.closed[i]())
 	}
 	return err
-}
-
-// logger writes what matters to w.
-func (c *config) logger(w io.Writer) *slog.Logger {
-	level, _ := c.level() // validated
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
 
 // closeConnection lets what was published leave before a connection closes.
