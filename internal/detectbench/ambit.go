@@ -36,6 +36,6 @@ func (a *ambit) take(hour []sim.Record, tell func(alert)) {
 func (a *ambit) tell(r *sim.Record, tell func(alert)) {
 	for i := range a.found {
 		f := &a.found[i]
-		tell(alert{at: r.At, key: f.ID, rule: f.Rule, severity: f.Severity, identity: f.Identity, resource: f.Resource})
+		tell(alert{at: r.At, cause: r.Cause, key: f.ID, rule: f.Rule, severity: f.Severity, identity: f.Identity, resource: f.Resource})
 	}
 }

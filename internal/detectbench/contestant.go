@@ -21,6 +21,7 @@ type alert struct {
 	severity event.Severity
 	identity event.Identity
 	resource event.Resource
+	cause    sim.Cause // of the record
 }
 
 var severities = map[event.Severity]int{event.Info: 1, event.Low: 2, event.Medium: 3, event.High: 4, event.Critical: 5}

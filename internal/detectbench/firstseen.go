@@ -43,7 +43,7 @@ func (f *firstSeen) take(hour []sim.Record, tell func(alert)) {
 		}
 		f.seen[e] = true
 		if o.First().Sub(since) >= history {
-			tell(alert{at: hour[i].At, key: event.FindingID(id, "first-seen", e.resource), rule: "first-seen", severity: event.Medium, identity: id, resource: e.resource})
+			tell(alert{at: hour[i].At, cause: hour[i].Cause, key: event.FindingID(id, "first-seen", e.resource), rule: "first-seen", severity: event.Medium, identity: id, resource: e.resource})
 		}
 	}
 }

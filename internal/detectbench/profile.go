@@ -63,7 +63,7 @@ func (p *profile) take(hour []sim.Record, tell func(alert)) {
 		if o.First().Sub(since) >= profileTime {
 			to := event.ResourceOf(o)
 			tell(alert{
-				at: hour[i].At, key: c.image + event.FindingID(o.Workload.Identity, "profile", to), rule: "profile", severity: event.Medium, identity: o.Workload.Identity, resource: to,
+				at: hour[i].At, cause: hour[i].Cause, key: c.image + event.FindingID(o.Workload.Identity, "profile", to), rule: "profile", severity: event.Medium, identity: o.Workload.Identity, resource: to,
 			})
 		}
 	}

@@ -200,24 +200,37 @@ func (r *results) scenarios(b *strings.Builder) {
 }
 
 func (r *results) falseOnes(b *strings.Builder) {
-	b.WriteString("## What is false\n\nFalse findings of the detector in all runs, by rule and by the kind of resource.\n\n")
-	rules, kinds := map[string]int{}, map[string]int{}
-	for _, x := range r.runs {
-		for k, n := range x.scores[theDetector].byRule {
-			rules[k] += n
-		}
-		for k, n := range x.scores[theDetector].byKind {
-			kinds[cmp.Or(k, "none")] += n
-		}
-	}
+	b.WriteString("## What is false\n\nFalse alerts in all runs, by rule, by the kind of resource, and by what the simulation did when they were told. An alert that is told late, at the end of an hour,\ngoes by the last thing in it.\n\n")
 	var rows [][]string
-	for _, k := range sortedKeys(rules) {
-		rows = append(rows, []string{"rule " + k, fmt.Sprint(rules[k])})
+	for _, sort := range []struct {
+		name string
+		of   func(*score) map[string]int
+	}{
+		{"rule ", func(s *score) map[string]int { return s.byRule }},
+		{"resource: ", func(s *score) map[string]int { return s.byKind }},
+		{"cause: ", func(s *score) map[string]int { return s.byCause }},
+	} {
+		sums := map[string]*[contestants]int{}
+		for _, x := range r.runs {
+			for c := range contestants {
+				for k, n := range sort.of(x.scores[c]) {
+					k = cmp.Or(k, "none")
+					if sums[k] == nil {
+						sums[k] = &[contestants]int{}
+					}
+					sums[k][c] += n
+				}
+			}
+		}
+		for _, k := range sortedKeys(sums) {
+			row := []string{sort.name + k}
+			for c := range contestants {
+				row = append(row, fmt.Sprint(sums[k][c]))
+			}
+			rows = append(rows, row)
+		}
 	}
-	for _, k := range sortedKeys(kinds) {
-		rows = append(rows, []string{"resource of kind " + k, fmt.Sprint(kinds[k])})
-	}
-	table(b, []string{"", "false findings"}, rows)
+	table(b, append([]string{""}, names[:]...), rows)
 }
 
 func (r *results) realTraces(b *strings.Builder) {

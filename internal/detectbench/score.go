@@ -30,6 +30,7 @@ type score struct {
 	falses  int
 	byRule  map[string]int // false ones
 	byKind  map[string]int // the same, by the kind of resource
+	byCause map[string]int // the same, by what brought them about
 	elapsed time.Duration  // in the contestant
 }
 
@@ -44,7 +45,7 @@ type found struct {
 func newScore(s *sim.Sim) *score {
 	p := s.Params()
 	return &score{
-		attacks: s.Attacks(), params: p, told: map[string]int{}, found: make([]found, len(s.Attacks())), days: make([]int, p.Days), byRule: map[string]int{}, byKind: map[string]int{},
+		attacks: s.Attacks(), params: p, told: map[string]int{}, found: make([]found, len(s.Attacks())), days: make([]int, p.Days), byRule: map[string]int{}, byKind: map[string]int{}, byCause: map[string]int{},
 	}
 }
 
@@ -82,6 +83,7 @@ func (s *score) take(a alert) {
 		s.falses++
 		s.byRule[a.rule]++
 		s.byKind[string(a.resource.Kind())]++
+		s.byCause[a.cause.String()]++
 	}
 }
 

@@ -216,6 +216,7 @@ func (s *stage) stranger(name string, port uint16) *place {
 
 func (s *stage) reachPlace(p *pod, to *place, at time.Duration, f flow) {
 	peer, tls := s.peerOutside(to, at)
+	s.seenOf(p.member, mix(p.member.hash, to.hash), tls)
 	if f.protocol == "" {
 		f.protocol = to.protocol
 	}

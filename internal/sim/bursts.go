@@ -16,6 +16,9 @@ func (h *hour) run(m *member, at time.Duration) {
 	p.since = at
 	h.sight(p, at)
 	for _, e := range m.edges {
+		if h.cause = CauseJob; e.from > 0 {
+			h.cause = CauseDeploy
+		}
 		if e.from > at {
 			continue
 		}
@@ -43,6 +46,7 @@ func (h *hour) reachOut(m *member, p *pod) {
 	known := regulars + h.NewNamesPerDay*float64(h.number)/24
 	name := func(n int) *place { return h.customers[mix(m.hash, uint64(n))%uint64(len(h.customers))] }
 	reach := func(to *place) {
+		h.cause = CauseWide
 		e := &edge{there: to, sent: 2500, received: 600, hash: mix(m.hash, to.hash)}
 		first := max(h.from+time.Duration(h.dice.Float64()*float64(59*time.Minute)).Truncate(time.Millisecond), p.since+2*time.Second)
 		if first < h.until-time.Minute {
@@ -67,7 +71,7 @@ func (h *hour) pipelines(m *member) {
 	p, _ := h.cached(m, 0, h.from+time.Second)
 	h.sight(p, h.from+time.Second)
 	reach := func(e *edge, exe string, at time.Duration) {
-		p.workload.Executable = exe
+		p.workload.Executable, h.cause = exe, CausePipeline
 		h.brief(h.usage(p, e, at, 1+h.dice.count(4, 4)), at)
 	}
 	for range builds {
@@ -131,6 +135,7 @@ func (h *hour) session(m *member) {
 			e = &edge{there: h.packages, sent: 900, received: 300_000, hash: mix(m.hash, h.packages.hash)}
 			p.workload.Executable = "/usr/lib/apt/methods/http"
 		}
+		h.cause = CauseDebug
 		h.brief(h.usage(&p, e, at, 1+d.poisson(1)), at)
 		at += time.Duration(d.between(10, 200) * float64(time.Second)).Truncate(time.Millisecond)
 	}
@@ -165,7 +170,7 @@ func (h *hour) declare(m *member) {
 		if gone {
 			d.Gone = h.Start.Add(at)
 		}
-		h.items = append(h.items, item{at, whatDeclaration, len(h.declarations), nil})
+		h.items = append(h.items, item{at, whatDeclaration, len(h.declarations), nil, CauseUsual})
 		h.declarations = append(h.declarations, d)
 	}
 	tell(created, false)

@@ -23,6 +23,26 @@ func (w *world) addLives() {
 	}
 }
 
+// settleEdges has callers begin with a service that comes late by one of their own deploys, and leave one that goes: most before it is gone.
+func (w *world) settleEdges() {
+	for _, m := range w.members {
+		for _, e := range m.edges {
+			if e.to == nil {
+				continue
+			}
+			if born := e.to.born; born > e.from && born > 0 && e.to.kind != kindUnit {
+				e.from = max(e.from, born+time.Hour)
+				if n := m.version(e.from); n < len(m.deploys) {
+					e.from = m.deploys[n] + time.Minute
+				}
+			}
+			if e.to.gone != never && e.hash%8 > 0 {
+				e.until = min(e.until, e.to.gone-time.Hour)
+			}
+		}
+	}
+}
+
 // addDeploys draws when new versions come, in working hours, and what they reach that is new.
 func (w *world) addDeploys() {
 	end := time.Duration(w.Days) * day

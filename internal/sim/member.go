@@ -56,6 +56,8 @@ type member struct {
 	podPort   uint16
 	outages   []span
 
+	partners []partner
+
 	pods []pod // the cache of slots, as of the last look
 }
 
@@ -120,6 +122,19 @@ func (e *edge) place(t time.Duration) *place {
 		return e.renamed
 	}
 	return e.there
+}
+
+// rareRate is that of edges that are used less than once in two days.
+const rareRate = 1. / 48
+
+func (e *edge) cause() Cause {
+	switch {
+	case e.from > 0:
+		return CauseDeploy
+	case e.rate < rareRate:
+		return CauseRare
+	}
+	return CauseUsual
 }
 
 func (e *edge) outages() []span {

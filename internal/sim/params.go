@@ -43,10 +43,18 @@ type Params struct {
 	RareEvery      [2]time.Duration
 	NewNamesPerDay float64 // of a wide identity
 	Failures       float64 // share of connections that fail in quiet times
+	BytesSpread    float64 // sigma of the logarithm of an hour's bytes of a connection
+	Bulk           float64 // share of edges that move 10 to 40 times as much now and then, once in 12 days each
+	OffHours       float64 // share of the hours out of working time in which one that acts in it alone does something
+	Unseen         float64 // share of an edge's hours in which the handshake of a connection is missed
+	WireOnly       float64 // share of programs whose certificates cannot be seen
+	Unverified     float64 // share of edges to the internet on which nobody verifies
+	Partners       float64 // of a gateway in production: clients outside with certificates of 90 days
 
 	// Change.
 	DeploysPerWeek float64 // of a service in production; half as many again elsewhere
 	EdgesPerDeploy float64 // new edges that a deploy brings
+	NewPrograms    float64 // share of deploys that bring a program of another path
 	DNSChanges     float64 // share of external edges whose name changes once
 	SaaSNames      int     // names of other people's services
 	SaaSAddresses  int     // that each of them answers with in turn, some hours each
@@ -65,8 +73,9 @@ func Default() Params {
 		BornLate: .10, Deleted: .02, Dormant: .02, NeverUsed: .015, Wide: .008, Runners: .012, Mesh: .6, Registered: .4, Scaling: .3,
 
 		MedianRate: 12, RateSpread: 1.8, Dispersion: [2]float64{4, 8}, RareEdges: 1, RareEvery: [2]time.Duration{3 * day, 60 * day}, NewNamesPerDay: 4, Failures: .002,
+		BytesSpread: .5, Bulk: .05, OffHours: .0005, Unseen: .005, WireOnly: .1, Unverified: .03, Partners: .6,
 
-		DeploysPerWeek: 1, EdgesPerDeploy: .12, DNSChanges: .05, SaaSNames: 80, SaaSAddresses: 12, Outages: .25, OutageMinutes: 25, DebugPerDay: 1.5,
+		DeploysPerWeek: 1, EdgesPerDeploy: .12, NewPrograms: .025, DNSChanges: .05, SaaSNames: 80, SaaSAddresses: 12, Outages: .25, OutageMinutes: 25, DebugPerDay: 1.5,
 	}
 }
 
@@ -101,7 +110,8 @@ func (p Params) Validate() error {
 	}{
 		{"prod nodes", p.ProdNodes}, {"long gaps", p.LongGaps}, {"forgotten", p.Forgotten}, {"born late", p.BornLate}, {"deleted", p.Deleted}, {"dormant", p.Dormant},
 		{"never used", p.NeverUsed}, {"wide", p.Wide}, {"runners", p.Runners}, {"mesh", p.Mesh}, {"registered", p.Registered}, {"scaling", p.Scaling},
-		{"failures", p.Failures}, {"dns changes", p.DNSChanges},
+		{"failures", p.Failures}, {"dns changes", p.DNSChanges}, {"bulk", p.Bulk}, {"off hours", p.OffHours}, {"unseen", p.Unseen}, {"wire only", p.WireOnly},
+		{"unverified", p.Unverified}, {"new programs", p.NewPrograms},
 	} {
 		check(x.value >= 0 && x.value <= 1, "%s is %g; it is a share, between 0 and 1", x.name, x.value)
 	}
@@ -111,6 +121,7 @@ func (p Params) Validate() error {
 	}{
 		{"agent restarts", p.AgentRestarts}, {"median rate", p.MedianRate}, {"rate spread", p.RateSpread}, {"rare edges", p.RareEdges}, {"new names per day", p.NewNamesPerDay},
 		{"deploys per week", p.DeploysPerWeek}, {"edges per deploy", p.EdgesPerDeploy}, {"outages", p.Outages}, {"outage minutes", p.OutageMinutes}, {"debug per day", p.DebugPerDay},
+		{"bytes spread", p.BytesSpread}, {"partners", p.Partners},
 	} {
 		check(x.value >= 0 && x.value <= 1000, "%s is %g; it must be between 0 and 1000", x.name, x.value)
 	}

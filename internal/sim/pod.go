@@ -10,6 +10,7 @@ import (
 
 // pod is one running instance of an identity.
 type pod struct {
+	member   *member
 	hash     uint64
 	since    time.Duration
 	machine  *machine
@@ -72,7 +73,7 @@ func (w *world) podKey(m *member, replica int, t time.Duration) (hash uint64, si
 }
 
 func (w *world) describe(m *member, replica int, t time.Duration, hash uint64, since time.Duration, on *machine) pod {
-	p := pod{hash: hash, since: since, machine: on, derived: m.derived}
+	p := pod{member: m, hash: hash, since: since, machine: on, derived: m.derived}
 	if m.kind == kindUnit {
 		p.address = on.address
 		p.workload = event.Workload{
@@ -98,6 +99,9 @@ func (w *world) describe(m *member, replica int, t time.Duration, hash uint64, s
 	}
 	if m.mesh {
 		p.workload.Evidence = event.EvidenceSVID
+	}
+	if version > 0 && share(mix(m.hash, 78, uint64(version))) < w.NewPrograms {
+		p.workload.Executable = "/usr/local/bin/" + m.function
 	}
 	return p
 }

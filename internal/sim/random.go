@@ -39,6 +39,9 @@ func hashText(s string) uint64 {
 	return mix(h, 0)
 }
 
+// share turns noise into a number from 0 to 1.
+func share(h uint64) float64 { return float64(h>>11) / (1 << 53) }
+
 // hexText is n bytes of noise in hex.
 func hexText(h uint64, n int) string {
 	b := make([]byte, 0, n+8)

@@ -89,8 +89,10 @@ func downgradeToPlain(s *stage) bool {
 
 // onSaaS draws a member and a name on the internet that it reaches.
 func (s *stage) onSaaS() (*member, *place, *pod) {
-	fits := func(e *edge) bool { return e.there != nil && e.there.tls && e.there.source == event.NameDNS }
-	m := s.victim(func(m *member) bool { return m.env == "prod" && s.busy(m, fits) != nil })
+	fits := func(e *edge) bool {
+		return e.there != nil && e.there.tls && e.there.source == event.NameDNS && share(mix(e.hash, 12)) >= s.Unverified
+	}
+	m := s.victim(func(m *member) bool { return m.env == "prod" && !s.blind(m) && s.busy(m, fits) != nil })
 	if m == nil {
 		return nil, nil, nil
 	}

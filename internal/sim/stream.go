@@ -105,7 +105,7 @@ func (s *Sim) attackItems() []attackItem {
 }
 
 func (h *hour) inject(a attackItem) {
-	h.items = append(h.items, item{a.at, whatObservation, len(h.observations), a.on})
+	h.items = append(h.items, item{a.at, whatObservation, len(h.observations), a.on, CauseAttack})
 	h.observations = append(h.observations, a.observation)
 }
 
@@ -120,7 +120,7 @@ func (t *teller) records(h *hour) []Record {
 	t.list, t.watches = t.list[:0], t.watches[:0]
 	t.watches = slices.Grow(t.watches, len(h.items)+2*len(t.slots)) // pointers into it stay
 	for _, it := range h.items {
-		r := Record{At: t.Start.Add(it.at)}
+		r := Record{At: t.Start.Add(it.at), Cause: it.cause}
 		if it.on != nil {
 			t.watch(it.on, it.at)
 		}

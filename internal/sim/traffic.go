@@ -14,6 +14,7 @@ type hour struct {
 	from, until time.Duration
 	factor      [seasons]float64
 	dice        *dice
+	cause       Cause // of what is told now
 
 	items        []item
 	observations []event.Observation
@@ -27,6 +28,7 @@ type item struct {
 	what  what
 	index int
 	on    *machine
+	cause Cause
 }
 
 type what uint8
@@ -85,12 +87,21 @@ func (h *hour) serve(m *member) {
 			continue
 		}
 		share := float64(min(h.until, m.gone, e.until)-max(h.from, m.born, e.from)) / float64(time.Hour)
-		if k := h.dice.count(e.rate*h.factor[m.season]*share, e.dispersion); k > 0 {
+		factor := h.factor[m.season]
+		if factor == 0 && h.dice.chance(h.OffHours) { // somebody works late
+			factor = .2
+		}
+		h.cause = e.cause()
+		if k := h.dice.count(e.rate*factor*share, e.dispersion); k > 0 {
 			h.use(m, &m.pods[int(mix(e.hash, uint64(h.number))%uint64(n))], e, k, max(h.from, m.born, e.from))
 		}
 	}
 	if m.wide {
 		h.reachOut(m, &m.pods[0])
+	}
+	h.cause = CauseUsual
+	for i := range m.partners {
+		h.visit(m, &m.partners[i])
 	}
 }
 
@@ -142,6 +153,7 @@ type usage struct {
 	peer                                event.Peer
 	tls                                 *event.TLS
 	callee                              *pod
+	unseen                              bool // one connection's handshake is missed
 }
 
 func (h *hour) usage(p *pod, e *edge, at time.Duration, connections uint64) *usage {
@@ -155,16 +167,28 @@ func (h *hour) usage(p *pod, e *edge, at time.Duration, connections uint64) *usa
 	} else if d.chance(h.Failures * float64(connections)) {
 		u.failed, u.err = 1, pick(d, []string{"timeout", "refused", "reset"})
 	}
+	if e.to != nil && e.to.gone <= at {
+		h.cause = CauseGone
+		u.failed, u.err = u.connections, "refused"
+	}
 	if good := float64(u.connections - u.failed); good > 0 {
-		noise := d.between(.7, 1.3)
+		noise := d.spread(1, h.BytesSpread)
+		if share(mix(e.hash, 11)) < h.Bulk && d.chance(1./(12*24)) {
+			noise *= d.between(10, 40)
+		}
 		u.sent, u.received = uint64(e.sent*good*noise), uint64(e.received*good*noise)
 	}
+	if e.renamed != nil && at >= e.renameAt && h.cause != CauseJob {
+		h.cause = CauseRename
+	}
 	u.peer, u.tls, u.callee = h.peerOf(p, e, at)
+	u.unseen = u.tls != nil && d.chance(h.Unseen)
 	if !u.peer.Identity.IsZero() || e.to != nil || !h.forgets(p, at) {
 		return u
 	}
 	if u.peer.NameSource == event.NameDNS && d.chance(h.Forgotten) {
 		u.peer.Name, u.peer.NameSource, u.tls = "", "", nil
+		h.cause = CauseForgot
 	}
 	return u
 }
@@ -183,10 +207,28 @@ func (u *usage) tell(at, first time.Duration, c event.Counts) {
 	if c.Connections > 0 && c.Failed == c.Connections || c.Connections == 0 && u.toldConnections == u.toldFailed {
 		tls = nil
 	}
-	u.h.observe(u.p, at, first, event.Outbound, u.e.protocol(), u.peer, tls, c, u.err)
+	u.h.observe(u.p, at, first, event.Outbound, u.e.protocol(), u.peer, tls, u.miss(at, first, tls, c), u.err)
 	if good := c.Connections - c.Failed; u.callee != nil && (good > 0 || c.Connections == 0) && u.e.to != u.h.dns {
 		u.inbound(at, first, c)
 	}
+}
+
+// miss tells of a connection whose handshake was missed by itself, and gives the rest: the agent knows the peer by its address, and no more.
+func (u *usage) miss(at, first time.Duration, tls *event.TLS, c event.Counts) event.Counts {
+	if !u.unseen || tls == nil || c.Connections-c.Failed < 2 {
+		return c
+	}
+	u.unseen = false
+	peer := u.peer
+	if u.e.to != nil {
+		peer.Identity, peer.Evidence = u.e.to.derived, event.EvidenceKubernetes
+	}
+	cause := u.h.cause
+	u.h.cause = CauseMissed
+	u.h.observe(u.p, at, first, event.Outbound, u.e.protocol(), peer, nil, event.Counts{Connections: 1}, "")
+	u.h.cause = cause
+	c.Connections--
+	return c
 }
 
 // inbound is the same, seen by the one who is reached.
@@ -226,7 +268,7 @@ func (h *hour) observe(p *pod, at, first time.Duration, way event.Direction, pro
 	if c.Failed == 0 {
 		err = ""
 	}
-	h.items = append(h.items, item{at, whatObservation, len(h.observations), p.machine})
+	h.items = append(h.items, item{at, whatObservation, len(h.observations), p.machine, h.cause})
 	h.observations = append(h.observations, event.Observation{
 		Time: h.Start.Add(at), FirstTime: h.Start.Add(min(max(first, b.from), at)), Node: p.machine.name, Workload: p.workload, Direction: way, Protocol: protocol,
 		Peer: peer, TLS: tls, Counts: c, Error: err,
@@ -237,7 +279,7 @@ func (h *hour) sight(p *pod, at time.Duration) {
 	if p.machine.watched(at) == nil {
 		return
 	}
-	h.items = append(h.items, item{at, whatSight, len(h.sights), p.machine})
+	h.items = append(h.items, item{at, whatSight, len(h.sights), p.machine, CauseUsual})
 	running := p.workload // the pod in this place may be another by the time that it is told
 	h.sights = append(h.sights, Sight{&running, p.machine.name})
 }
@@ -246,6 +288,7 @@ func (h *hour) sight(p *pod, at time.Duration) {
 func (w *world) peerOf(p *pod, e *edge, at time.Duration) (event.Peer, *event.TLS, *pod) {
 	if e.to == nil {
 		peer, tls := w.peerOutside(e.place(at), at)
+		w.seenOf(p.member, e.hash, tls)
 		return peer, tls, nil
 	}
 	to := e.to
@@ -286,8 +329,26 @@ func (w *world) peerOutside(to *place, at time.Duration) (event.Peer, *event.TLS
 	if !to.tls {
 		return peer, nil
 	}
+	version := "1.3"
+	if to.hash%7 == 0 {
+		version = "1.2"
+	}
 	return peer, &event.TLS{
-		Version: "1.3", SNI: to.name, ALPN: "h2", Verified: true, Provenance: "full",
+		Version: version, SNI: to.name, ALPN: "h2", Verified: true, Provenance: "full",
 		PeerCertificate: to.certificateAt(w, at),
 	}
 }
+
+// seenOf cuts what handshakes say down to what can be seen of a member's program, and of how an edge is used.
+func (w *world) seenOf(m *member, e uint64, tls *event.TLS) {
+	switch {
+	case tls == nil:
+	case w.blind(m):
+		tls.Verified, tls.PeerCertificate, tls.OwnCertificate, tls.Provenance = false, nil, nil, "wire-only"
+	case share(mix(e, 12)) < w.Unverified:
+		tls.Verified = false
+	}
+}
+
+// blind says that nobody can see the certificates of a member's program. Those on the mesh are all seen.
+func (w *world) blind(m *member) bool { return !m.mesh && share(mix(m.hash, 13)) < w.WireOnly }

@@ -41,6 +41,8 @@ func newWorld(p Params) (*world, error) {
 	w.addTeams()
 	w.addLives()
 	w.addDeploys()
+	w.settleEdges()
+	w.addPartners()
 	w.addOutages()
 	return w, nil
 }
