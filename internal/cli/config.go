@@ -50,6 +50,7 @@ type config struct {
 		store.Config `mapstructure:",squash"`
 		Library      string `mapstructure:"library"`
 	} `mapstructure:"clickhouse"`
+	Retention  store.Retention `mapstructure:"retention"`
 	Kubernetes struct {
 		Mode          string `mapstructure:"mode"`           // auto, on, off
 		Kubeconfig    string `mapstructure:"kubeconfig"`     // empty: the service account of the pod that this runs in
@@ -81,7 +82,7 @@ func defaultConfig() config {
 	c.NATS.MaxBytes, c.NATS.MaxAge = bus.MaxBytes, bus.MaxAge
 	c.SPIFFE.Socket = os.Getenv(svid.SocketEnv)
 	c.TLS.Probes = "on"
-	c.ClickHouse.Config = store.Default()
+	c.ClickHouse.Config, c.Retention = store.Default(), store.DefaultRetention()
 	c.Kubernetes.Mode, c.Kubernetes.Identity, c.Kubernetes.ClusterDomain = "auto", event.DefaultIdentityTemplate, "cluster.local"
 	c.Containers.Sockets = []string{"/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock"}
 	c.Inventory.Cluster = "cluster"
@@ -180,6 +181,7 @@ func loadConfig(flags *pflag.FlagSet, other ...string) (*config, error) {
 	if err := c.validate(); err != nil {
 		return nil, usageError(err)
 	}
+	c.ClickHouse.Retention = c.Retention
 	return &c, nil
 }
 
@@ -218,6 +220,7 @@ func (c *config) validate() error {
 			faults = append(faults, fmt.Errorf("containers.sockets: %q is no absolute path, such as /run/docker.sock", socket))
 		}
 	}
+	faults = append(faults, c.Retention.Validate())
 	faults = append(faults, c.validateTLS()...)
 	faults = append(faults, c.validateProbes()...)
 	faults = append(faults, c.validateInventory())

@@ -127,7 +127,7 @@ func TestConfiguration(t *testing.T) {
 	g("learn: soon", "learn", "soon")
 	g("nats: {max_bytes: many}", "nats.max_bytes")
 	g("nats: {max_bytes: 5}", "nats.max_bytes")
-	g("clickhouse: {retention: 1h}", "clickhouse.retention")
+	g("retention: {observations: 1h}", "retention.observations")
 	g("clickhouse: {addresses: ['192.0.2.1:1'], username: ''}", "clickhouse.username")
 	for _, urls := range []string{"['user:geheim@127.0.0.1']", "['nats://user:geheim@127.0.0.1:x']", "[[geheim]]", "[{a: geheim}]"} {
 		text := "nats: {urls: " + urls + "}"
@@ -155,14 +155,14 @@ func TestConfiguration(t *testing.T) {
 	t.Setenv("AMBIT_TRUST_DOMIAN", "typing.error")
 	cmd := newUpCommand()
 	if err := cmd.ParseFlags([]string{"--interval", "3s", "--learn", "1d", "--config",
-		file("node: from-file\ntrust_domain: file.example\ninterval: 5s\nclickhouse:\n  retention: 7d\nnats:\n")}); err != nil {
+		file("node: from-file\ntrust_domain: file.example\ninterval: 5s\nretention:\n  observations: 7d\nnats:\n")}); err != nil {
 		t.Fatal(err)
 	}
 	c, err := loadConfig(cmd.Flags())
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := fmt.Sprintln(c.Node, c.TrustDomain, c.Interval, c.Learn, c.ClickHouse.Retention, c.ClickHouse.Library, c.ClickHouse.Database, c.NATS.URLs)
+	got := fmt.Sprintln(c.Node, c.TrustDomain, c.Interval, c.Learn, c.ClickHouse.Retention.Observations, c.ClickHouse.Library, c.ClickHouse.Database, c.NATS.URLs)
 	const want = "from-environment file.example 3s 24h0m0s 168h0m0s /lib/x ambit [nats://127.0.0.1:1 nats://127.0.0.1:2]\n"
 	if got != want {
 		t.Errorf("got %swant %s", got, want)
