@@ -6,11 +6,13 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,7 +29,8 @@ import (
 // Agent is one node's agent. [New] makes it, Run is called once.
 type Agent struct {
 	cfg     Config
-	publish *publisher
+	last    atomic.Pointer[event.Heartbeat] // that was told; never changed
+	publish *Publisher
 
 	resolve      *workload.Resolver
 	names        *peer.Names
@@ -69,12 +72,12 @@ func New(cfg Config, nc *nats.Conn) (*Agent, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("check agent configuration: %w", err)
 	}
-	js, err := jetstream.New(nc, publishOptions()...)
+	js, err := jetstream.New(nc, PublishOptions()...)
 	if err != nil {
 		return nil, fmt.Errorf("make agent: %w", err)
 	}
 	a := &Agent{cfg: cfg, running: make(chan []event.Workload, 1)}
-	a.publish = newPublisher(publisherConfig{Node: cfg.Node, Partitions: cfg.Partitions, QueueBytes: cfg.QueueBytes}, js)
+	a.publish = newPublisher(PublisherConfig{Node: cfg.Node, Partitions: cfg.Partitions, QueueBytes: cfg.QueueBytes, Spool: cfg.spool()}, js)
 	a.names, a.ranges = peer.New(peer.Config{ClusterDomain: cfg.ClusterDomain}), peer.NewRanges(peer.RangesConfig{})
 	a.translations, a.turned, a.proven = peer.NewTranslations(), map[bpf.Number]turned{}, newProven(cfg.TrustDomain, cfg.Identity)
 	a.cluster = peer.NewCluster(peer.ClusterConfig{TrustDomain: cfg.TrustDomain, Template: cfg.Identity, ClusterDomain: cfg.ClusterDomain})
@@ -107,9 +110,13 @@ func (k kernelNames) CgroupPath(id uint64) (string, bool) {
 	return k.a.kernel.CgroupPath(id)
 }
 
-// Run loads the kernel side, calls ready when everything is attached, and watches until ctx ends. Then it drains once more, detaches, and
-// waits for what is queued to be acknowledged, for a bounded time. It returns when all its goroutines have.
-func (a *Agent) Run(ctx context.Context, ready func()) error {
+// Run takes the spool, loads the kernel side, calls ready when everything is attached, and watches until ctx ends. Then it drains once more,
+// detaches, and waits for what is queued to be acknowledged, for a bounded time. It returns when all its goroutines have.
+func (a *Agent) Run(ctx context.Context, ready func()) (err error) {
+	if err := a.publish.openSpool(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.publish.Close()) }()
 	root := a.cfg.CgroupRoot
 	if root == "" {
 		mount, err := workload.FindMount()
@@ -231,6 +238,11 @@ func (a *Agent) now() (moment, error) {
 	}
 	if step := a.clock.stepped(now); step != 0 {
 		slog.Warn("the clock was set, or the machine slept: watching counts as interrupted", "by", step)
+		from, until := now.wall.Add(-step), now.wall
+		if step < 0 {
+			from, until = until, from
+		}
+		a.publish.gaps.note(causeClock, from, until, 0)
 		a.begin(now)
 	}
 	return now, nil
@@ -239,7 +251,7 @@ func (a *Agent) now() (moment, error) {
 // begin begins a boot: from here on the node is watched without a break.
 func (a *Agent) begin(now moment) {
 	a.clock.set(now)
-	a.publish.restart(newBoot(now.wall), now.wall)
+	a.publish.Restart(newBoot(now.wall), now.wall)
 	a.losses.restart()
 }
 
@@ -347,7 +359,7 @@ func (a *Agent) drain() error {
 		return err
 	}
 	a.publish.Flush(now.wall)
-	a.publish.Heartbeat(a.heartbeat(now.wall))
+	a.tell(a.heartbeat(now.wall))
 	return a.keepProven()
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ambit-nhi/ambit/agent/kube"
+	"github.com/ambit-nhi/ambit/agent/spool"
 	"github.com/ambit-nhi/ambit/event"
 )
 
@@ -19,7 +20,8 @@ type Config struct {
 	Partitions     int               // how many partitions identities are spread over; the same everywhere
 	CgroupRoot     string            // where cgroup2 is mounted; found if empty
 	EdgesPerCgroup uint32            // what one cgroup may take of a node's 65536 edges
-	QueueBytes     int               // how much waits in memory while the stream is away; the oldest is dropped first
+	QueueBytes     int               // how much waits in memory until the disk or the stream takes it; the oldest is dropped first; default 8 MiB, 64 MiB without StateDir
+	Spool          SpoolConfig       // what waits on the disk, in StateDir
 
 	Kubernetes    *kube.Config           // the cluster that this node belongs to; nil: none
 	Identity      event.IdentityTemplate // of pods
@@ -38,9 +40,29 @@ func (c Config) file(name string) string {
 	return filepath.Join(c.StateDir, name)
 }
 
+// SpoolConfig bounds what waits on the disk while the stream is away; the oldest is dropped first.
+type SpoolConfig struct {
+	MaxBytes int64         `mapstructure:"max_bytes"`
+	MaxAge   time.Duration `mapstructure:"max_age"`
+}
+
+// DefaultSpool is 1 GiB and three days, which is as far back as collectors take observations.
+func DefaultSpool() SpoolConfig {
+	d := spool.Default()
+	return SpoolConfig{MaxBytes: d.MaxBytes, MaxAge: d.MaxAge}
+}
+
+// Validate says everything that is wrong.
+func (c SpoolConfig) Validate() error { return spool.Check(c.MaxBytes, c.MaxAge) }
+
+// spool is the folder of the spool; none where nothing outlives a restart.
+func (c Config) spool() spool.Config {
+	return spool.Config{Dir: c.file("spool"), Node: c.Node, MaxBytes: c.Spool.MaxBytes, MaxAge: c.Spool.MaxAge}
+}
+
 // Default is a Config without node and trust domain.
 func Default() Config {
-	return Config{Interval: 10 * time.Second, Partitions: event.DefaultPartitions, EdgesPerCgroup: 4096, QueueBytes: 64 << 20}
+	return Config{Interval: 10 * time.Second, Partitions: event.DefaultPartitions, EdgesPerCgroup: 4096, Spool: DefaultSpool()}
 }
 
 // Bounds of the drain interval: below, publishing would cost more than watching; above, coverage would have holes of minutes after a crash.
@@ -67,8 +89,11 @@ func (c Config) Validate() error {
 	if c.EdgesPerCgroup < 16 {
 		faults = append(faults, fmt.Errorf("%d edges per cgroup are fewer than 16", c.EdgesPerCgroup))
 	}
-	if c.QueueBytes < 1<<20 {
+	if c.QueueBytes != 0 && c.QueueBytes < 1<<20 {
 		faults = append(faults, fmt.Errorf("a queue of %d bytes is smaller than 1 MiB", c.QueueBytes))
+	}
+	if err := c.Spool.Validate(); err != nil {
+		faults = append(faults, err)
 	}
 	return errors.Join(faults...)
 }
@@ -84,8 +109,11 @@ func (c Config) withDefaults() Config {
 	if c.EdgesPerCgroup == 0 {
 		c.EdgesPerCgroup = d.EdgesPerCgroup
 	}
-	if c.QueueBytes == 0 {
-		c.QueueBytes = d.QueueBytes
+	if c.Spool.MaxBytes == 0 {
+		c.Spool.MaxBytes = d.Spool.MaxBytes
+	}
+	if c.Spool.MaxAge == 0 {
+		c.Spool.MaxAge = d.Spool.MaxAge
 	}
 	return c
 }

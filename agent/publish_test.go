@@ -41,25 +41,30 @@ func stopServer(s *server.Server) {
 
 // publishing is a publisher with a real server behind it.
 type publishing struct {
-	*publisher
+	*Publisher
 	t    *testing.T
 	js   jetstream.JetStream
 	made int
 }
 
-func newPublishing(t *testing.T, s *server.Server, cfg publisherConfig) *publishing {
+func newPublishing(t *testing.T, s *server.Server, cfg PublisherConfig) *publishing {
 	t.Helper()
 	nc, err := nats.Connect(s.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectBufSize(-1))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc, publishOptions()...)
+	js, err := jetstream.New(nc, PublishOptions()...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg.Node, cfg.Boot, cfg.Started, cfg.Partitions = "n1", "b1", time.Now(), 4
-	return &publishing{publisher: newPublisher(cfg, js), t: t, js: js}
+	p, err := NewPublisher(cfg, js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return &publishing{Publisher: p, t: t, js: js}
 }
 
 func (p *publishing) createStream(change func(*jetstream.StreamConfig)) {
@@ -203,7 +208,7 @@ func leaks(t *testing.T) {
 
 func TestPublish(t *testing.T) {
 	leaks(t)
-	p := newPublishing(t, natsServer(t, t.TempDir(), 0), publisherConfig{Window: 3})
+	p := newPublishing(t, natsServer(t, t.TempDir(), 0), PublisherConfig{Window: 3})
 	p.createStream(nil)
 	stop := p.start()
 	for range 20 {
@@ -233,7 +238,7 @@ func TestPublishAcrossServerRestart(t *testing.T) {
 	dir := t.TempDir()
 	s := natsServer(t, dir, 0)
 	port := s.Addr().(interface{ AddrPort() netip.AddrPort }).AddrPort().Port()
-	p := newPublishing(t, s, publisherConfig{})
+	p := newPublishing(t, s, PublisherConfig{})
 	p.createStream(nil)
 	stop := p.start()
 	for range 3 {
@@ -257,7 +262,7 @@ func TestPublishAcrossServerRestart(t *testing.T) {
 // What was stored while its acknowledgement was lost is sent again, and the stream knows it.
 func TestPublishTwiceIsStoredOnce(t *testing.T) {
 	leaks(t)
-	p := newPublishing(t, natsServer(t, t.TempDir(), 0), publisherConfig{})
+	p := newPublishing(t, natsServer(t, t.TempDir(), 0), PublisherConfig{})
 	p.createStream(nil)
 	p.observe(100)
 	for _, m := range p.outbox.queue { // as by a publisher whose connection broke before the answer
@@ -278,7 +283,7 @@ func TestPublishTwiceIsStoredOnce(t *testing.T) {
 
 func TestPublishQueueFull(t *testing.T) {
 	leaks(t)
-	p := newPublishing(t, natsServer(t, t.TempDir(), 0), publisherConfig{QueueBytes: 20_000})
+	p := newPublishing(t, natsServer(t, t.TempDir(), 0), PublisherConfig{QueueBytes: 20_000})
 	for range 100 { // nobody sends yet
 		p.observe(20)
 		p.Heartbeat(&event.Heartbeat{Time: time.Now()})
@@ -302,7 +307,7 @@ func TestPublishQueueFull(t *testing.T) {
 
 func TestPublishBeforeTheStreamExists(t *testing.T) {
 	leaks(t)
-	p := newPublishing(t, natsServer(t, t.TempDir(), 0), publisherConfig{})
+	p := newPublishing(t, natsServer(t, t.TempDir(), 0), PublisherConfig{})
 	stop := p.start()
 	p.observe(100)
 	waitFor(t, "a second try", func() bool { return p.retries.Load() > 4 })
@@ -317,7 +322,7 @@ func TestPublishBeforeTheStreamExists(t *testing.T) {
 // A message that can never be taken does not hold up the others.
 func TestPublishRefused(t *testing.T) {
 	leaks(t)
-	p := newPublishing(t, natsServer(t, t.TempDir(), 0), publisherConfig{})
+	p := newPublishing(t, natsServer(t, t.TempDir(), 0), PublisherConfig{})
 	p.createStream(func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1500 })
 	stop := p.start()
 	p.observe(1)
@@ -337,7 +342,7 @@ func TestPublishRefused(t *testing.T) {
 func TestPublishEndsWithoutServer(t *testing.T) {
 	leaks(t)
 	s := natsServer(t, t.TempDir(), 0)
-	p := newPublishing(t, s, publisherConfig{Drain: 50 * time.Millisecond})
+	p := newPublishing(t, s, PublisherConfig{Drain: 50 * time.Millisecond})
 	p.createStream(nil)
 	stop := p.start()
 	p.observe(10)
@@ -358,7 +363,7 @@ func TestPublishEndsWithoutServer(t *testing.T) {
 
 func TestPublishOverClosedConnection(t *testing.T) {
 	leaks(t)
-	p := newPublishing(t, natsServer(t, t.TempDir(), 0), publisherConfig{})
+	p := newPublishing(t, natsServer(t, t.TempDir(), 0), PublisherConfig{})
 	p.js.Conn().Close()
 	p.observe(1)
 	if err := p.Run(t.Context()); err == nil {
@@ -367,7 +372,7 @@ func TestPublishOverClosedConnection(t *testing.T) {
 }
 
 func BenchmarkObserve(b *testing.B) {
-	p := newPublisher(publisherConfig{Node: "n1", Boot: "b1", Started: time.Now(), Partitions: 16, QueueBytes: 1 << 20}, nil)
+	p := newPublisher(PublisherConfig{Node: "n1", Boot: "b1", Started: time.Now(), Partitions: 16, QueueBytes: 1 << 20}, nil)
 	td, _ := event.ParseTrustDomain("shop.example")
 	o := event.Observation{
 		Time: time.Now(), Direction: event.Outbound, Protocol: event.TCP, Counts: event.Counts{Connections: 1},
@@ -384,7 +389,7 @@ func BenchmarkObserve(b *testing.B) {
 
 // A batch never exceeds the bound of a message, and its time is that of its observations if it is full before the interval ends.
 func TestPublishFullBatch(t *testing.T) {
-	p := newPublisher(publisherConfig{Node: "n1", Boot: "b1", Started: time.Now().Add(-time.Hour), Partitions: 1}, nil)
+	p := newPublisher(PublisherConfig{Node: "n1", Boot: "b1", Started: time.Now().Add(-time.Hour), Partitions: 1}, nil)
 	td, _ := event.ParseTrustDomain("shop.example")
 	at := time.Now().Add(-time.Minute)
 	n := 0
@@ -394,7 +399,10 @@ func TestPublishFullBatch(t *testing.T) {
 			Workload: event.Workload{Identity: event.UnitIdentity(td, "n1", "a.service")}, Peer: event.Peer{Address: netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)})},
 		})
 	}
-	m := p.outbox.take()
+	m, err := p.outbox.take()
+	if err != nil {
+		t.Fatal(err)
+	}
 	b, err := event.DecodeBatch(m.data)
 	if err != nil {
 		t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 func TestPublisherRestarts(t *testing.T) {
 	first := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	second := first.Add(-24 * time.Hour)
-	p := newPublisher(publisherConfig{Node: "n1", Boot: "b1", Started: first, Partitions: 1}, nil)
+	p := newPublisher(PublisherConfig{Node: "n1", Boot: "b1", Started: first, Partitions: 1}, nil)
 	td, err := event.ParseTrustDomain("shop.example")
 	if err != nil {
 		t.Fatal(err)
@@ -27,7 +27,7 @@ func TestPublisherRestarts(t *testing.T) {
 	}
 	p.Heartbeat(&event.Heartbeat{Time: first.Add(time.Second)})
 	observe(first.Add(2 * time.Second)) // not flushed
-	p.restart("b2", second)
+	p.Restart("b2", second)
 	p.Heartbeat(&event.Heartbeat{Time: second.Add(time.Second)})
 	observe(second.Add(2 * time.Second))
 	p.Flush(second.Add(3 * time.Second))
@@ -74,11 +74,11 @@ func TestPublisherRestarts(t *testing.T) {
 
 // A monotonic reading would win when times are compared, and hide that the wall clock was set back.
 func TestPublisherComparesWallTime(t *testing.T) {
-	p := newPublisher(publisherConfig{Node: "n1", Boot: "b1", Started: time.Now(), Partitions: 1}, nil)
+	p := newPublisher(PublisherConfig{Node: "n1", Boot: "b1", Started: time.Now(), Partitions: 1}, nil)
 	if s := p.cfg.Started; s != s.Round(0) {
 		t.Errorf("%v has a monotonic reading", s)
 	}
-	if p.restart("b2", time.Now()); p.cfg.Started != p.cfg.Started.Round(0) {
+	if p.Restart("b2", time.Now()); p.cfg.Started != p.cfg.Started.Round(0) {
 		t.Errorf("%v has a monotonic reading", p.cfg.Started)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 )
 
 // Pauses after a failure; each is twice the one before.
@@ -16,34 +17,46 @@ const (
 	lastPause  = 5 * time.Second
 )
 
-// Run sends what is handed over until ctx ends, then what is left for at most cfg.Drain. Whatever fails is sent again, in order, with growing
-// pauses. It returns an error only if the connection was closed for good. The order holds if the connection was made with
-// nats.ReconnectBufSize(-1): a message in the client's own buffer overtakes those that were lost with the connection.
-func (p *publisher) Run(ctx context.Context) error {
+// Run sends what is handed over until ctx ends, then what is left for at most cfg.Drain. What the stream did not take by then stays in the spool
+// for the next start. Whatever fails is sent again, in order, with growing pauses. It returns an error only if the connection was closed for
+// good. The order holds if the connection was made with nats.ReconnectBufSize(-1): a message in the client's own buffer overtakes those that were
+// lost with the connection.
+func (p *Publisher) Run(ctx context.Context) error {
 	sending, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(p.cfg.Drain, stop) })()
 	status := p.js.Conn().StatusChanged(nats.CONNECTED, nats.CLOSED)
 	defer p.js.Conn().RemoveStatusListener(status)
 
-	s := sender{publisher: p, ctx: ctx, sending: sending, status: status, pause: firstPause}
+	spooling, sent := context.WithCancel(context.WithoutCancel(ctx))
+	defer sent()
+	var group errgroup.Group
+	if p.outbox.spool != nil {
+		group.Go(func() error { return (&spooler{outbox: p.outbox}).run(spooling) })
+	}
+	s := sender{Publisher: p, ctx: ctx, sending: sending, status: status, pause: firstPause}
 	err := s.run()
 	if errors.Is(err, errClosed) && ctx.Err() != nil {
 		err = nil // at the end it only means that nothing more can be sent
 	}
+	sent()
+	if unkept := group.Wait(); unkept != nil {
+		slog.Warn("some observations are not kept for the next start", "error", unkept)
+	}
 	if messages, observations, _ := p.outbox.waiting(); messages > 0 {
-		slog.Warn("the stream did not take everything before the end", "messages", messages, "observations", observations)
+		slog.Warn("the stream did not take everything before the end", "messages", messages, "observations", observations, "spooled", p.outbox.spool != nil)
 	}
 	return err
 }
 
 // sender is one Run.
 type sender struct {
-	*publisher
+	*Publisher
 	ctx     context.Context // until it ends, there may be more to send
 	sending context.Context // when it ends, what is not acknowledged is given up
 	status  chan nats.Status
 	flight  []sent // oldest first
+	bytes   int    // of those
 	epoch   uint64 // reconnects of the connection that they were sent over
 	pause   time.Duration
 }
@@ -102,38 +115,44 @@ func (s *sender) idle() bool {
 	case <-s.outbox.added:
 		return true
 	case <-s.ctx.Done():
-		messages, _, _ := s.outbox.waiting()
-		return messages > 0
+		return s.outbox.pending()
 	}
 }
 
+// windowBytes bounds what is in flight besides the number of messages: what comes back from the disk takes memory, here and in the server, which
+// many agents meet at once after an outage. Acknowledgements set the pace.
+const windowBytes = 4 << 20
+
+func (s *sender) full() bool { return len(s.flight) >= s.cfg.Window || s.bytes >= windowBytes }
+
 // fill sends until the window is full or nothing waits.
 func (s *sender) fill() error {
-	for len(s.flight) < s.cfg.Window {
+	for !s.full() {
 		// What was sent over an earlier connection may be lost, and nothing newer may overtake it.
 		epoch := s.js.Conn().Stats().Reconnects
 		if len(s.flight) > 0 && epoch != s.epoch {
 			return nats.ErrDisconnected
 		}
 		s.epoch = epoch
-		m := s.outbox.take()
+		m, err := s.outbox.take()
 		if m == nil {
-			return nil
+			return err
 		}
 		// The library would send again by itself if nobody answers, but out of order.
-		ack, err := s.js.PublishMsgAsync(&nats.Msg{Subject: m.subject, Data: m.data}, jetstream.WithMsgID(m.id), jetstream.WithRetryAttempts(0))
+		ack, err := s.js.PublishMsgAsync(&nats.Msg{Subject: m.subject, Data: s.stamped(m)}, jetstream.WithMsgID(m.id), jetstream.WithRetryAttempts(0))
 		if err != nil {
 			s.fail(m, err)
 			return err
 		}
 		s.flight = append(s.flight, sent{m, ack, time.Now().Add(s.cfg.AckWait)})
+		s.bytes += m.size()
 	}
 	return nil
 }
 
 // head waits until the oldest message in flight is settled, or there is more to send and room for it.
 func (s *sender) head(added <-chan struct{}) error {
-	if len(s.flight) >= s.cfg.Window {
+	if s.full() {
 		added = nil
 	}
 	f := s.flight[0]
@@ -144,7 +163,11 @@ func (s *sender) head(added <-chan struct{}) error {
 	case <-added:
 		return nil
 	case ack := <-f.ack.Ok():
-		s.outbox.done(f.message)
+		s.done(f.message)
+		if f.message.told != nil {
+			s.gaps.stored(f.message.told)
+			signal(s.outbox.fresh) // it is in the note no more
+		}
 		s.acknowledged.Add(1)
 		if ack.Duplicate {
 			s.duplicates.Add(1)
@@ -159,8 +182,15 @@ func (s *sender) head(added <-chan struct{}) error {
 		err = errGivenUp
 		s.fail(f.message, err)
 	}
-	s.flight = s.flight[1:]
+	s.flight, s.bytes = s.flight[1:], s.bytes-f.message.size()
 	return err
+}
+
+// done settles a message. If the disk does not take note of that, the message comes again after a restart, and the stream knows it.
+func (s *sender) done(m *message) {
+	if err := s.outbox.done(m); err != nil {
+		slog.Warn("the spool does not take note of what was sent", "error", err)
+	}
 }
 
 // fail puts a message back, or gives it up if it can never be taken.
@@ -168,8 +198,8 @@ func (s *sender) fail(m *message, err error) {
 	var refusal *jetstream.APIError
 	const exceedsMaximum = 10054 // the stream's own bound of a message's size
 	if errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &refusal) && refusal.ErrorCode == exceedsMaximum {
-		s.outbox.done(m)
-		s.refused.Add(m.observations)
+		s.done(m)
+		s.gaps.lose(causeRefused, m.from, m.until, m.observations)
 		slog.Error("the stream refused a message", "bytes", len(m.data), "observations", m.observations, "error", err)
 		return
 	}

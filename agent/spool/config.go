@@ -13,6 +13,9 @@ type Config struct {
 	MaxBytes int64         // of all files; the oldest messages go first
 	MaxAge   time.Duration // of messages, by their Until; older ones go. Collectors refuse what is older than 73 hours
 
+	// Kept is given the note that was kept, if any, by Open and before Lost is called. nil: nobody asks.
+	Kept func(note []byte)
+
 	// Lost is told of messages that are given up, before they go, and gives the note to be kept from then on. It must not call the spool.
 	// nil keeps the note as it is.
 	Lost func(Loss) (note []byte)
@@ -30,7 +33,7 @@ const (
 	maxNode  = 253
 )
 
-// Validate says everything that is wrong, by the names of the configuration file.
+// Validate says everything that is wrong.
 func (c *Config) Validate() error {
 	var faults []error
 	if c.Dir == "" {
@@ -39,11 +42,17 @@ func (c *Config) Validate() error {
 	if c.Node == "" || len(c.Node) > maxNode {
 		faults = append(faults, fmt.Errorf("node name %q must have 1 to %d characters", c.Node, maxNode))
 	}
-	if c.MaxBytes < minBytes || c.MaxBytes > maxBytes {
-		faults = append(faults, fmt.Errorf("spool.max_bytes is %d, which is not between 1 MiB and 1 TiB", c.MaxBytes))
+	return errors.Join(append(faults, Check(c.MaxBytes, c.MaxAge))...)
+}
+
+// Check says what is wrong with the bounds of a spool, by the names of the configuration file.
+func Check(bytes int64, age time.Duration) error {
+	var faults []error
+	if bytes < minBytes || bytes > maxBytes {
+		faults = append(faults, fmt.Errorf("spool.max_bytes is %d, which is not between 1 MiB and 1 TiB", bytes))
 	}
-	if c.MaxAge < minAge || c.MaxAge > maxAge {
-		faults = append(faults, fmt.Errorf("spool.max_age is %s, which is not between %s and %s: collectors refuse what is older", c.MaxAge, minAge, maxAge))
+	if age < minAge || age > maxAge {
+		faults = append(faults, fmt.Errorf("spool.max_age is %s, which is not between %s and %s: collectors refuse what is older", age, minAge, maxAge))
 	}
 	return errors.Join(faults...)
 }

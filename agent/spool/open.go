@@ -49,6 +49,9 @@ func (s *Spool) open() (err error) {
 	if !known || s.state.node != s.cfg.Node {
 		s.state = state{generation: s.state.generation, node: s.cfg.Node}
 	}
+	if s.cfg.Kept != nil && len(s.state.note) > 0 {
+		s.cfg.Kept(s.state.note)
+	}
 	s.bytes = 2 * slotBytes
 	if err := s.list(); err != nil {
 		return s.explain(err)
