@@ -94,9 +94,9 @@ func (c *BusConfig) checkCredentials() error {
 		return fmt.Errorf("nats.credentials: %w", err)
 	}
 	defer clear(text)
-	_, jwtErr := nkeys.ParseDecoratedJWT(text)
+	token, jwtErr := nkeys.ParseDecoratedJWT(text) // which takes a file without any for one
 	key, keyErr := nkeys.ParseDecoratedUserNKey(text)
-	if jwtErr != nil || keyErr != nil {
+	if jwtErr != nil || keyErr != nil || strings.Count(token, ".") != 2 {
 		return fmt.Errorf("nats.credentials: %s does not hold a user's JWT and seed, as `nsc generate creds` writes it", c.Credentials)
 	}
 	key.Wipe()
