@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 const (
 	late     = time.Minute     // findings come late
 	tooLate  = 5 * time.Minute // something is wrong
-	roomLeft = 0.2             // share of the stream's messages that have been taken by then, when the stream is nearly full
+	roomLeft = 0.2             // how far from its beginning, by its length, what waits in a full stream may be
 )
 
 // Watch asks the stream how it is and how far collectors are. It is safe for concurrent use.
@@ -73,9 +74,9 @@ var rank = map[health.State]int{health.OK: 0, health.Warning: 1, health.Failed: 
 type backlog struct {
 	consumer string
 	detects  bool
-	done     uint64        // messages up to here are done
 	waiting  uint64        // messages
-	age      time.Duration // of the oldest of them
+	oldest   uint64        // of them, by its place in the stream; 0 if it left
+	age      time.Duration // of the oldest
 }
 
 func (b *backlog) check(name string) health.Check {
@@ -88,20 +89,16 @@ func (b *backlog) check(name string) health.Check {
 	return health.Check{Name: name, State: health.OK}
 }
 
-// fullness says whether the stream is about to drop messages that were not taken, or did.
+// fullness says whether the stream drops messages that were not taken, or is about to.
 func fullness(name string, info *jetstream.StreamInfo, workers []backlog) health.Check {
 	s, most := info.State, info.Config.MaxBytes
+	if most <= 0 || float64(s.Bytes) < float64(most)*0.9 {
+		return health.Check{Name: name, State: health.OK}
+	}
 	for _, b := range workers {
-		if b.waiting == 0 {
-			continue
-		}
-		if b.done+1 < s.FirstSeq {
-			return health.Fail(name, "it was full: up to %d messages left it before %s took them; has it enough room (nats.max_bytes), and does the store work?",
-				s.FirstSeq-b.done-1, b.consumer)
-		}
-		taken := float64(b.done+1-s.FirstSeq) / float64(s.Msgs)
-		if most > 0 && float64(s.Bytes) > float64(most)*0.9 && taken < roomLeft {
-			return health.Fail(name, "it is nearly full, and %s has not taken %d messages: they will be lost soon", b.consumer, b.waiting)
+		if b.oldest > 0 && float64(b.oldest-s.FirstSeq) < float64(s.LastSeq-s.FirstSeq)*roomLeft {
+			return health.Fail(name, "it is full, and %s has not taken %d messages: they are lost soon; does the store work, and has the stream enough room (nats.max_bytes)?",
+				b.consumer, b.waiting)
 		}
 	}
 	return health.Check{Name: name, State: health.OK}
@@ -142,9 +139,9 @@ func (w *Watch) ask(ctx context.Context) (*jetstream.StreamInfo, []backlog, erro
 		if !strings.HasPrefix(c.Name, "ambit-") { // somebody else's
 			continue
 		}
-		b := backlog{consumer: c.Name, detects: strings.HasPrefix(c.Name, "ambit-detect"), done: c.AckFloor.Stream, waiting: c.NumPending + uint64(c.NumAckPending)}
+		b := backlog{consumer: c.Name, detects: strings.HasPrefix(c.Name, "ambit-detect"), waiting: c.NumPending + uint64(c.NumAckPending)}
 		if b.waiting > 0 {
-			if b.age, err = w.age(ctx, stream, c); err != nil {
+			if b.oldest, b.age, err = w.oldest(ctx, stream, c); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -156,25 +153,24 @@ func (w *Watch) ask(ctx context.Context) (*jetstream.StreamInfo, []backlog, erro
 	return stream.CachedInfo(), workers, nil
 }
 
-// age is that of the oldest message that a consumer has not done.
-func (w *Watch) age(ctx context.Context, stream jetstream.Stream, c *jetstream.ConsumerInfo) (time.Duration, error) {
+// oldest finds the oldest message that a consumer has not done, and its age.
+func (w *Watch) oldest(ctx context.Context, stream jetstream.Stream, c *jetstream.ConsumerInfo) (sequence uint64, age time.Duration, err error) {
 	subjects := c.Config.FilterSubjects
 	if len(subjects) == 0 {
-		subjects = []string{c.Config.FilterSubject}
+		subjects = []string{cmp.Or(c.Config.FilterSubject, ">")}
 	}
-	var age time.Duration
+	from := max(c.AckFloor.Stream+1, stream.CachedInfo().State.FirstSeq)
 	for _, subject := range subjects {
-		if subject == "" {
-			subject = ">"
-		}
-		m, err := stream.GetMsg(ctx, max(c.AckFloor.Stream+1, stream.CachedInfo().State.FirstSeq), jetstream.WithGetMsgSubject(subject))
-		if errors.Is(err, jetstream.ErrMsgNotFound) { // done, or left the stream in the meantime
+		m, err := stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(subject))
+		if errors.Is(err, jetstream.ErrMsgNotFound) { // there is none, or it left the stream in the meantime
 			continue
 		}
 		if err != nil {
-			return 0, fmt.Errorf("ask for a message of %s: %w", event.StreamObservations, err)
+			return 0, 0, fmt.Errorf("ask for a message of %s: %w", event.StreamObservations, err)
 		}
-		age = max(age, w.now().Sub(m.Time))
+		if sequence == 0 || m.Sequence < sequence {
+			sequence, age = m.Sequence, w.now().Sub(m.Time)
+		}
 	}
-	return age, nil
+	return sequence, age, nil
 }
