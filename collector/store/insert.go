@@ -125,32 +125,34 @@ func insert[T any](ctx context.Context, s *Store, table string, settings clickho
 	if s.layout.cluster != "" {
 		settings["distributed_foreground_insert"] = 1 // see layout
 	}
-	query := "INSERT INTO " + table + " (" + strings.Join(columns(reflect.TypeFor[T]()), ", ") + ")"
-	batch, err := s.conn.PrepareBatch(clickhouse.Context(ctx, clickhouse.WithSettings(settings)), query)
+	columns := fields(reflect.TypeFor[T]())
+	names := make([]string, len(columns))
+	for i, f := range columns {
+		names[i] = f.name
+	}
+	options := []clickhouse.QueryOption{clickhouse.WithSettings(settings)}
+	types, plain := wireTypes(columns)
+	if plain {
+		options = append(options, clickhouse.WithColumnNamesAndTypes(types))
+	}
+	batch, err := s.conn.PrepareBatch(clickhouse.Context(ctx, options...), "INSERT INTO "+table+" ("+strings.Join(names, ", ")+")")
 	if err != nil {
 		return s.explainInsert(what, err)
 	}
 	defer batch.Close()
-	for i := range rows {
-		if err := batch.AppendStruct(&rows[i]); err != nil {
-			return fmt.Errorf("%s: row %d: %w: %w", what, i, ErrRefused, err) // it does not fit its columns
+	if plain {
+		if err := appendColumns(batch, columns, rows); err != nil {
+			return fmt.Errorf("%s: %w: %w", what, ErrRefused, err)
+		}
+	} else {
+		for i := range rows {
+			if err := batch.AppendStruct(&rows[i]); err != nil {
+				return fmt.Errorf("%s: row %d: %w: %w", what, i, ErrRefused, err) // it does not fit its columns
+			}
 		}
 	}
 	if err := batch.Send(); err != nil {
 		return s.explainInsert(what, err)
 	}
 	return nil
-}
-
-// columns lists the ch tags of a row, those of embedded parts among them.
-func columns(t reflect.Type) []string {
-	var out []string
-	for f := range t.Fields() {
-		if f.Anonymous {
-			out = append(out, columns(f.Type)...)
-		} else {
-			out = append(out, f.Tag.Get("ch"))
-		}
-	}
-	return out
 }
