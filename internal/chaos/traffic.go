@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// How agents make traffic. What they do in a tick depends on nothing but their number and that of the tick.
+const (
+	identities = 16
+	resources  = 12
+	perTick    = 60
+	tickEvery  = 250 * time.Millisecond
+	novelEvery = 8 // ticks, in one of which there is an edge that was never there
+)
+
+// tick is what an agent writes down before it observes anything, so that it is known whatever becomes of the agent.
+type tick struct {
+	Number uint64 `json:"n"`
+	At     int64  `json:"at"` // ms since 1970, by the clock of the machine
+	Novel  bool   `json:"novel,omitempty"`
+}
+
+func (t tick) observations() int {
+	if t.Novel {
+		return perTick + 1
+	}
+	return perTick
+}
+
+func nodeName(agent int) string { return fmt.Sprintf("chaos-%d", agent) }
+
+var domain = func() event.TrustDomain {
+	td, err := event.ParseTrustDomain("chaos.example")
+	if err != nil {
+		panic(err) // a constant
+	}
+	return td
+}()
+
+func identity(agent int, i uint64) event.Identity {
+	return event.KubernetesIdentity(domain, "chaos", fmt.Sprintf("a%d-%d", agent, i))
+}
+
+// observe gives the observations of a tick. Their bytes sent are its number, by which they are found in the engine whatever happened to their time.
+func (t tick) observe(agent int, at time.Time, visit func(*event.Observation)) {
+	o := event.Observation{Time: at, FirstTime: at.Add(-tickEvery / 2), Node: nodeName(agent), Direction: event.Outbound, Protocol: event.TCP}
+	for i := range uint64(perTick) {
+		edge := (t.Number*61 + i) % (identities * resources)
+		o.Workload = event.Workload{Identity: identity(agent, edge%identities), Evidence: event.EvidenceKubernetes, Namespace: "chaos"}
+		o.Peer = event.Peer{Address: netip.AddrFrom4([4]byte{10, 1, byte(agent), byte(edge / identities)}), Port: 443}
+		o.Counts = event.Counts{Connections: 1 + (t.Number+i)%9, BytesSent: t.Number}
+		visit(&o)
+	}
+	if t.Novel {
+		o.Workload = event.Workload{Identity: identity(agent, t.Number/novelEvery%identities), Evidence: event.EvidenceKubernetes, Namespace: "chaos"}
+		o.Peer = event.Peer{Address: netip.AddrFrom4([4]byte{172, byte(16 + agent), byte(t.Number >> 8), byte(t.Number)}), Port: 4433}
+		o.Counts = event.Counts{Connections: 1, BytesSent: t.Number}
+		visit(&o)
+	}
+}
+
+// readTicks reads what an agent has written down. The last line may be torn.
+func readTicks(file string) ([]tick, error) {
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var out []tick
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		var t tick
+		if json.Unmarshal(lines.Bytes(), &t) == nil {
+			out = append(out, t)
+		}
+	}
+	return out, lines.Err()
+}
