@@ -53,6 +53,7 @@ type Agent struct {
 	running chan []event.Workload
 
 	clock  clock
+	asleep time.Duration // how long the machine was, as of the start of this boot
 	losses losses
 }
 
@@ -238,11 +239,7 @@ func (a *Agent) now() (moment, error) {
 	}
 	if step := a.clock.stepped(now); step != 0 {
 		slog.Warn("the clock was set, or the machine slept: watching counts as interrupted", "by", step)
-		from, until := now.wall.Add(-step), now.wall
-		if step < 0 {
-			from, until = until, from
-		}
-		a.publish.gaps.note(causeClock, from, until, 0)
+		a.noteSet(now, step)
 		a.begin(now)
 	}
 	return now, nil
@@ -251,6 +248,7 @@ func (a *Agent) now() (moment, error) {
 // begin begins a boot: from here on the node is watched without a break.
 func (a *Agent) begin(now moment) {
 	a.clock.set(now)
+	a.asleep = asleep()
 	a.publish.Restart(newBoot(now.wall), now.wall)
 	a.losses.restart()
 }
@@ -349,11 +347,15 @@ func (a *Agent) drain() error {
 			return err
 		}
 	}
+	a.noteLost(now, a.lost, lost)
 	if a.tls != nil {
+		before := a.tls.lost
 		if err := a.tls.look(); err != nil {
 			return err
 		}
+		a.noteLost(now, before, a.tls.lost)
 	}
+	a.noteSilences()
 	a.lost, a.drained = lost, now.monotonic
 	if err := a.ledger.drain(now); err != nil {
 		return err

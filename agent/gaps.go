@@ -105,7 +105,8 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// squeeze makes one of the two gaps of a cause that are next to each other, until there are no more than most. What was lost stays counted.
+// squeeze makes one of the two gaps of a cause that are next to each other, until there are no more than most. What was lost stays counted, but not
+// what is told of the second for sure: that comes under its own time.
 func squeeze(entries []gap, most int) []gap {
 	for len(entries) > most {
 		into, out, least := -1, -1, time.Duration(0)
@@ -123,7 +124,7 @@ func squeeze(entries []gap, most int) []gap {
 			return entries[len(entries)-most:]
 		}
 		a, b := &entries[into], &entries[out]
-		a.Until, a.Lost, a.safe, a.open = later(a.Until, b.Until), a.Lost+b.Lost, a.safe+b.safe, b.open
+		a.Until, a.Lost, a.open = later(a.Until, b.Until), a.Lost+b.Lost-b.safe, b.open
 		entries = slices.Delete(entries, out, out+1)
 	}
 	return entries

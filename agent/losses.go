@@ -25,3 +25,14 @@ func (l *losses) tell(counters ...map[string]uint64) map[string]uint64 {
 
 // restart begins another boot. What was lost after the last heartbeat of the one before is told by the new one.
 func (l *losses) restart() { l.before = l.told }
+
+// grown gives by how much counters grew, those that did.
+func grown(before, after map[string]uint64) map[string]uint64 {
+	more := map[string]uint64{}
+	for cause, n := range after {
+		if n > before[cause] {
+			more[cause] = n - before[cause]
+		}
+	}
+	return more
+}

@@ -20,6 +20,8 @@ type sources struct {
 
 	soon func(cgroup string) bool // whether a cgroup's container may be known soon
 
+	silences func() []kube.Silence // of the Kubernetes API; nil without a cluster
+
 	missing  []func() []string
 	counters []func() map[string]uint64
 	gauges   []func() map[string]uint64
@@ -35,7 +37,7 @@ func newSources(cfg Config) (*sources, error) {
 		if err != nil {
 			return nil, fmt.Errorf("watch Kubernetes: %w", err)
 		}
-		s.workloads, s.synced = append(s.workloads, pods), watcher.Synced
+		s.workloads, s.synced, s.silences = append(s.workloads, pods), watcher.Synced, watcher.Silences
 		s.run = append(s.run, watcher.Run, pods.Run)
 		s.missing = append(s.missing, watcher.Missing)
 		s.counters = append(s.counters, watcher.Counters, pods.Counters)

@@ -190,7 +190,7 @@ func TestSpoolFullIsAGap(t *testing.T) {
 		p.Heartbeat(&event.Heartbeat{Time: time.Now()})
 		waitFor(t, "the disk", func() bool { return p.Gauges()["publish-waiting-bytes"] == 0 })
 	}
-	s = natsServer(t, dir, port)
+	natsServer(t, dir, port)
 	waitFor(t, "delivery", p.settled)
 	lost := p.Counters()[spool.Full]
 	p.Heartbeat(&event.Heartbeat{Time: time.Now()})
@@ -259,7 +259,7 @@ func TestSpoolOnAFullDisk(t *testing.T) {
 	waitFor(t, "the disk", func() bool { return p.Gauges()["publish-waiting-bytes"] == 0 })
 	lost := p.Counters()
 	p.observe(5000)
-	s = natsServer(t, dir, port)
+	natsServer(t, dir, port)
 	waitFor(t, "delivery", p.settled)
 	p.check(lost[causeDisk])
 	for cause, n := range p.Counters() {

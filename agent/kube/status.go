@@ -23,7 +23,9 @@ type status struct {
 	away     time.Time // since when some kind of object cannot be told; zero while all can
 	warned   bool
 	gone     time.Duration
-	noNode   bool // nodes are known, and this is none of them
+	silent   time.Time // since when the API does not answer, or not as it should; rights that are missing are an answer
+	silences []Silence // that are over
+	noNode   bool      // nodes are known, and this is none of them
 	denied   map[right]bool
 	restarts uint64
 	relists  uint64
@@ -112,6 +114,7 @@ func (s *status) weigh(now time.Time) {
 		}
 		s.away, s.warned = time.Time{}, false
 	}
+	s.weighSilence(now)
 }
 
 // failing gives the kinds whose last request failed in a way that counts (nil: in any), and one of the reasons.
@@ -184,7 +187,7 @@ func (s *status) missing(now time.Time) (lines []string) {
 	if s.noNode {
 		lines = append(lines, s.nodeMissing())
 	}
-	resources, err := s.failing(func(err error) bool { return !apierrors.IsForbidden(err) })
+	resources, err := s.failing(unanswered)
 	what := strings.Join(resources, ", ")
 	if len(resources) == len(watched) {
 		what = "pods and addresses"
