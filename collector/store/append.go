@@ -34,8 +34,8 @@ func fields(t reflect.Type) []field {
 	return out
 }
 
-// wireTypes are the types in which columns go over HTTP, where all of them are simple. ClickHouse makes of them what its columns are: it
-// finds equal strings faster than the client does, which needs not ask for the columns either. (The native protocol has the server's types.)
+// wireTypes are the types in which columns go over HTTP, where all of them are simple. ClickHouse makes of them what its columns are, so that the
+// client neither asks for these before each insert nor looks for equal strings in them. (The native protocol has the server's types.)
 func wireTypes(columns []field) (types []clickhouse.ColumnNameAndType, simple bool) {
 	for _, f := range columns {
 		name, ok := wireType[f.kind]

@@ -135,49 +135,6 @@ func (s *Store) Counters() map[string]uint64 {
 	return out
 }
 
-// each streams the rows of a query into a struct of type T, which is reused.
-func each[T any](ctx context.Context, s *Store, what, sql string, args []any, visit func(*T) error) error {
-	rows, err := s.conn.Query(ctx, sql, args...)
-	if err != nil {
-		return s.explain(what, err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var row T
-		if err := rows.ScanStruct(&row); err != nil {
-			return s.explain(what, err)
-		}
-		if err := visit(&row); err != nil {
-			return err
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return s.explain(what, err)
-	}
-	return nil
-}
-
-// scan streams the rows of a query into variables, which are reused: an order of magnitude less work for a row than a struct matched by name.
-func (s *Store) scan(ctx context.Context, what, sql string, args, into []any, visit func() error) error {
-	rows, err := s.conn.Query(ctx, sql, args...)
-	if err != nil {
-		return s.explain(what, err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := rows.Scan(into...); err != nil {
-			return s.explain(what, err)
-		}
-		if err := visit(); err != nil {
-			return err
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return s.explain(what, err)
-	}
-	return nil
-}
-
 // named gives the parameters of a query, name and value in turn.
 func named(pairs ...any) []any {
 	var out []any
