@@ -13,7 +13,7 @@ import (
 const (
 	MaxMessageBytes = 256 << 10 // one NATS message, compressed
 	maxPlainBytes   = 4 << 20
-	maxTable        = 65536 // workloads, peers or records in one batch
+	maxTable        = 16384 // workloads, peers or records in one batch: some times what a builder fits in, since empty ones cost a receiver much and a sender nothing
 )
 
 // Errors of decoding, for those who count refusals by cause.
