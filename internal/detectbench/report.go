@@ -44,8 +44,9 @@ func (r *results) method(b *strings.Builder) {
 	fmt.Fprintf(b, `## What was done
 
 A simulated cluster (package internal/sim, parameters there) of %d identities runs for %d days, once for each of the seeds %d to %d. It tells what agents would tell: %.0f
-observations in a run. What is normal is told by the hour, an edge's first use by a pod at its very time, attacks at the agents' interval of 10 s. Sites of change are deploys, jobs from
-hourly to monthly, replaced nodes, restarted agents, outages, renamed and rotating services, people who debug. Into it %d attacks were placed, of %d scenarios, at most %d of each in a run.
+observations in a run. What is normal is told by the hour, an edge's first use by a pod at its very time, attacks at the agents' interval of 10 s. Things change by deploys, jobs from
+hourly to monthly, replaced nodes, restarted agents, outages, renamed services and rotating addresses, handshakes that were missed, identities that come, rest and go, people who
+debug. Into it %d attacks were placed, of %d scenarios, at most %d of each in a run.
 
 An attack is found by an alert of medium or higher that is told between its beginning and an hour after its end, is about its identity, and names a resource that it
 reached or is of a rule meant for it. All other alerts are false. An alert counts when it is told first, not when it is told again. The delay is from when the first observation of
@@ -96,17 +97,22 @@ func (r *results) compare(b *strings.Builder) {
 			return 100 * float64(s.trues) / float64(max(s.trues+s.falses, 1))
 		}),
 		line("false ones of first-seen for each", "%.2f", func(x *run, _ *score, c int) float64 { return x.ratio(c) }),
-		line("thousand observations a second", "%.0f", func(x *run, s *score, _ int) float64 { return float64(x.observations) / s.elapsed.Seconds() / 1000 }),
+		line("thousand observations a second of processor time", "%.0f", func(x *run, s *score, _ int) float64 {
+			return float64(x.observations) / max(s.elapsed.Seconds(), 1e-6) / 1000
+		}),
 	}
 	table(b, append([]string{""}, names[:]...), rows)
-	fmt.Fprintf(b, "Making the records took %.1f s of a run.", r.over(func(x *run) float64 { return x.made.Seconds() }).mean)
+	fmt.Fprintf(b, "Making the records took %.1f s of processor time in a run. The detector's tables at the end of the last one:", r.over(func(x *run) float64 { return x.made.Seconds() }).mean)
 	last := r.runs[len(r.runs)-1]
 	for _, name := range sortedKeys(last.gauges) {
-		fmt.Fprintf(b, " The detector's %s at the end of the last run: %d.", name, last.gauges[name])
+		fmt.Fprintf(b, " %s %d,", name, last.gauges[name])
 	}
+	refused := uint64(0)
 	for _, name := range sortedKeys(last.counters) {
-		fmt.Fprintf(b, " Refused, %s: %d.", name, last.counters[name])
+		refused += last.counters[name]
+		fmt.Fprintf(b, " refused (%s) %d,", name, last.counters[name])
 	}
+	fmt.Fprintf(b, " refused in all %d.", refused)
 	b.WriteString("\n\n")
 }
 

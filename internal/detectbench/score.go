@@ -31,7 +31,7 @@ type score struct {
 	byRule  map[string]int // false ones
 	byKind  map[string]int // the same, by the kind of resource
 	byCause map[string]int // the same, by what brought them about
-	elapsed time.Duration  // in the contestant
+	elapsed time.Duration  // processor time in the contestant
 }
 
 // found is how an attack was found.

@@ -19,6 +19,9 @@ func (w *world) addLives() {
 			m.gone, m.deleted = time.Duration(d.between(.2, .5)*float64(all)), true
 		case x < w.BornLate+w.Deleted+w.Dormant:
 			m.gone = time.Duration(d.between(.12, .28) * float64(all))
+		case x < w.BornLate+w.Deleted+w.Dormant+w.Paused:
+			from := time.Duration(d.between(.1, .5) * float64(all)).Truncate(time.Hour)
+			m.rest = span{from, workingHour(d, from+time.Duration(d.between(8, 25)*float64(day))).Truncate(time.Hour)}
 		}
 	}
 }
@@ -67,10 +70,19 @@ func (w *world) addDeploys() {
 			if n := len(m.deploys); when <= m.born || n > 0 && when <= m.deploys[n-1] {
 				continue
 			}
+			if m.rests(when) {
+				continue
+			}
+			if n := len(m.deploys); m.rest.until > 0 && when > m.rest.until && (n == 0 || m.deploys[n-1] < m.rest.from) {
+				m.deploys = append(m.deploys, m.rest.until)
+			}
 			m.deploys = append(m.deploys, when)
 			for n := d.poisson(w.EdgesPerDeploy); n > 0; n-- {
 				w.growEdge(d, m, when)
 			}
+		}
+		if n := len(m.deploys); m.rest.until > 0 && (n == 0 || m.deploys[n-1] < m.rest.from) {
+			m.deploys = append(m.deploys, m.rest.until)
 		}
 	}
 }

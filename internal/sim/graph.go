@@ -98,6 +98,9 @@ func (w *world) instantiate(team, env string, plans []plan) bool {
 			if m.kind != kindStore {
 				w.resolves(m)
 			}
+			if to := w.find("prod", "team01", "gateway"); m.kind == kindService && env != "prod" && to != nil && share(mix(m.hash, 15)) < w.Crossing {
+				w.call(m, to, w.MedianRate/2, 1500, 4000)
+			}
 		}
 	}
 	return len(made) < room
@@ -121,6 +124,7 @@ func (w *world) instance(team, env string, p *plan) *member {
 	}
 	if p.kind == kindService && env == "prod" {
 		m.replicas, m.scale = p.replicas, p.scale
+		m.canary = m.replicas > 1 && share(mix(m.hash, 14)) < w.Canaries
 	}
 	if env == "dev" {
 		m.season = seasonOffice

@@ -40,11 +40,13 @@ type member struct {
 	scale     int
 	mesh      bool // its connections carry SVIDs
 	wide      bool
+	canary    bool // its last replica is of a deployment of its own
 	prod      bool // runs on machines of production
 	registry  bool // its SVID is named by a registration entry
 
 	born, gone time.Duration // when it acts; gone is never for most
 	deleted    bool          // its account went with it
+	rest       span          // when it does nothing, and has no pods
 	deploys    []time.Duration
 	edges      []*edge
 	runs       func(hour int) (at time.Duration, ok bool) // of a job, in an hour
@@ -97,7 +99,12 @@ type place struct {
 }
 
 // alive says whether an identity acts at a time.
-func (m *member) alive(t time.Duration) bool { return t >= m.born && t < m.gone }
+func (m *member) alive(t time.Duration) bool { return t >= m.born && t < m.gone && !m.rests(t) }
+
+// away says that a service is there, and nobody stands behind it.
+func (m *member) away(t time.Duration) bool { return t >= m.gone || m.rests(t) }
+
+func (m *member) rests(t time.Duration) bool { return t >= m.rest.from && t < m.rest.until }
 
 // version is the number of deploys until a time.
 func (m *member) version(t time.Duration) int {

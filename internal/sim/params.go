@@ -28,6 +28,9 @@ type Params struct {
 	BornLate   float64 // share of services that come later than the beginning
 	Deleted    float64 // share of services that are removed, with their account
 	Dormant    float64 // share of identities that fall silent within the first weeks and keep their account
+	Paused     float64 // share of services that rest for 8 to 25 days, and come back with a deploy
+	Canaries   float64 // share of services in production, two deployments of which go by one account
+	Crossing   float64 // share of services of other environments that reach a gateway of production all along
 	NeverUsed  float64 // share of identities that are declared and never act
 	Wide       float64 // share of identities that reach new names all the time: webhooks, crawlers
 	Runners    float64 // share of identities that are runners of pipelines
@@ -70,7 +73,7 @@ func Default() Params {
 
 		IdentitiesPerNode: 25, ProdNodes: .6, NodeLife: 35 * 24 * time.Hour, AgentRestarts: 1.5, RestartGap: 90 * time.Second, LongGaps: .05, Forgotten: .02,
 
-		BornLate: .10, Deleted: .02, Dormant: .02, NeverUsed: .015, Wide: .008, Runners: .012, Mesh: .6, Registered: .4, Scaling: .3,
+		BornLate: .10, Deleted: .02, Dormant: .02, Paused: .01, Canaries: .04, Crossing: .03, NeverUsed: .015, Wide: .008, Runners: .012, Mesh: .6, Registered: .4, Scaling: .3,
 
 		MedianRate: 12, RateSpread: 1.8, Dispersion: [2]float64{4, 8}, RareEdges: 1, RareEvery: [2]time.Duration{3 * day, 60 * day}, NewNamesPerDay: 4, Failures: .002,
 		BytesSpread: .5, Bulk: .05, OffHours: .0005, Unseen: .005, WireOnly: .1, Unverified: .03, Partners: .6,
@@ -108,7 +111,7 @@ func (p Params) Validate() error {
 		name  string
 		value float64
 	}{
-		{"prod nodes", p.ProdNodes}, {"long gaps", p.LongGaps}, {"forgotten", p.Forgotten}, {"born late", p.BornLate}, {"deleted", p.Deleted}, {"dormant", p.Dormant},
+		{"prod nodes", p.ProdNodes}, {"long gaps", p.LongGaps}, {"forgotten", p.Forgotten}, {"born late", p.BornLate}, {"deleted", p.Deleted}, {"dormant", p.Dormant}, {"paused", p.Paused}, {"canaries", p.Canaries}, {"crossing", p.Crossing},
 		{"never used", p.NeverUsed}, {"wide", p.Wide}, {"runners", p.Runners}, {"mesh", p.Mesh}, {"registered", p.Registered}, {"scaling", p.Scaling},
 		{"failures", p.Failures}, {"dns changes", p.DNSChanges}, {"bulk", p.Bulk}, {"off hours", p.OffHours}, {"unseen", p.Unseen}, {"wire only", p.WireOnly},
 		{"unverified", p.Unverified}, {"new programs", p.NewPrograms},

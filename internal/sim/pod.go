@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/ambit-nhi/ambit/event"
@@ -84,6 +85,11 @@ func (w *world) describe(m *member, replica int, t time.Duration, hash uint64, s
 	p.address = netip.AddrFrom4([4]byte{10, 64 + byte(hash>>16&63), byte(hash >> 8), 2 + byte(hash)%250})
 	version := m.version(t)
 	name := fmt.Sprintf("%s-%s-%s", m.account, hexText(mix(m.hash, uint64(version)), 5), hexText(hash, 3)[:5])
+	owner := m.owner
+	if m.canary && replica == m.replicas-1 {
+		owner += "-canary"
+		name = strings.Replace(name, m.account, m.account+"-canary", 1)
+	}
 	switch m.kind {
 	case kindStore:
 		name = fmt.Sprintf("%s-%d", m.account, replica)
@@ -94,7 +100,7 @@ func (w *world) describe(m *member, replica int, t time.Duration, hash uint64, s
 	}
 	p.workload = event.Workload{
 		Identity: m.id, Evidence: event.EvidenceKubernetes, Namespace: m.namespace, Pod: name, Container: m.function,
-		Image: m.image + "@sha256:" + hexText(mix(m.hash, 77, uint64(version)), 32), ServiceAccount: m.account, Owner: m.owner, Executable: m.exe,
+		Image: m.image + "@sha256:" + hexText(mix(m.hash, 77, uint64(version)), 32), ServiceAccount: m.account, Owner: owner, Executable: m.exe,
 		Cgroup: "kubepods.slice/kubepods-pod" + hexText(hash, 16),
 	}
 	if m.mesh {

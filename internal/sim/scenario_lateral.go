@@ -97,7 +97,7 @@ func unitIntoPods(s *stage) bool {
 	p := s.pod(m, s.at)
 	s.about(m.id)
 	for i := range 3 {
-		to := s.target(m, func(to *member) bool { return to.kind == kindStore && to.env == "prod" && to.team != "dns" })
+		to := s.target(m, func(to *member) bool { return to.kind == kindStore && to.env == "prod" })
 		if to == nil {
 			return false
 		}

@@ -200,3 +200,56 @@ func TestStopEarly(t *testing.T) {
 		t.Errorf("%d records", n)
 	}
 }
+
+// Nobody acts before it is there, while it rests, or after it is gone; the accounts of those who are gone are declared gone, and idle ones never act.
+func TestNobodyActsOutsideOfItsLife(t *testing.T) {
+	p := small(4)
+	p.Calm, p.Days, p.Identities, p.Paused, p.Deleted, p.BornLate, p.Dormant = true, 30, 250, .1, .1, .2, .1
+	w, err := newWorld(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	members := map[event.Identity]*member{}
+	rested, idle, deleted := 0, 0, 0
+	for _, m := range w.members {
+		members[m.id] = m
+		if m.rest.until > 0 {
+			rested++
+		}
+		if m.kind == kindIdle {
+			idle++
+		}
+		if m.deleted {
+			deleted++
+		}
+	}
+	if rested == 0 || idle == 0 || deleted == 0 {
+		t.Fatalf("%d rest, %d are idle, %d are deleted", rested, idle, deleted)
+	}
+	seen, gone := map[*member]bool{}, 0
+	for r := range newSim(t, p).Records() {
+		if d := r.Declaration; d != nil && !d.Gone.IsZero() {
+			gone++
+		}
+		o := r.Observation
+		if o == nil {
+			continue
+		}
+		m := members[o.Workload.Identity]
+		if m == nil {
+			t.Fatalf("nobody is %s", o.Workload.Identity)
+		}
+		seen[m] = true
+		if at := o.First().Sub(p.Start); m.kind == kindIdle || m.kind == kindService && !m.alive(at) {
+			t.Fatalf("%s acts at %s (%s): born %s, gone %s, rests %v", m.id, at, o.Direction, m.born, m.gone, m.rest)
+		}
+	}
+	if gone != deleted {
+		t.Errorf("%d accounts are declared gone, not %d", gone, deleted)
+	}
+	for _, m := range w.members {
+		if m.kind == kindService && m.born == 0 && !seen[m] {
+			t.Errorf("%s never acts", m.id)
+		}
+	}
+}

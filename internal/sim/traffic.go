@@ -51,7 +51,7 @@ func (h *hour) begin(number int) {
 func (h *hour) fill() {
 	for _, m := range h.members {
 		h.declare(m)
-		if m.born >= h.until || m.gone <= h.from || m.kind == kindIdle {
+		if m.born >= h.until || m.gone <= h.from || m.kind == kindIdle || m.rests(h.from) {
 			continue
 		}
 		h.dice.pcg.Seed(m.hash, uint64(h.number))
@@ -83,7 +83,7 @@ func (h *hour) serve(m *member) {
 		}
 	}
 	for _, e := range m.edges {
-		if e.from >= h.until || e.until <= h.from {
+		if e.from >= h.until || e.until <= h.from || e.to != nil && e.to.rests(h.from) {
 			continue
 		}
 		share := float64(min(h.until, m.gone, e.until)-max(h.from, m.born, e.from)) / float64(time.Hour)
@@ -114,7 +114,7 @@ func (h *hour) use(m *member, p *pod, e *edge, connections uint64, begin time.Du
 		}
 	}
 	begin = max(begin, p.since+2*time.Second)
-	end := h.flush(p.machine)
+	end := min(h.flush(p.machine), m.gone-time.Second)
 	if begin >= end {
 		return // counted as none: a pod that started in the last minute
 	}
@@ -167,7 +167,7 @@ func (h *hour) usage(p *pod, e *edge, at time.Duration, connections uint64) *usa
 	} else if d.chance(h.Failures * float64(connections)) {
 		u.failed, u.err = 1, pick(d, []string{"timeout", "refused", "reset"})
 	}
-	if e.to != nil && e.to.gone <= at {
+	if e.to != nil && e.to.away(at) {
 		h.cause = CauseGone
 		u.failed, u.err = u.connections, "refused"
 	}
@@ -292,7 +292,7 @@ func (w *world) peerOf(p *pod, e *edge, at time.Duration) (event.Peer, *event.TL
 		return peer, tls, nil
 	}
 	to := e.to
-	if to.gone <= at { // the service is there, nobody stands behind it
+	if to.away(at) { // the service is there, nobody stands behind it
 		return event.Peer{
 			Address: to.clusterIP, Port: to.port, Name: to.service, NameSource: event.NameService,
 		}, nil, nil

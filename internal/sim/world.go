@@ -91,18 +91,23 @@ func (w *world) add(k kind, env, team, function string) *member {
 		exe: "/app/" + function, image: "registry.corp.example/" + team + "/" + function, replicas: 1, gone: never, prod: env == "prod", port: 8080, podPort: 8080,
 	}
 	m.hash = mix(w.Seed, hashText(m.namespace+"/"+m.account))
-	m.id = event.KubernetesIdentity(w.domain, m.namespace, m.account)
-	m.derived = m.id
+	w.place(m, m.namespace)
 	w.reached(m)
 	w.members = append(w.members, m)
 	w.byName[m.namespace+"/"+m.account] = m
 	return m
 }
 
-// reached gives a member a service.
+// place puts a member into a namespace.
+func (w *world) place(m *member, namespace string) {
+	m.namespace, m.service = namespace, m.account+"."+namespace+".svc"
+	m.id = event.KubernetesIdentity(w.domain, namespace, m.account)
+	m.derived = m.id
+}
+
+// reached gives a member a service's address.
 func (w *world) reached(m *member) {
 	w.clusterIPs++
-	m.service = m.account + "." + m.namespace + ".svc"
 	m.clusterIP = netip.AddrFrom4([4]byte{10, 96, byte(1 + w.clusterIPs>>8), byte(w.clusterIPs)})
 }
 
@@ -118,7 +123,10 @@ func (w *world) find(env, team, function string) *member { return w.byName[team+
 
 // infrastructure that is there in every cluster.
 func (w *world) addInfrastructure() {
-	w.dns = w.add(kindStore, "prod", "dns", "coredns")
+	w.dns = w.add(kindStore, "cluster", "dns", "coredns")
+	w.dns.prod = true
+	w.place(w.dns, "kube-system")
+	w.dns.owner, w.dns.exe = "Deployment/coredns", "/coredns"
 	w.dns.port, w.dns.podPort, w.dns.replicas = 53, 53, 2
 	for _, env := range []string{"prod", "staging"} {
 		vault := w.add(kindStore, env, "vault", "vault")
@@ -167,9 +175,8 @@ func (w *world) addUnits() {
 func (w *world) addRunners() {
 	for i := range max(1, int(w.Runners*float64(w.Identities))) {
 		m := w.add(kindRunner, "ci", "ci", fmt.Sprintf("runner-%d", i+1))
-		m.namespace, m.owner, m.season, m.exe = "ci", fmt.Sprintf("RunnerSet/runner-%d", i+1), seasonOffice, "/usr/bin/git"
-		m.id = event.KubernetesIdentity(w.domain, m.namespace, m.account)
-		m.derived = m.id
+		w.place(m, "ci")
+		m.owner, m.season, m.exe = fmt.Sprintf("RunnerSet/runner-%d", i+1), seasonOffice, "/usr/bin/git"
 		w.connect(m, w.git, 20, 4000, 900_000)
 		w.connect(m, w.registry, 12, 2_000_000, 3_000_000)
 		w.resolves(m)
