@@ -52,7 +52,12 @@ memory. It needs root.`,
 		}
 		u := &up{config: c, log: log, parts: newParts(out)}
 		check, _ := cmd.Flags().GetBool("check")
-		err = u.startCertificate(ctx, &bus, check)
+		if err = u.startPprof(ctx); err == nil {
+			err = u.startCertificate(ctx, &bus, check)
+		}
+		if err == nil {
+			err = u.startMetrics(ctx, u.lastBeat)
+		}
 		if err == nil {
 			u.bus, err = collector.OutsideBus(bus)
 		}
@@ -165,6 +170,7 @@ func (u *up) startAgent(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		u.agent.Store(a)
 		if authorities == nil {
 			return a.Run(ctx, func() { ready("watching node " + config.Node) })
 		}
@@ -177,4 +183,12 @@ func (u *up) startAgent(ctx context.Context) error {
 		})
 		return group.Wait()
 	})
+}
+
+// lastBeat is the last heartbeat of the agent of this process, nil before the first one.
+func (u *up) lastBeat() *event.Heartbeat {
+	if a := u.agent.Load(); a != nil {
+		return a.Last()
+	}
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -149,6 +150,7 @@ type up struct {
 	store  *store.Store
 	svid   *svid.Source // nil without one
 	token  string
+	agent  atomic.Pointer[agent.Agent]
 }
 
 // start starts the parts: each is ready before the next one starts.
