@@ -25,7 +25,7 @@ type BusConfig struct {
 	TLS         *tls.Config   // for outside ones; nil: as the URLs say, with the authorities that this machine trusts
 	Credentials string        // file with a user's JWT and seed, for outside ones
 	Inbox       string        // where answers come: nobody else may listen there; empty is the collectors'
-	Replicas    int           // of all streams and buckets that are made: 1, or 3 or 5 in a cluster
+	Replicas    int           // of all streams and buckets that are made: 0 or 1, or 3 or 5 in a cluster
 	Dir         string        // for the embedded one
 	MaxBytes    int64         // bound of the observation stream; the oldest messages go first
 	MaxAge      time.Duration // likewise
@@ -47,7 +47,7 @@ func (c *BusConfig) Validate() error {
 		faults = append(faults, errors.New("nats.max_age is below 1m: a short outage of the store would lose observations"))
 	}
 	switch {
-	case c.Replicas != 1 && c.Replicas != 3 && c.Replicas != 5:
+	case c.Replicas != 0 && c.Replicas != 1 && c.Replicas != 3 && c.Replicas != 5:
 		faults = append(faults, fmt.Errorf("nats.replicas is %d: set it to 1, or to 3 or 5 in a cluster of so many servers", c.Replicas))
 	case c.Replicas > 1 && len(c.URLs) == 0:
 		faults = append(faults, fmt.Errorf("nats.replicas is %d, and the embedded server is alone: set it to 1, or nats.urls to a cluster", c.Replicas))

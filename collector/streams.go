@@ -46,7 +46,7 @@ func (c *BusConfig) streams() []jetstream.StreamConfig {
 		deadletter.Stream(),
 	}
 	for i := range streams {
-		streams[i].Replicas = c.Replicas
+		streams[i].Replicas = max(c.Replicas, 1)
 	}
 	return streams
 }
@@ -62,7 +62,7 @@ func (c *BusConfig) buckets() []jetstream.KeyValueConfig {
 		},
 	}
 	for i := range buckets {
-		buckets[i].Storage, buckets[i].Replicas = jetstream.FileStorage, c.Replicas
+		buckets[i].Storage, buckets[i].Replicas = jetstream.FileStorage, max(c.Replicas, 1)
 	}
 	return buckets
 }
