@@ -82,8 +82,26 @@ func createMigrations(l layout) string {
 ENGINE = ` + engine + " ORDER BY version"
 }
 
-// Migrate brings the tables to the state that this binary knows. Collectors may start at once: every statement is harmless when run twice. It
-// refuses a database that a newer Ambit has changed, and one whose migrations were made from other files than this binary's.
+// Lock is had by one caller at a time. The context that Lock gives ends when the lock is lost.
+type Lock interface {
+	Lock(ctx context.Context) (held context.Context, unlock func(), err error)
+}
+
+// MigrateAlone is Migrate while it has a lock that all collectors of the database share. Where only one process can have the database, such as the
+// embedded engine, there is no need of it.
+func (s *Store) MigrateAlone(ctx context.Context, lock Lock) error {
+	held, unlock, err := lock.Lock(ctx)
+	if err != nil {
+		return fmt.Errorf("migrate database %s: %w", s.where.database, err)
+	}
+	defer unlock()
+	return s.Migrate(held)
+}
+
+// Migrate brings the tables to the state that this binary knows, and the time for which rows are kept to what is configured. Every statement is
+// harmless when run twice, so that a start that was cut short is made good by the next one, and several starts at once make a new database
+// well. Before a database that holds observations is changed, those who insert must be stopped: see [Store.MigrateAlone]. It refuses a database
+// that a newer Ambit has changed, and one whose migrations were made from other files than this binary's.
 func (s *Store) Migrate(ctx context.Context) error {
 	known, err := migrations(schemaFiles)
 	if err != nil {
@@ -125,6 +143,11 @@ func (s *Store) migrate(ctx context.Context, known []migration) error {
 		for _, sql := range statements {
 			if err := s.conn.Exec(ctx, sql); err != nil {
 				return s.explain("apply migration "+m.name, err)
+			}
+		}
+		if newest > 0 { // else there was nothing before
+			if err := s.backfill(ctx, &m); err != nil {
+				return fmt.Errorf("apply migration %s: %w", m.name, err)
 			}
 		}
 		err = s.conn.Exec(ctx, "INSERT INTO schema_migrations (version, name, checksum) SELECT {version:UInt32}, {name:String}, {checksum:String}",

@@ -1,4 +1,5 @@
--- What was observed on each day, one row per day, edge and node, for when the observations of that day are gone. It begins with this migration.
+-- What was observed on each day, one row per day, edge and node, for when the observations of that day are gone. A
+-- database from before this migration gets the days whose observations it still has.
 --
 -- Made by a view, not by rolling up rows at their end (TTL … GROUP BY): that would count again what is inserted again after it, and what came
 -- late for a day that was rolled up already. A row that a view makes is known by the token of its insert.
