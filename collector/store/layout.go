@@ -35,6 +35,9 @@ var shardedBy = map[string]string{
 // others. The collector does not choose shards itself: it would have to know every server, and gain nothing, since the server's way is as
 // deterministic. Hence the one rule for operators: do not change the number or weights of shards while an insert is pending, that is, stop the
 // collectors and let the last one settle first.
+//
+// A shard that is acknowledged by one replica loses rows with that replica's disk. Who fears that sets insert_quorum in the profile of Ambit's
+// user; Ambit leaves it alone, since a quorum of two stops all inserts while one of two replicas is away.
 type layout struct {
 	cluster  string
 	database string
@@ -67,7 +70,7 @@ func (l layout) local(table string) string {
 }
 
 // windows of repetition on a cluster. All collectors share one, each with an insert a second, hence ten times that of one server; and it must
-// be as long as the stream keeps what is not inserted yet.
+// be as long as the stream keeps what is not inserted yet; ClickHouse's own is an hour.
 const (
 	windowOfServer  = "non_replicated_deduplication_window = 10000"
 	windowOfCluster = "replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 1209600"
