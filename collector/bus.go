@@ -119,13 +119,7 @@ func OpenBus(ctx context.Context, cfg BusConfig) (*Bus, error) {
 			return nil, err
 		}
 	}
-	nc, err := b.Connect("ambit set-up")
-	if err != nil {
-		b.Close()
-		return nil, err
-	}
-	defer nc.Close()
-	if err := ensureStreams(ctx, nc, cfg, b.server != nil); err != nil {
+	if err := b.makeStreams(ctx); err != nil {
 		b.Close()
 		return nil, err
 	}

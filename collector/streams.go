@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -65,6 +66,49 @@ func (c *BusConfig) buckets() []jetstream.KeyValueConfig {
 		buckets[i].Storage, buckets[i].Replicas = jetstream.FileStorage, max(c.Replicas, 1)
 	}
 	return buckets
+}
+
+// streamTries is how often making streams is tried: a cluster that has just begun, or is asked by two at once, may leave one without an answer.
+const streamTries = 4
+
+// makeStreams makes what is missing, through a connection of its own.
+func (b *Bus) makeStreams(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	denied := make(chan error, 1)
+	nc, err := b.connect("ambit set-up", func(err error) {
+		b.cfg.Logger.Debug("NATS", "connection", "ambit set-up", "error", err)
+		if errors.Is(err, nats.ErrPermissionViolation) {
+			select {
+			case denied <- err:
+				stop() // no answer comes
+			default:
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	var wait retry
+	for n := 1; ; n++ {
+		err := ensureStreams(ctx, nc, b.cfg, b.server != nil)
+		select {
+		case not := <-denied: // the rest follows from it
+			return fmt.Errorf("make streams and buckets at %s: %w; give this user the rights of a collector, see deploy/nats", b.Where(), not)
+		default:
+		}
+		if err == nil || !temporary(err) || n == streamTries || !wait.sleep(ctx) {
+			return err
+		}
+	}
+}
+
+// temporary says whether JetStream may answer otherwise soon.
+func temporary(err error) bool {
+	var refused *jetstream.APIError
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) ||
+		errors.As(err, &refused) && refused.Code == http.StatusServiceUnavailable
 }
 
 // ensureStreams makes what is missing. The limits of an outside server's streams belong to its operator, once they exist.
@@ -152,5 +196,5 @@ func streamRemedy(err error, replicas int) string {
 	case errors.As(err, &refused):
 		return "does the account have space for it?"
 	}
-	return "is this user allowed to, see deploy/nats?"
+	return "do the NATS servers have a leader, and is this user allowed to, see deploy/nats?"
 }
