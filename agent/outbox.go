@@ -62,11 +62,11 @@ func (b *outbox) open(s *spool.Spool) {
 	b.mu.Lock()
 	b.spool, b.end = s, s.Next()
 	b.mu.Unlock()
-	signal(b.added)
+	notify(b.added)
 }
 
-// signal leaves a value, if none is left yet.
-func signal(c chan struct{}) {
+// notify leaves a value, if none is left yet.
+func notify(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
@@ -101,8 +101,8 @@ func (b *outbox) push(m *message) {
 		}
 		b.remove(i)
 	}
-	signal(b.added)
-	signal(b.fresh)
+	notify(b.added)
+	notify(b.fresh)
 }
 
 func (b *outbox) remove(i int) {

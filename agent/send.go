@@ -166,7 +166,7 @@ func (s *sender) head(added <-chan struct{}) error {
 		s.done(f.message)
 		if f.message.told != nil {
 			s.gaps.stored(f.message.told)
-			signal(s.outbox.fresh) // it is in the note no more
+			notify(s.outbox.fresh) // it is in the note no more
 		}
 		s.acknowledged.Add(1)
 		if ack.Duplicate {

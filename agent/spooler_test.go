@@ -218,6 +218,64 @@ func TestSpoolFullIsAGap(t *testing.T) {
 	}
 }
 
+// What was dropped is told by the next process, unless a heartbeat that tells of it waits for the stream.
+func TestSpoolLossesOutliveTheProcess(t *testing.T) {
+	leaks(t)
+	s := natsServer(t, t.TempDir(), 0)
+	cfg := PublisherConfig{Spool: spool.Config{Dir: t.TempDir(), MaxBytes: 1 << 20}, Drain: time.Millisecond}
+	p := newPublishing(t, s, cfg)
+	stopServer(s)
+	lose := func() (lost uint64) {
+		t.Helper()
+		stop := p.start()
+		before := p.Counters()[spool.Full]
+		for p.Counters()[spool.Full] == before {
+			p.observe(20_000)
+			waitFor(t, "the disk", func() bool { return p.Gauges()["publish-waiting-bytes"] == 0 })
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		return p.Counters()[spool.Full] - before
+	}
+	again := func() {
+		t.Helper()
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+		p = &publishing{t: t, js: p.js}
+		cfg.Node, cfg.Boot, cfg.Started, cfg.Partitions = "n1", "b2", time.Now(), 4
+		var err error
+		if p.Publisher, err = NewPublisher(cfg, p.js); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { p.Close() })
+	}
+	lost := lose()
+	again()
+	if got := p.Counters()[spool.Full]; got != lost {
+		t.Errorf("%d are told as lost, want %d", got, lost)
+	}
+	lost += lose()
+	again()
+	var sum uint64
+	for _, g := range p.gaps.tell() {
+		sum += g.Lost
+	}
+	if got := p.Counters()[spool.Full]; got != lost || sum != lost {
+		t.Errorf("%d are told as lost, and %d in gaps, want %d", got, sum, lost)
+	}
+	p.Heartbeat(&event.Heartbeat{Time: time.Now()})
+	stop := p.start()
+	if err := stop(); err != nil { // spools it
+		t.Fatal(err)
+	}
+	again()
+	if got := p.Counters()[spool.Full]; got != 0 || len(p.gaps.tell()) > 0 {
+		t.Errorf("%d are told again, and %v", got, p.gaps.tell())
+	}
+}
+
 // The disk under the spool is full: what waits stays in memory within its bound, what goes is counted, and the disk is used again when there is room.
 func TestSpoolOnAFullDisk(t *testing.T) {
 	if os.Getuid() != 0 {
