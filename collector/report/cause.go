@@ -1,6 +1,9 @@
 package report
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Concern is what a gap leaves unknown.
 type Concern string
@@ -101,3 +104,20 @@ func meaningOf(cause string) meaning {
 	}
 	return meaning{WhyOther, ConcernConnections}
 }
+
+// detailCauses are those whose losses take nothing from what was watched. Some of them grow all the time: they are told as gaps only by agents that
+// know when.
+var detailCauses = func() (causes []string) {
+	for cause, m := range meanings {
+		if m.concerns == ConcernDetails {
+			causes = append(causes, cause)
+		}
+	}
+	for word, m := range meaningsByWord {
+		if m.concerns == ConcernDetails {
+			causes = append(causes, word+"-")
+		}
+	}
+	slices.Sort(causes)
+	return causes
+}()

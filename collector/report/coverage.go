@@ -63,7 +63,7 @@ func (r *Reporter) coverage(ctx context.Context, now time.Time, window time.Dura
 	if err != nil {
 		return nil, nil, err
 	}
-	gaps, err := r.store.Gaps(ctx, from)
+	gaps, err := r.store.Gaps(ctx, from, detailCauses)
 	if err != nil {
 		return nil, nil, err
 	}

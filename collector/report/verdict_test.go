@@ -108,6 +108,11 @@ func TestMeanings(t *testing.T) {
 	for word, m := range meaningsByWord {
 		f(word+"-x", m.why, m.concerns)
 	}
+	for _, cause := range detailCauses {
+		if m := meaningOf(cause); m.concerns != ConcernDetails {
+			t.Errorf("%s concerns %s", cause, m.concerns)
+		}
+	}
 	for _, c := range []Concern{ConcernConnections, ConcernIdentities, ConcernDetails} {
 		if _, ok := severity[c]; !ok {
 			t.Errorf("%s has no severity", c)

@@ -64,13 +64,14 @@ const maxNodeGaps = 20_000
 const CauseMany = "many"
 
 // Gaps gives the gaps that reach into the time since then, ordered by node and beginning: those that were told, and those that follow from when
-// counters of losses grew. Of a node with very many, the older ones are one gap.
-func (s *Store) Gaps(ctx context.Context, since time.Time) ([]Gap, error) {
+// counters of losses grew, but for the causes in without (those that end with - are the beginnings of names). Of a node with very many, the older
+// ones are one gap.
+func (s *Store) Gaps(ctx context.Context, since time.Time, without []string) ([]Gap, error) {
 	out, err := s.toldGaps(ctx, since, maxNodeGaps)
 	if err != nil {
 		return nil, err
 	}
-	hourly, err := s.hourlyGaps(ctx, since)
+	hourly, err := s.hourlyGaps(ctx, since, without)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +111,10 @@ func (s *Store) toldGaps(ctx context.Context, since time.Time, most int) ([]Gap,
 const straddle = time.Minute
 
 // hourlyGaps makes gaps of the hours in which counters grew that have no gaps of their own.
-func (s *Store) hourlyGaps(ctx context.Context, since time.Time) ([]Gap, error) {
+func (s *Store) hourlyGaps(ctx context.Context, since time.Time, without []string) ([]Gap, error) {
+	if without == nil {
+		without = []string{}
+	}
 	type row struct {
 		Node  string    `ch:"node"`
 		Boot  string    `ch:"boot"`
@@ -120,7 +124,7 @@ func (s *Store) hourlyGaps(ctx context.Context, since time.Time) ([]Gap, error) 
 	}
 	var out []Gap
 	var last row
-	err := each(ctx, s, "read losses", lossesSQL, named("since", since.UnixMicro()), func(r *row) error {
+	err := each(ctx, s, "read losses", lossesSQL, named("since", since.UnixMicro(), "without", without), func(r *row) error {
 		lost := r.Lost
 		if r.Node == last.Node && r.Boot == last.Boot && r.Cause == last.Cause {
 			lost -= last.Lost

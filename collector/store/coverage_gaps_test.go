@@ -24,7 +24,7 @@ func (g Gap) brief() string {
 
 func wantGaps(t *testing.T, s *Store, since time.Time, want ...string) {
 	t.Helper()
-	gaps, err := s.Gaps(t.Context(), since)
+	gaps, err := s.Gaps(t.Context(), since, []string{"tag-lost", "tls-"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,6 +104,7 @@ func TestHourlyGaps(t *testing.T) {
 	const m = time.Minute
 	cover(t, s,
 		beat("n1", "a", 29*time.Hour, map[string]uint64{"stream": 3}),
+		beat("n1", "a", 150*m, map[string]uint64{"tag-lost": 3, "tls-ring-full": 4}), // not asked for
 		beat("n1", "a", 190*m, map[string]uint64{"stream": 3}),
 		beat("n1", "a", 170*m, map[string]uint64{"stream": 5}), // in the hour from 09:00
 		beat("n1", "a", 160*m, map[string]uint64{"stream": 6}),
