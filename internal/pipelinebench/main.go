@@ -1,6 +1,7 @@
 // Command pipelinebench says how fast observations go from nodes to ClickHouse, and what that takes of the machine: publishers, a NATS server with
 // JetStream, the real collector and the real engine, each a process of its own. The same rows are inserted with clickhouse-go alone, too, into
-// the same tables of a fresh engine, in turn with the whole way, so that a machine that is busy with other things slows both.
+// the same tables of a fresh engine, in turn with the whole way, so that a machine that is busy with other things slows both. With -latency, it says how long a finding
+// takes from connect() to NATS instead.
 package main
 
 import (
@@ -24,6 +25,7 @@ const roleFlag = "-be"
 // sizes of a measurement.
 type sizes struct {
 	observations, publishers, active, rounds int
+	samples, load                            int
 }
 
 func main() {
@@ -41,10 +43,17 @@ func main() {
 	flag.IntVar(&z.publishers, "publishers", 8, "nodes that publish")
 	flag.IntVar(&z.active, "active", 5000, "edges that a node uses in an interval; 100 such nodes send 50,000 observations a second")
 	flag.IntVar(&z.rounds, "rounds", 5, "rounds, each with engines of its own")
+	latency := flag.Bool("latency", false, "measure the time from connect() to a finding on NATS (as root)")
+	flag.IntVar(&z.samples, "samples", 200, "findings for -latency")
+	flag.IntVar(&z.load, "load", 20_000, "observations a second besides, for the second part of -latency")
 	flag.Parse()
+	measure := throughput
+	if *latency {
+		measure = latencies
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	ok, err := run(ctx, *binary, *profiles, z, throughput)
+	ok, err := run(ctx, *binary, *profiles, z, measure)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "pipelinebench:", err)
 	}
@@ -69,6 +78,8 @@ func play(args []string) error {
 		return publishers(args)
 	case "collector":
 		return profiled(args[0], args[1:])
+	case "client":
+		return client(args[0])
 	default:
 		return fmt.Errorf("no role %q", role)
 	}
