@@ -38,14 +38,14 @@ func (n *node) flood(messages, observations int) {
 		if err != nil {
 			n.t.Fatal(err)
 		}
-		if last, err = js.PublishAsync(event.ObservationSubject(0, n.name), data, jetstream.WithStallWait(20*time.Second)); err != nil {
+		if last, err = js.PublishAsync(event.ObservationSubject(n.home(), n.name), data, jetstream.WithStallWait(20*time.Second)); err != nil {
 			n.t.Fatal(err)
 		}
 	}
 	<-js.PublishAsyncComplete()
 	select {
 	case ack := <-last.Ok():
-		n.last = ack.Sequence
+		n.noteLast(event.ObservationSubject(n.home(), n.name), ack.Sequence)
 	case err := <-last.Err():
 		n.t.Fatal(err)
 	}

@@ -10,24 +10,25 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/ambit-nhi/ambit/event"
+	"golang.org/x/sync/errgroup"
 )
 
-// The tracker is written down every minute, as of a message that is in the store, and made again at a start from that and from the messages
-// between that one and the last that is in the store. So what it knows is neither behind the store, which would count messages twice that
+// The tracker of a partition is written down every minute, as of a message that is in the store, and made again at a start from that and from
+// the messages between that one and the last that is in the store. So what it knows is neither behind the store, which would count messages twice that
 // were, nor ahead of it, which would drop good ones. Where nothing is written down, it knows nothing and believes every message.
 
 const (
 	windowsBucket      = "ambit_windows"
-	windowsBytes       = 32 << 20
+	windowsBytes       = 32 << 20 // of one machine, with up to 100 nodes
+	windowsBytesOf     = 1 << 30  // of a cluster
 	checkpointInterval = time.Minute
 	shards             = 64 // nodes are spread over as many entries, since one has a bound of size
 )
 
-// checkpoint is a tracker, encoded as of a message.
+// checkpoint is the tracker of a partition, encoded as of a message.
 type checkpoint struct {
 	asOf   uint64
+	prefix string // of its keys
 	shards map[int][]byte
 	head   []byte
 }
@@ -95,6 +96,8 @@ func readWindow(r *writtenWindow) *window {
 	return w
 }
 
+func keysOf(partition int) string { return strconv.Itoa(partition) + "." }
+
 func shardOf(node string) int {
 	h := fnv.New32a()
 	h.Write([]byte(node))
@@ -111,7 +114,7 @@ func (t *tracker) write(stream time.Time, asOf uint64) (*checkpoint, error) {
 		}
 		nodes[shardOf(name)] = append(nodes[shardOf(name)], x)
 	}
-	c := &checkpoint{asOf: asOf, shards: map[int][]byte{}}
+	c := &checkpoint{asOf: asOf, prefix: keysOf(t.partition), shards: map[int][]byte{}}
 	var err error
 	for i, list := range nodes {
 		if c.shards[i], err = json.Marshal(writtenShard{stream, asOf, list}); err != nil {
@@ -126,22 +129,33 @@ func (t *tracker) write(stream time.Time, asOf uint64) (*checkpoint, error) {
 
 // save writes a checkpoint, its head last.
 func (c *checkpoint) save(ctx context.Context, kv jetstream.KeyValue) error {
+	g, inner := errgroup.WithContext(ctx)
+	g.SetLimit(16)
 	for i, data := range c.shards {
-		if _, err := kv.Put(ctx, strconv.Itoa(i), data); err != nil {
-			return fmt.Errorf("write what came of agents: %w", err)
-		}
+		g.Go(func() error {
+			_, err := kv.Put(inner, c.prefix+strconv.Itoa(i), data)
+			return err
+		})
 	}
-	if _, err := kv.Put(ctx, "head", c.head); err != nil {
+	err := g.Wait()
+	if err == nil {
+		_, err = kv.Put(ctx, c.prefix+"head", c.head)
+	}
+	if err != nil {
 		return fmt.Errorf("write what came of agents: %w", err)
 	}
 	return nil
 }
 
-func openWindows(ctx context.Context, js jetstream.JetStream) (jetstream.KeyValue, error) {
+func openWindows(ctx context.Context, js jetstream.JetStream, own bool) (jetstream.KeyValue, error) {
 	kv, err := js.KeyValue(ctx, windowsBucket)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		bytes := int64(windowsBytes)
+		if !own {
+			bytes = windowsBytesOf
+		}
 		kv, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: windowsBucket, Description: "which messages came of each agent", History: 1, Storage: jetstream.FileStorage, MaxBytes: windowsBytes,
+			Bucket: windowsBucket, Description: "which messages came of each agent", History: 1, Storage: jetstream.FileStorage, MaxBytes: bytes,
 		})
 	}
 	if err != nil {
@@ -150,39 +164,38 @@ func openWindows(ctx context.Context, js jetstream.JetStream) (jetstream.KeyValu
 	return kv, nil
 }
 
-// loadTracker makes the tracker as it was when the message done was settled.
-func (c *Collector) loadTracker(ctx context.Context, kv jetstream.KeyValue, stream jetstream.Stream, done uint64) (*tracker, error) {
-	info, err := stream.Info(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read the state of %s: %w", event.StreamObservations, err)
-	}
-	t := newTracker()
+// loadTracker makes the tracker of a partition as it was written down last. known is up to where of the stream it knows, by shard: the messages
+// from there until done must be noted by it, in their order. They are all behind the lowest.
+func (c *Collector) loadTracker(ctx context.Context, kv jetstream.KeyValue, created time.Time, partition int, done uint64) (t *tracker, known [shards]uint64, lowest uint64, err error) {
+	t = newTracker(partition)
 	var head writtenHead
-	found, err := c.readJSON(ctx, kv, "head", &head)
+	found, err := c.readJSON(ctx, kv, keysOf(partition)+"head", &head)
 	if err != nil {
-		return nil, err
+		return nil, known, 0, err
 	}
-	if !found || !head.Stream.Equal(info.Created) || head.AsOf > done {
+	for i := range known {
+		known[i] = done
+	}
+	if !found || !head.Stream.Equal(created) || head.AsOf > done {
 		if done > 0 {
 			t.unknown = time.Now().Add(maxAhead) // by the agents' clocks
 		}
-		return t, nil
+		return t, known, done, nil
 	}
 	t.unknown = head.Unknown
-	var asOf [shards]uint64
-	for i := range shards {
-		asOf[i] = head.AsOf
+	for i := range known {
+		known[i] = head.AsOf
 		var s writtenShard
-		switch found, err := c.readJSON(ctx, kv, strconv.Itoa(i), &s); {
+		switch found, err := c.readJSON(ctx, kv, keysOf(partition)+strconv.Itoa(i), &s); {
 		case err != nil:
-			return nil, err
-		case !found || !s.Stream.Equal(info.Created) || s.AsOf < head.AsOf:
+			return nil, known, 0, err
+		case !found || !s.Stream.Equal(created) || s.AsOf < head.AsOf:
 			continue
 		case s.AsOf > done: // the stream went back: better too many messages than too few
 			t.unknown = time.Now().Add(maxAhead)
 			continue
 		}
-		asOf[i] = s.AsOf
+		known[i] = s.AsOf
 		for j := range s.Nodes {
 			n := &s.Nodes[j]
 			x := trackedNode{unknown: n.Unknown}
@@ -192,45 +205,7 @@ func (c *Collector) loadTracker(ctx context.Context, kv jetstream.KeyValue, stre
 			t.nodes.Put(n.Node, x)
 		}
 	}
-	if head.AsOf >= done || info.State.LastSeq <= head.AsOf || info.State.FirstSeq > done {
-		return t, nil
-	}
-	return t, c.catchUp(ctx, t, stream, head.AsOf, done, &asOf)
-}
-
-// catchUp has the tracker take the messages behind one until another one again.
-func (c *Collector) catchUp(ctx context.Context, t *tracker, stream jetstream.Stream, after, done uint64, asOf *[shards]uint64) error {
-	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1,
-	})
-	if err != nil {
-		return fmt.Errorf("read %s again: %w", event.StreamObservations, err)
-	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(fetchAhead))
-	if err != nil {
-		return fmt.Errorf("read %s again: %w", event.StreamObservations, err)
-	}
-	defer messages.Stop()
-	for {
-		m, err := messages.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return fmt.Errorf("read %s again: %w", event.StreamObservations, err)
-		}
-		meta, err := m.Metadata()
-		if err != nil {
-			return fmt.Errorf("read %s again: %w", event.StreamObservations, err)
-		}
-		if meta.Sequence.Stream > done {
-			return nil
-		}
-		said, refused := decode(m.Subject(), m.Data(), meta.Timestamp, c.cfg.MaxBehind)
-		if refused == nil && meta.Sequence.Stream > asOf[shardOf(said.node())] {
-			t.note(&said, meta.Timestamp)
-		}
-		if meta.Sequence.Stream == done || meta.NumPending == 0 {
-			return nil
-		}
-	}
+	return t, known, head.AsOf, nil
 }
 
 // readJSON reads an entry. One that is damaged is as good as none: what is missing then is only that of the past.

@@ -5,14 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 
+	"github.com/ambit-nhi/ambit/collector/lease"
 	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/detector"
 	"github.com/ambit-nhi/ambit/event"
@@ -21,6 +23,8 @@ import (
 // Config of a collector.
 type Config struct {
 	Detector      detector.Config
+	Partitions    int           // as of the agents and of all other collectors
+	Leases        time.Duration // how long a collector that is not heard of keeps its partitions from others; whole seconds
 	FlushRows     int           // observations that are inserted together at least, unless
 	FlushInterval time.Duration // the first of them has waited so long
 	MaxBehind     time.Duration // how old what an agent sends may be when it comes into the stream: agents keep it while they cannot send
@@ -29,12 +33,18 @@ type Config struct {
 
 // Default is a configuration that is valid.
 func Default() Config {
-	return Config{Detector: detector.Default(), FlushRows: 10_000, FlushInterval: time.Second, MaxBehind: 73 * time.Hour, Grace: 15 * time.Second}
+	return Config{
+		Detector: detector.Default(), Partitions: event.DefaultPartitions, Leases: lease.DefaultTTL,
+		FlushRows: 10_000, FlushInterval: time.Second, MaxBehind: 73 * time.Hour, Grace: 15 * time.Second,
+	}
 }
 
 // Validate says what is wrong.
 func (c *Config) Validate() error {
 	faults := []error{c.Detector.Validate()}
+	if c.Partitions < 1 || c.Partitions > event.MaxPartitions {
+		faults = append(faults, fmt.Errorf("partitions %d are not from 1 to %d", c.Partitions, event.MaxPartitions))
+	}
 	if c.FlushRows < 1 || c.FlushRows > 100_000 {
 		faults = append(faults, fmt.Errorf("flush rows %d are not from 1 to 100000: an insert of more than one block is not whole after a crash", c.FlushRows))
 	}
@@ -70,22 +80,30 @@ type Store interface {
 	memory
 }
 
-// Collector works the stream of observations. Its methods but Run are safe for concurrent use.
+// Collector works its share of the stream of observations: some of its partitions, while other collectors work the others. Its methods but Run
+// are safe for concurrent use.
 type Collector struct {
-	cfg     Config
-	bus     *Bus
-	store   Store
-	metrics *metrics
-	log     *slog.Logger
+	cfg      Config
+	bus      *Bus
+	store    Store
+	metrics  *metrics
+	registry prometheus.Registerer
+	fleet    *Fleet
+	log      *slog.Logger
 
-	mu       sync.Mutex // of the detector
-	detector *detector.Detector
+	mu      sync.Mutex
+	roster  map[int]*worker   // by partition
+	counted map[string]uint64 // by detectors of partitions that are no longer this collector's
 
 	js      atomic.Pointer[jetstream.JetStream] // set while running
-	trouble sync.Map                            // operation -> trouble, of those that are under way
+	leases  atomic.Pointer[lease.Group]         // likewise
+	trouble sync.Map                            // doing -> trouble, of what is under way
 	aside   aside
-	settled atomic.Uint64 // messages up to here are in the store or refused
+	proof   atomic.Pointer[proof] // nil until an insert succeeded
 }
+
+// doing is an operation, and for what.
+type doing struct{ who, operation string }
 
 // trouble is an operation that has not succeeded yet.
 type trouble struct {
@@ -100,73 +118,63 @@ func New(cfg Config, bus *Bus, s Store, metrics prometheus.Registerer, log *slog
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Collector{cfg: cfg, bus: bus, store: s, metrics: newMetrics(metrics), log: log, detector: detector.New(cfg.Detector)}
+	c := &Collector{
+		cfg: cfg, bus: bus, store: s, metrics: newMetrics(metrics), registry: metrics, fleet: NewFleet(), log: log,
+		roster: map[int]*worker{}, counted: map[string]uint64{},
+	}
 	metrics.MustRegister(
-		Counters("ambit_detector_refused_total", "What the detector could not take in, by cause.", c.DetectorCounters),
+		Counters("ambit_detector_refused_total", "What the detectors could not take in, by cause.", c.DetectorCounters),
 		countersCollector{
-			desc: prometheus.NewDesc("ambit_detector_entries", "Fill levels of the detector's tables.", []string{"table"}, nil),
+			desc: prometheus.NewDesc("ambit_detector_entries", "Fill levels of the detectors' tables.", []string{"table"}, nil),
 			kind: prometheus.GaugeValue, read: c.detectorGauges,
-		})
+		}, lags{c}, c.fleet)
 	return c, nil
 }
 
-// Run works until ctx ends or the stream cannot be worked any more. It calls ready when the detector knows what the store knows, and
-// observations flow. When ctx ends, what is in the stream by then is still taken and inserted, for up to the grace time; what is left is
-// left in the stream for the next start.
+// Run works until ctx ends or the stream cannot be worked any more. It calls ready when the detectors know what the store knows, and
+// observations flow, or when all partitions are worked by others. When ctx ends, what is in the stream by then is still taken and inserted,
+// for up to the grace time; what is left is left in the stream for the next start, or for another collector.
 func (c *Collector) Run(ctx context.Context, ready func()) error {
 	nc, err := c.bus.Connect("ambit collector")
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(answerWait))
 	if err != nil {
 		return fmt.Errorf("use JetStream: %w", err)
 	}
-	stream, err := js.Stream(ctx, event.StreamObservations)
+	bucket, err := js.KeyValue(ctx, leasesBucket)
 	if err != nil {
-		return fmt.Errorf("open the stream %s: %w", event.StreamObservations, err)
+		return fmt.Errorf("open the bucket %s: %w", leasesBucket, err)
 	}
-	journal, err := openJournal(ctx, js, stream.CachedInfo())
+	if err := lease.Agree(ctx, bucket, c.cfg.Partitions); err != nil {
+		return err
+	}
+	leases, err := lease.New(lease.Config{
+		JetStream: js, Bucket: bucket, Member: nuid.Next(), Partitions: c.cfg.Partitions + 1, TTL: c.cfg.Leases, Log: c.log,
+	})
 	if err != nil {
 		return err
+	}
+	s, err := c.openShift(ctx, js)
+	if err != nil {
+		return unlessDone(ctx, err)
 	}
 
 	// Work goes on for the grace time after ctx, so that what was taken is settled.
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(c.cfg.Grace, cancel) })()
+	s.ending, s.work = ctx, work
 
-	windows, err := openWindows(ctx, js)
-	if err != nil {
-		return err
-	}
-	in := &inserter{c: c, journal: journal, stream: stream, windows: windows}
-	if err := in.recover(ctx); err != nil {
-		return unlessDone(ctx, err)
-	}
-	if err := c.restore(ctx); err != nil {
-		return unlessDone(ctx, err)
-	}
-	tracker, err := c.loadTracker(ctx, windows, stream, journal.entry.Done)
-	if err != nil {
-		return unlessDone(ctx, err)
-	}
-	c.settled.Store(journal.entry.Done)
 	c.js.Store(&js)
+	c.leases.Store(leases)
 	defer c.js.Store(nil)
-	ready()
-
-	messages, groups := make(chan message), make(chan *group)
-	g, work := errgroup.WithContext(work)
-	r := &reader{js: js, stream: stream, metrics: c.metrics, log: c.log, settled: &c.settled}
-	r.taken.Store(journal.entry.Done)
-	g.Go(func() error { return r.run(ctx, work, messages) })
-	g.Go(func() error { return c.sort(work, js, tracker, stream.CachedInfo().Created, messages, groups) })
-	g.Go(func() error { return in.run(work, groups) })
-	err = g.Wait()
-	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		c.log.Warn("stopped with observations in the stream; the next start takes them", "error", err)
+	defer c.leases.Store(nil)
+	err = s.run(nc, leases, ready)
+	if err == nil && work.Err() != nil {
+		c.log.Warn("stopped with observations in the stream; the next start takes them")
 		return nil
 	}
 	if err == nil {
@@ -174,6 +182,9 @@ func (c *Collector) Run(ctx context.Context, ready func()) error {
 	}
 	return err
 }
+
+// answerWait is how long the server may take to store what was published.
+const answerWait = 5 * time.Second
 
 // unlessDone drops the error of what was given up because ctx ended.
 func unlessDone(ctx context.Context, err error) error {
@@ -183,67 +194,41 @@ func unlessDone(ctx context.Context, err error) error {
 	return err
 }
 
-// restore has the detector learn what the store knows.
-func (c *Collector) restore(ctx context.Context) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	d := detector.New(c.cfg.Detector)
-	err := c.store.EachNode(ctx, func(node string, spans []store.Span) error {
-		list := make([]detector.Span, len(spans))
-		for i, s := range spans {
-			list[i] = detector.Span{Boot: s.Boot, From: s.From, Until: s.Until}
-		}
-		d.RestoreNode(node, list)
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("restore when nodes were watched: %w", err)
-	}
-	q := newQuota()
-	if err := c.store.EachIdentity(ctx, nil, func(id event.Identity, node string, first time.Time) error {
-		if d.Knows(id) || q.again(node, first) {
-			d.RestoreIdentity(id, node, first)
-		}
-		return nil
-	}); err != nil {
-		return fmt.Errorf("restore identities: %w", err)
-	}
-	if err := c.store.EachReach(ctx, nil, func(id event.Identity, r event.Resource, first, last time.Time, connections uint64) error {
-		if d.Knows(id) {
-			d.RestoreReach(id, r, first, last, connections)
-		}
-		return nil
-	}); err != nil {
-		return fmt.Errorf("restore reach: %w", err)
-	}
-	if err := c.store.EachFinding(ctx, nil, func(f *event.Finding) error {
-		d.RestoreFinding(f)
-		return nil
-	}); err != nil {
-		return fmt.Errorf("restore findings: %w", err)
-	}
-	c.detector = d
-	return nil
-}
-
-// Progress says how far the learning of an identity is.
+// Progress says how far the learning of an identity is. It is false where the identity is not known, or worked by another collector.
 func (c *Collector) Progress(id event.Identity) (detector.Progress, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.detector.Progress(id)
+	w := c.worker(event.Partition(id, c.cfg.Partitions))
+	if w == nil {
+		return detector.Progress{}, false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.detector == nil {
+		return detector.Progress{}, false
+	}
+	return w.detector.Progress(id)
 }
 
-// DetectorCounters says what the detector could not take in, by cause.
+// DetectorCounters says what the detectors could not take in, by cause.
 func (c *Collector) DetectorCounters() map[string]uint64 {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.detector.Counters()
+	sum := maps.Clone(c.counted)
+	c.mu.Unlock()
+	for _, w := range c.all() {
+		for cause, n := range w.counters() {
+			sum[cause] += n
+		}
+	}
+	return sum
 }
 
 func (c *Collector) detectorGauges() map[string]uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.detector.Gauges()
+	sum := map[string]uint64{}
+	for _, w := range c.all() {
+		for table, n := range w.gauges() {
+			sum[table] += n
+		}
+	}
+	return sum
 }
 
 // patience is how long an operation may take, with all its tries, before the collector calls itself not ready.
@@ -251,18 +236,26 @@ const patience = 10 * time.Second
 
 // Ready says why observations do not flow, nil if they do.
 func (c *Collector) Ready(context.Context) error {
-	if c.js.Load() == nil {
+	leases := c.leases.Load()
+	if leases == nil {
 		return errors.New("the collector is starting or stopping")
+	}
+	if err := leases.Status().Err; err != nil {
+		return fmt.Errorf("the collector has no leases of partitions: %w", err)
 	}
 	return c.troubled(time.Now())
 }
 
+// troubled says what has not succeeded for longest.
 func (c *Collector) troubled(now time.Time) (err error) {
-	c.trouble.Range(func(operation, value any) bool {
-		if t := value.(trouble); now.Sub(t.since) > patience {
-			err = fmt.Errorf("observations wait in the stream since %s: %s: %w", t.since.UTC().Format(time.RFC3339), operation, t.err)
+	var oldest time.Time
+	c.trouble.Range(func(key, value any) bool {
+		t, d := value.(trouble), key.(doing)
+		if now.Sub(t.since) > patience && (err == nil || t.since.Before(oldest)) {
+			oldest = t.since
+			err = fmt.Errorf("observations wait in the stream since %s: %s: %s: %w", t.since.UTC().Format(time.RFC3339), d.who, d.operation, t.err)
 		}
-		return err == nil
+		return true
 	})
 	return err
 }

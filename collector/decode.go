@@ -3,6 +3,7 @@ package collector
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ const (
 	causeSubject   = "subject"
 	causeClock     = "clock"
 	causeForeign   = "foreign-node"
+	causePartition = "wrong-partition"
 )
 
 // maxAhead is how far a node's clock may be ahead of the stream's. Further, and its identities would count as learned at once, and what
@@ -51,11 +53,16 @@ type content struct {
 
 // decode reads a message by its subject. A node may speak for itself only: its token in the subject, which the server can hold it to, must
 // be that of the node in the message, and what is bound to another node is left out. stored is when the message came into the stream, so
-// that a repetition judges like the first time; what is older by more than behind is refused, or left out where it is part of a batch.
-func decode(subject string, data []byte, stored time.Time, behind time.Duration) (content, *refusal) {
+// that a repetition judges like the first time; what is older by more than behind is refused, or left out where it is part of a batch. So is
+// what belongs to another of the partitions: it would be learned where nobody looks for it.
+func decode(subject string, data []byte, stored time.Time, behind time.Duration, partitions int) (content, *refusal) {
 	parts := strings.Split(subject, ".")
 	switch {
 	case len(parts) == 5 && parts[2] == "obs":
+		partition, err := strconv.Atoi(parts[3])
+		if err != nil || partition < 0 || partition >= partitions {
+			return content{}, &refusal{causeSubject, fmt.Errorf("subject %s is of none of the %d partitions", subject, partitions)}
+		}
 		b, err := event.DecodeBatch(data)
 		if err != nil {
 			return content{}, refuse(err)
@@ -66,6 +73,8 @@ func decode(subject string, data []byte, stored time.Time, behind time.Duration)
 		c := content{batch: b}
 		workloads, observations := b.DropWorkloads(func(w *event.Workload) bool { return w.Identity.Foreign(b.Node) })
 		c.leave(causeForeign, workloads+observations)
+		workloads, observations = b.DropWorkloads(func(w *event.Workload) bool { return event.Partition(w.Identity, partitions) != partition })
+		c.leave(causePartition, workloads+observations)
 		c.leave(causeClock, b.DropBefore(stored.Add(-behind)))
 		return c, nil
 	case len(parts) == 4 && parts[2] == "agent":
@@ -79,13 +88,6 @@ func decode(subject string, data []byte, stored time.Time, behind time.Duration)
 		return content{heartbeat: h}, nil
 	}
 	return content{}, &refusal{causeSubject, fmt.Errorf("subject %s is neither of observations nor of an agent", subject)}
-}
-
-func (c *content) node() string {
-	if c.batch != nil {
-		return c.batch.Node
-	}
-	return c.heartbeat.Node
 }
 
 func (c *content) leave(cause string, n int) {

@@ -1,6 +1,8 @@
 package collector
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,7 +11,7 @@ import (
 
 func FuzzDecode(f *testing.F) {
 	b := event.NewBatchBuilder("n1.example", "boot", epoch)
-	b.Sight(&worker)
+	b.Sight(&busy)
 	batch, err := b.Encode(1, 1, epoch.Add(time.Second))
 	if err != nil {
 		f.Fatal(err)
@@ -25,12 +27,15 @@ func FuzzDecode(f *testing.F) {
 	f.Add("ambit.v1.obs.0.n1", []byte{})
 	f.Add("", []byte("x"))
 	f.Fuzz(func(t *testing.T, subject string, data []byte) {
-		c, refused := decode(subject, data, epoch, time.Hour)
+		c, refused := decode(subject, data, epoch, time.Hour, event.DefaultPartitions)
 		given := 0
 		if b := c.batch; b != nil {
 			given++
-			newGroup().addBatch(b, 1)
+			newGroup().addBatch(b, 1, 0, nil)
 			for o := range b.Observations() {
+				if _, rest, _ := strings.Cut(subject, "obs."); !strings.HasPrefix(rest, fmt.Sprint(event.Partition(o.Workload.Identity, event.DefaultPartitions), ".")) {
+					t.Errorf("%s is taken from subject %s", o.Workload.Identity, subject)
+				}
 				if o.Workload.Identity.Foreign(b.Node) || epoch.Sub(o.First()) > time.Hour {
 					t.Errorf("%s of %s is taken from node %s", o.Workload.Identity, o.First(), b.Node)
 				}

@@ -108,10 +108,10 @@ func TestDiskFull(t *testing.T) {
 		}
 		for attempt := 0; ; attempt++ {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			ack, err := n.js.Publish(ctx, event.ObservationSubject(0, n.name), data, jetstream.WithMsgID(fmt.Sprint(n.sequence)))
+			ack, err := n.js.Publish(ctx, event.ObservationSubject(n.home(), n.name), data, jetstream.WithMsgID(fmt.Sprint(n.sequence)))
 			cancel()
 			if err == nil {
-				n.last = ack.Sequence
+				n.noteLast(event.ObservationSubject(n.home(), n.name), ack.Sequence)
 				return attempt == 0
 			}
 			refused()

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -136,6 +138,26 @@ type node struct {
 	now      time.Time
 	sent     map[event.Resource]event.Counts // all that was published and acknowledged
 	last     uint64                          // sequence of the last message in the stream
+	lastOf   map[int]uint64                  // likewise, by partition
+
+	partitions int
+}
+
+// home is the partition of the worker's identity.
+func (n *node) home() int { return event.Partition(busy.Identity, n.partitions) }
+
+// partitionOf says who works a subject.
+func (n *node) partitionOf(subject string) int {
+	parts := strings.Split(subject, ".")
+	if p, err := strconv.Atoi(parts[3]); err == nil && len(parts) == 5 && parts[2] == "obs" {
+		return p
+	}
+	return n.partitions
+}
+
+func (n *node) noteLast(subject string, sequence uint64) {
+	n.last = sequence
+	n.lastOf[n.partitionOf(subject)] = sequence
 }
 
 // epoch is when the nodes began: yesterday, since what is older comes too late.
@@ -152,10 +174,11 @@ func newNode(t testing.TB, bus *Bus, name string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &node{t: t, name: name, nc: nc, js: js, started: epoch, now: epoch, sent: map[event.Resource]event.Counts{}}
+	return &node{t: t, name: name, nc: nc, js: js, started: epoch, now: epoch, sent: map[event.Resource]event.Counts{}, lastOf: map[int]uint64{},
+		partitions: event.DefaultPartitions}
 }
 
-var worker = func() event.Workload {
+var busy = func() event.Workload {
 	id, err := event.ParseIdentity("spiffe://test.example/ns/a/sa/worker")
 	if err != nil {
 		panic(err)
@@ -165,7 +188,7 @@ var worker = func() event.Workload {
 
 func observation(at time.Time, port uint16) event.Observation {
 	return event.Observation{
-		Time: at, Workload: worker, Direction: event.Outbound, Protocol: event.TCP,
+		Time: at, Workload: busy, Direction: event.Outbound, Protocol: event.TCP,
 		Peer:   event.Peer{Address: netip.MustParseAddr("192.0.2.1"), Port: port},
 		Counts: event.Counts{Connections: 1, BytesReceived: uint64(port)},
 	}
@@ -176,7 +199,7 @@ func (n *node) publish(after time.Duration, ports ...uint16) {
 	n.t.Helper()
 	n.now = n.now.Add(after)
 	b := event.NewBatchBuilder(n.name, "boot", n.started)
-	b.Sight(&worker)
+	b.Sight(&busy)
 	n.sequence++
 	for _, port := range ports {
 		o := observation(n.now, port)
@@ -190,7 +213,7 @@ func (n *node) publish(after time.Duration, ports ...uint16) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.send(event.ObservationSubject(0, n.name), data)
+	n.send(event.ObservationSubject(n.home(), n.name), data)
 }
 
 func (n *node) send(subject string, data []byte) {
@@ -199,19 +222,26 @@ func (n *node) send(subject string, data []byte) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.last = ack.Sequence
+	n.noteLast(subject, ack.Sequence)
 }
 
 // settled waits until all that was sent is in the store.
 func (n *node) settled(r *running) {
 	n.t.Helper()
-	await(n.t, fmt.Sprintf("message %d to be settled", n.last), func() bool { return r.settled.Load() >= n.last })
+	await(n.t, fmt.Sprintf("message %d to be settled", n.last), func() bool {
+		for p, last := range n.lastOf {
+			if w := r.worker(p); w == nil || w.settled.Load() < last {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // checkTotals compares the store with what was sent.
 func (n *node) checkTotals(s *store.Store) {
 	n.t.Helper()
-	rows, next, err := s.Reach(context.Background(), worker.Identity, store.ReachFilter{Limit: 10_000})
+	rows, next, err := s.Reach(context.Background(), busy.Identity, store.ReachFilter{Limit: 10_000})
 	if err != nil || next != "" {
 		n.t.Fatalf("read reach: %v, next %q", err, next)
 	}

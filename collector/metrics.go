@@ -12,21 +12,25 @@ import (
 
 // metrics count what passes. All label values are from small fixed sets.
 type metrics struct {
-	received    *prometheus.CounterVec // kind
-	refused     *prometheus.CounterVec // cause
-	left        *prometheus.CounterVec // cause
-	lost        *prometheus.CounterVec // cause
-	refusedRows *prometheus.CounterVec // operation
-	inserted    *prometheus.CounterVec // table
-	retried     *prometheus.CounterVec // operation
-	findings    *prometheus.CounterVec // severity
-	connections *prometheus.CounterVec // attributed, reason
-	handshakes  *prometheus.CounterVec // provenance
-	duplicate   prometheus.Counter
-	replayed    prometheus.Counter
-	resumed     prometheus.Counter
-	seconds     prometheus.Histogram
-	settled     prometheus.Gauge
+	received     *prometheus.CounterVec // kind
+	refused      *prometheus.CounterVec // cause
+	left         *prometheus.CounterVec // cause
+	lost         *prometheus.CounterVec // cause
+	refusedRows  *prometheus.CounterVec // operation
+	inserted     *prometheus.CounterVec // table
+	retried      *prometheus.CounterVec // operation
+	findings     *prometheus.CounterVec // severity
+	connections  *prometheus.CounterVec // attributed, reason
+	handshakes   *prometheus.CounterVec // provenance
+	duplicate    prometheus.Counter
+	judged       prometheus.Counter
+	acknowledged prometheus.Counter
+	takeovers    prometheus.Counter
+	replayed     prometheus.Counter
+	resumed      prometheus.Counter
+	seconds      prometheus.Histogram
+	batch        prometheus.Histogram
+	delay        prometheus.Histogram
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -67,11 +71,25 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Namespace: "ambit", Subsystem: "collector", Name: "insert_seconds", Help: "Time that a group of observations took into the store.",
 			Buckets: prometheus.ExponentialBuckets(0.005, 2, 12),
 		}),
-		settled: prometheus.NewGauge(prometheus.GaugeOpts{
-			Namespace: "ambit", Subsystem: "collector", Name: "settled_sequence", Help: "Messages of the stream up to here are in the store.",
+		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "ambit", Subsystem: "collector", Name: "insert_rows", Help: "Observations that were inserted together.",
+			Buckets: prometheus.ExponentialBuckets(1, 4, 10),
+		}),
+		delay: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "ambit", Subsystem: "collector", Name: "finding_seconds",
+			Help: "Time from when a message came into the stream until the findings of it were told.", Buckets: prometheus.ExponentialBuckets(0.002, 2, 14),
+		}),
+		judged: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "ambit", Subsystem: "collector", Name: "judged_total", Help: "Observations given to the detectors.",
+		}),
+		acknowledged: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "ambit", Subsystem: "collector", Name: "acknowledged_messages_total", Help: "Messages that are in the store, or were refused.",
+		}),
+		takeovers: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "ambit", Subsystem: "collector", Name: "takeovers_total", Help: "Partitions that this collector has taken over.",
 		}),
 	}
-	r.MustRegister(m.connections, m.handshakes, m.duplicate, m.replayed, m.resumed, m.seconds, m.settled)
+	r.MustRegister(m.connections, m.handshakes, m.duplicate, m.replayed, m.resumed, m.seconds, m.batch, m.delay, m.judged, m.acknowledged, m.takeovers)
 	m.connections.WithLabelValues("true", "")
 	for _, how := range provenances {
 		m.handshakes.WithLabelValues(how)

@@ -6,21 +6,14 @@ import (
 
 	"github.com/nats-io/nuid"
 
+	"github.com/ambit-nhi/ambit/collector/journal"
 	"github.com/ambit-nhi/ambit/collector/store"
 )
 
-// part is an insert of some messages of a plan.
-type part struct {
-	First uint64 `json:"first"`
-	Last  uint64 `json:"last"`
-	Day   string `json:"day,omitempty"` // only rows whose batch is of this day
-	Token string `json:"token"`
-}
-
 func dayOf(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
-// rows gives the rows of the part, from all rows of its group, in their order.
-func (t *part) rows(all []store.ObservationRow) []store.ObservationRow {
+// rowsOf gives the rows of a part of an insert, from all rows, in their order.
+func rowsOf(t journal.Part, all []store.ObservationRow) []store.ObservationRow {
 	in := func(r *store.ObservationRow) bool {
 		return r.Sequence >= t.First && r.Sequence <= t.Last && (t.Day == "" || dayOf(r.BatchTime) == t.Day)
 	}
@@ -46,7 +39,7 @@ func (t *part) rows(all []store.ObservationRow) []store.ObservationRow {
 
 // divide gives smaller parts of the same rows, or nil where they are of one message. Each day is an insert of its own in the store, and an
 // earlier one may have been taken: under the same token it is not counted again. An insert of one day was refused as a whole.
-func (t *part) divide(rows []store.ObservationRow) []part {
+func divide(t journal.Part, rows []store.ObservationRow) []journal.Part {
 	var days []string
 	var messages []uint64
 	for i := range rows {
@@ -59,14 +52,14 @@ func (t *part) divide(rows []store.ObservationRow) []part {
 	}
 	switch {
 	case len(days) > 1:
-		var out []part
+		var out []journal.Part
 		for _, d := range days {
-			out = append(out, part{t.First, t.Last, d, t.Token})
+			out = append(out, journal.Part{First: t.First, Last: t.Last, Day: d, Token: t.Token})
 		}
 		return out
 	case len(messages) > 1:
 		middle := messages[len(messages)/2]
-		return []part{{t.First, middle - 1, t.Day, nuid.Next()}, {middle, t.Last, t.Day, nuid.Next()}}
+		return []journal.Part{{First: t.First, Last: middle - 1, Day: t.Day, Token: nuid.Next()}, {First: middle, Last: t.Last, Day: t.Day, Token: nuid.Next()}}
 	}
 	return nil
 }

@@ -9,11 +9,12 @@ import (
 // causeQuota counts observations and sightings of identities that the detector does not learn, because their node named too many new ones.
 const causeQuota = "identity-quota"
 
-// identityQuota is how many new identities the detector learns from one node in one hour. Its table is of all nodes: a compromised one that
-// makes up identities must not fill it for the others.
+// identityQuota is how many new identities the detectors of all partitions learn from one node in one hour. Their tables are of all nodes: a
+// compromised one that makes up identities must not fill them for the others.
 const identityQuota = 5000
 
-// quota holds every node to identityQuota. It is not safe for concurrent use.
+// quota holds every node to its share of identityQuota, and as much again, since identities are not spread evenly. It is not safe for
+// concurrent use.
 type quota struct {
 	limit int
 	spent map[hourOf]int
@@ -25,7 +26,12 @@ type hourOf struct {
 	hour int64
 }
 
-func newQuota() *quota { return &quota{limit: identityQuota, spent: map[hourOf]int{}} }
+func newQuota(partitions int) *quota {
+	return &quota{limit: portion(identityQuota, partitions), spent: map[hourOf]int{}}
+}
+
+// portion is what one of the partitions may have of something, and as much again.
+func portion(all, partitions int) int { return min(all, 2*(all+partitions-1)/partitions) }
 
 // admit says whether a node may bring in one more identity. Hours that are over are forgotten, so there is an entry for each node at most.
 func (q *quota) admit(node string, at time.Time) bool {

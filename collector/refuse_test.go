@@ -18,6 +18,9 @@ func identity(t testing.TB, uri string) event.Identity {
 	return id
 }
 
+// one has a collector work one partition, where all identities are at home.
+func one(c *Config) { c.Partitions = 1 }
+
 // sendBatch sends what was put into a batch.
 func (n *node) sendBatch(b *event.BatchBuilder, end time.Time) {
 	n.t.Helper()
@@ -26,7 +29,7 @@ func (n *node) sendBatch(b *event.BatchBuilder, end time.Time) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.send(event.ObservationSubject(0, n.name), data)
+	n.send(event.ObservationSubject(n.home(), n.name), data)
 }
 
 // connections are what the store holds of an identity.
@@ -46,20 +49,21 @@ func connections(t testing.TB, s *store.Store, id event.Identity) (n uint64) {
 func TestForeignNode(t *testing.T) {
 	s, bus := openStore(t), openBus(t, t.TempDir())
 	n := newNode(t, bus, "n1.example")
+	n.partitions = 1
 	own := identity(t, "spiffe://test.example/node/n1.example/unit/a.service")
 	foreign := identity(t, "spiffe://test.example/node/n2.example/unit/a.service")
 	seen := identity(t, "spiffe://test.example/node/n2.example/unit/seen.service")
 	b := event.NewBatchBuilder(n.name, "boot", epoch)
 	b.Sight(&event.Workload{Identity: seen})
-	for _, id := range []event.Identity{own, foreign, worker.Identity} {
+	for _, id := range []event.Identity{own, foreign, busy.Identity} {
 		o := observation(epoch, 1)
 		o.Workload.Identity = id
 		b.Add(&o)
 	}
-	r := start(t, bus, s, nil)
+	r := start(t, bus, s, one)
 	n.sendBatch(b, epoch.Add(time.Second))
 	n.settled(r)
-	for id, want := range map[event.Identity]uint64{own: 1, worker.Identity: 1, foreign: 0, seen: 0} {
+	for id, want := range map[event.Identity]uint64{own: 1, busy.Identity: 1, foreign: 0, seen: 0} {
 		if got := connections(t, s, id); got != want {
 			t.Errorf("%s: %d connections are stored, want %d", id, got, want)
 		}
@@ -80,6 +84,7 @@ func TestForeignNode(t *testing.T) {
 func TestIdentityQuota(t *testing.T) {
 	s, bus := openStore(t), openBus(t, t.TempDir())
 	n := newNode(t, bus, "n1")
+	n.partitions = 1
 	const made = identityQuota + 10
 	b := event.NewBatchBuilder(n.name, "boot", epoch)
 	for i := range made {
@@ -87,11 +92,12 @@ func TestIdentityQuota(t *testing.T) {
 		o.Workload.Identity = identity(t, fmt.Sprintf("spiffe://test.example/ns/made/sa/up-%d", i))
 		b.Add(&o)
 	}
-	r := start(t, bus, s, nil)
+	r := start(t, bus, s, one)
 	for range 2 {
 		n.sendBatch(b, epoch.Add(time.Second))
 	}
 	other := newNode(t, bus, "n2")
+	other.partitions = 1
 	other.publish(time.Second, 1)
 	other.settled(r)
 	if got := r.detectorGauges()["identities"]; got != identityQuota+1 {
@@ -107,7 +113,7 @@ func TestIdentityQuota(t *testing.T) {
 }
 
 func TestQuota(t *testing.T) {
-	q := newQuota()
+	q := newQuota(1)
 	q.limit = 2
 	f := func(node string, at time.Time, want bool) {
 		t.Helper()
@@ -125,7 +131,7 @@ func TestQuota(t *testing.T) {
 		t.Errorf("%d entries are kept, want those of the hour", len(q.spent))
 	}
 	// At a restore, what came in over several hours comes in again.
-	q = newQuota()
+	q = newQuota(1)
 	q.limit = 2
 	for i := range 72 * q.limit {
 		if !q.again("n1", noon) {
@@ -168,7 +174,7 @@ func TestTooOld(t *testing.T) {
 	if got := value(t, r.metrics.left.WithLabelValues(causeClock)); got != 1 {
 		t.Errorf("%v observations are left out, want 1", got)
 	}
-	if got := connections(t, s, worker.Identity); got != 2 {
+	if got := connections(t, s, busy.Identity); got != 2 {
 		t.Errorf("%d connections are stored, want 2", got)
 	}
 	r.end(t)

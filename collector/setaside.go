@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 
+	"github.com/ambit-nhi/ambit/collector/journal"
 	"github.com/ambit-nhi/ambit/collector/store"
 )
 
@@ -18,11 +20,11 @@ const loneTries = 7
 
 // insertSome inserts rows, each of which may be inserted again, and gives those that the store refuses for good: it halves what is refused until
 // the rest is in.
-func insertSome[T any](ctx context.Context, c *Collector, operation string, rows []T, insert func([]T) error) (refused []T, err error) {
+func insertSome[T any](ctx context.Context, c *Collector, who, operation string, rows []T, insert func([]T) error) (refused []T, err error) {
 	var wait retry
 	var halve func(rows []T) error
 	halve = func(rows []T) error {
-		err := c.attempt(ctx, operation, func() error { return insert(rows) })
+		err := c.attempt(ctx, who, operation, func() error { return insert(rows) })
 		switch {
 		case !errors.Is(err, store.ErrRefused):
 			return err
@@ -49,7 +51,7 @@ func insertSome[T any](ctx context.Context, c *Collector, operation string, rows
 			return nil, fmt.Errorf("%s: %w", operation, ctx.Err())
 		}
 	}
-	c.trouble.Delete(operation)
+	c.trouble.Delete(doing{who, operation})
 	c.metrics.refusedRows.WithLabelValues(operation).Add(float64(len(refused)))
 	c.log.Error("the store refuses rows, the rest goes on without them", "operation", operation, "rows", len(refused))
 	return refused, nil
@@ -57,58 +59,78 @@ func insertSome[T any](ctx context.Context, c *Collector, operation string, rows
 
 const insertObservations = "insert observations"
 
-// observations inserts what the messages of a group hold. The whole is one insert. Where the store refuses it, the plan is divided, and each
-// division written down before it is used, so that after a crash every part is repeated under the token that it had. A message that is
-// refused by itself is set aside, if the store takes something else: otherwise the fault is the store's, and the stream keeps everything.
-func (in *inserter) observations(ctx context.Context, p *plan, g *group) error {
+// observations inserts what the messages of a group hold, whose rows come into room. The whole is one insert. Where the store refuses it, the
+// plan is divided, and each division written down before it is used, so that after a crash every part is repeated under the token that it had.
+// A message that is refused by itself is set aside, if the store takes something else: otherwise the fault is the store's, and the stream
+// keeps everything.
+func (in *inserter) observations(ctx context.Context, o *journal.Open, g *group, room *[]store.ObservationRow) error {
 	var wait retry
-	parts := p.Parts
-	if parts == nil {
-		parts = []part{{First: p.First, Last: p.Last, Token: p.Token}}
-	}
 	taken := false
+	*room = g.arrange(*room, o.Plan.Skip)
+	all := *room
+	parts := partsOf(&o.Plan)
 	for {
-		var refused []part
+		var refused []journal.Part
 		for len(parts) > 0 {
 			t := parts[0]
 			parts = parts[1:]
-			rows := t.rows(g.rows)
+			rows := rowsOf(t, all)
 			if len(rows) == 0 {
 				continue
 			}
-			err := in.c.attempt(ctx, insertObservations, func() error { return in.c.store.InsertObservations(ctx, t.Token, rows) })
+			err := in.attempt(ctx, theStore, insertObservations, func() error { return in.store.InsertObservations(ctx, t.Token, rows) })
 			if err == nil {
 				taken = true
-				in.proof = &proof{t.Token, rows[:1]}
-				in.c.metrics.inserted.WithLabelValues("observations").Add(float64(len(rows)))
-				in.c.metrics.attribute(rows)
+				in.proof.Store(&proof{t.Token, slices.Clone(rows[:1])})
+				in.metrics.inserted.WithLabelValues("observations").Add(float64(len(rows)))
+				in.metrics.attribute(rows)
 				continue
 			}
 			if !errors.Is(err, store.ErrRefused) {
 				return err
 			}
-			smaller := t.divide(rows)
+			smaller := divide(t, rows)
 			if smaller == nil {
 				refused = append(refused, t)
 				continue
 			}
-			if err := in.divide(ctx, p, t, smaller); err != nil {
+			changed, settled, err := in.divide(ctx, o, t, smaller)
+			switch {
+			case err != nil || settled:
 				return err
+			case changed: // as another one wants it
+				parts, refused = partsOf(&o.Plan), nil
+				continue
 			}
 			parts = append(smaller, parts...)
 		}
 		if len(refused) == 0 {
+			in.trouble.Delete(doing{theStore, insertObservations})
 			return nil
 		}
 		// One more try tells what is the messages' fault from what passed meanwhile.
-		if wait.n > 0 && (taken || in.well(ctx)) || in.proof == nil && len(refused) == 1 && wait.n >= loneTries-1 {
-			return in.setAside(ctx, p, g, refused)
+		if wait.n > 0 && (taken || in.well(ctx)) || in.proof.Load() == nil && len(refused) == 1 && wait.n >= loneTries-1 {
+			changed, settled, err := in.setAside(ctx, o, g, refused, all)
+			if err != nil || settled || !changed {
+				return err
+			}
+			all = g.arrange((*room)[:0], o.Plan.Skip)
+			parts = partsOf(&o.Plan)
+			continue
 		}
 		parts = refused
 		if !wait.sleep(ctx) {
 			return fmt.Errorf("%s: %w", insertObservations, ctx.Err())
 		}
 	}
+}
+
+// partsOf gives the inserts that a plan stands for.
+func partsOf(p *journal.Plan) []journal.Part {
+	if p.Parts != nil {
+		return slices.Clone(p.Parts)
+	}
+	return []journal.Part{{Last: math.MaxUint64, Token: p.Token}}
 }
 
 // proof is a row that the store took, with its token: inserted again it counts nothing, and shows that the store takes rows.
@@ -118,61 +140,71 @@ type proof struct {
 }
 
 // well says whether the store takes what it took before.
-func (in *inserter) well(ctx context.Context) bool {
-	return in.proof != nil && in.c.store.InsertObservations(ctx, in.proof.token, in.proof.rows) == nil
+func (c *Collector) well(ctx context.Context) bool {
+	p := c.proof.Load()
+	return p != nil && c.store.InsertObservations(ctx, p.token, p.rows) == nil
 }
 
 // divide writes down that parts are inserted instead of a larger one.
-func (in *inserter) divide(ctx context.Context, p *plan, whole part, parts []part) error {
-	next := *p
-	if next.Parts == nil {
-		next.Parts = parts
-	} else {
-		i := slices.Index(next.Parts, whole)
-		next.Parts = slices.Replace(slices.Clone(next.Parts), i, i+1, parts...)
+func (in *inserter) divide(ctx context.Context, o *journal.Open, whole journal.Part, parts []journal.Part) (changed, settled bool, err error) {
+	next := parts
+	if old := o.Plan.Parts; old != nil {
+		i := slices.Index(old, whole)
+		next = slices.Replace(slices.Clone(old), i, i+1, parts...)
 	}
-	if err := in.c.try(ctx, writeJournal, func() error { return in.journal.begin(ctx, next) }); err != nil {
+	err = in.try(ctx, theStore, writeJournal, func() (err error) {
+		changed, settled, err = o.Divide(ctx, next, o.Plan.Skip)
 		return err
-	}
-	*p = next
-	return nil
+	})
+	return changed, settled, err
 }
 
 // setAside leaves out messages that the store refuses, each by itself.
-func (in *inserter) setAside(ctx context.Context, p *plan, g *group, refused []part) error {
-	rows := 0
+func (in *inserter) setAside(ctx context.Context, o *journal.Open, g *group, refused []journal.Part, all []store.ObservationRow) (changed, settled bool, err error) {
+	skip, rows := slices.Clone(o.Plan.Skip), 0
 	for _, t := range refused {
-		rows += len(t.rows(g.rows))
-		sequence := t.rows(g.rows)[0].Sequence
-		p.Skip = append(p.Skip, sequence)
-		in.c.metrics.refused.WithLabelValues(causeStore).Inc()
-		in.c.aside.add(g.origins[sequence])
+		of := rowsOf(t, all)
+		rows += len(of)
+		skip = append(skip, of[0].Sequence)
 	}
-	in.c.trouble.Delete(insertObservations)
-	in.c.log.Error("the store refuses messages, the rest goes on without them", "messages", len(refused), "rows", rows, "first", p.Skip[0])
-	g.skip(p.Skip)
-	return in.c.try(ctx, writeJournal, func() error { return in.journal.begin(ctx, *p) })
+	err = in.try(ctx, theStore, writeJournal, func() (err error) {
+		changed, settled, err = o.Divide(ctx, o.Plan.Parts, skip)
+		return err
+	})
+	if err != nil || changed || settled {
+		return changed, settled, err
+	}
+	in.trouble.Delete(doing{theStore, insertObservations})
+	for _, sequence := range skip[len(skip)-len(refused):] {
+		in.metrics.refused.WithLabelValues(causeStore).Inc()
+		in.aside.add(g.from(sequence))
+	}
+	in.log.Error("the store refuses messages, the rest goes on without them", "messages", len(refused), "rows", rows, "first", skip[len(skip)-len(refused)])
+	return false, false, nil
 }
 
-// aside counts messages that were set aside, by who sent them, until their coverage is written. It is safe for concurrent use.
+// aside counts messages that were set aside, by who sent them and where, until their coverage is written. It is safe for concurrent use.
 type aside struct {
 	mu       sync.Mutex
-	messages map[coverageKey]uint64
+	messages map[int]map[coverageKey]uint64 // by partition
 }
 
-func (a *aside) add(k coverageKey) {
+func (a *aside) add(partition int, k coverageKey) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.messages == nil {
-		a.messages = map[coverageKey]uint64{}
+		a.messages = map[int]map[coverageKey]uint64{}
 	}
-	a.messages[k]++
+	if a.messages[partition] == nil {
+		a.messages[partition] = map[coverageKey]uint64{}
+	}
+	a.messages[partition][k]++
 }
 
-// take gives the counts, which then begin again.
-func (a *aside) take() map[coverageKey]uint64 {
+// take gives the counts of a partition, which then begin again.
+func (a *aside) take(partition int) map[coverageKey]uint64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	defer func() { a.messages = nil }()
-	return a.messages
+	defer func() { delete(a.messages, partition) }()
+	return a.messages[partition]
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 
+	"github.com/ambit-nhi/ambit/collector/journal"
 	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/event"
 	"github.com/ambit-nhi/ambit/internal/testenv"
@@ -127,7 +128,7 @@ func TestStoreRefusesRows(t *testing.T) {
 	m.publish(10*time.Second, 1)
 	m.publish(2*time.Minute, 1)
 	b := event.NewBatchBuilder(n.name, "boot", epoch)
-	b.Sight(&worker)
+	b.Sight(&busy)
 	n.sendBatch(b, epoch.Add(time.Second))
 	m.publish(time.Second, 666, 443)
 	m.settled(r)
@@ -177,13 +178,13 @@ func TestPart(t *testing.T) {
 			all = append(all, store.ObservationRow{Sequence: sequence, BatchTime: day.Add(time.Duration(sequence%2) * 24 * time.Hour)})
 		}
 	}
-	whole := part{First: 0, Last: 7, Token: "t"}
+	whole := journal.Part{First: 0, Last: 7, Token: "t"}
 	got := map[uint64]int{}
 	tokens := map[string]bool{}
-	var walk func(p part)
-	walk = func(p part) {
-		rows := p.rows(all)
-		smaller := p.divide(rows)
+	var walk func(p journal.Part)
+	walk = func(p journal.Part) {
+		rows := rowsOf(p, all)
+		smaller := divide(p, rows)
 		if smaller == nil {
 			if tokens[p.Token+p.Day] {
 				t.Errorf("%+v shares its token", p)
@@ -199,7 +200,7 @@ func TestPart(t *testing.T) {
 			if (q.Token == p.Token) != (q.Day != p.Day) {
 				t.Errorf("%+v of %+v: only the inserts of other days share a token", q, p)
 			}
-			n += len(q.rows(all))
+			n += len(rowsOf(q, all))
 			walk(q)
 		}
 		if n != len(rows) {
@@ -216,7 +217,7 @@ func TestPart(t *testing.T) {
 			t.Errorf("message %d: %d rows, want %d", sequence, got[sequence], n)
 		}
 	}
-	if !slices.IsSortedFunc(whole.rows(all), func(a, b store.ObservationRow) int { return int(a.Sequence) - int(b.Sequence) }) {
+	if !slices.IsSortedFunc(rowsOf(whole, all), func(a, b store.ObservationRow) int { return int(a.Sequence) - int(b.Sequence) }) {
 		t.Error("rows changed their order")
 	}
 }

@@ -14,11 +14,12 @@ const (
 	maxBoots   = 8      // starts of a node's agent: one speaks, others wait in spools
 )
 
-// tracker has a window for each start of an agent that was heard of lately. What it holds follows from the messages and their times in the
-// stream, in their order. It is not safe for concurrent use.
+// tracker has a window for each start of an agent that was heard of lately, of one partition. What it holds follows from the messages and
+// their times in the stream, in their order. It is not safe for concurrent use.
 type tracker struct {
-	nodes   *lru.Cache[string, trackedNode]
-	unknown time.Time // of starts up to here, the first messages may have come unseen
+	partition int
+	nodes     *lru.Cache[string, trackedNode]
+	unknown   time.Time // of starts up to here, the first messages may have come unseen
 }
 
 type trackedNode struct {
@@ -26,7 +27,9 @@ type trackedNode struct {
 	unknown time.Time // likewise
 }
 
-func newTracker() *tracker { return &tracker{nodes: lru.New[string, trackedNode](maxTracked)} }
+func newTracker(partition int) *tracker {
+	return &tracker{partition: partition, nodes: lru.New[string, trackedNode](maxTracked)}
+}
 
 // window finds or adds one.
 func (t *tracker) window(k coverageKey, started, until time.Time) (w *window, partial bool) {
@@ -66,27 +69,32 @@ func later(a, b time.Time) time.Time {
 }
 
 // note takes in what a message says of its number, and what was left out of it. It gives the window, and false where the message came before.
+// There is no window where a heartbeat says that nothing was sent.
 func (t *tracker) note(c *content, stored time.Time) (w *window, fresh bool) {
 	if h := c.heartbeat; h != nil { // it numbers no message, but says how many batches were sent before it
+		var number uint64
+		if t.partition < len(h.Numbers) {
+			number = h.Numbers[t.partition]
+		}
+		if number == 0 || number > maxNumber {
+			return t.find(coverageKey{h.Node, h.Boot}), true
+		}
 		w, partial := t.window(coverageKey{h.Node, h.Boot}, h.Started, h.Time)
-		switch {
-		case h.Sequence > maxNumber:
-		case partial:
-			w.high, w.unknown = h.Sequence, h.Sequence
-		default:
-			w.expect(h.Sequence, stored)
+		if partial {
+			w.high, w.unknown = number, number
+		} else {
+			w.expect(number, stored)
 		}
 		return w, true
 	}
 	b := c.batch
 	w, partial := t.window(coverageKey{b.Node, b.Boot}, b.Started, b.Time)
-	if b.Sequence == 0 || b.Sequence > maxNumber { // no agent numbers like that: each is taken
-		return w, true
-	}
-	if partial {
-		w.high, w.unknown = b.Sequence-1, b.Sequence-1
-	}
-	if !w.take(b.Sequence, stored) {
+	switch {
+	case b.Number == 0 || b.Number > maxNumber: // no agent numbers like that, or an old one not at all: each is taken
+	case partial:
+		w.high, w.unknown = b.Number-1, b.Number-1
+		w.take(b.Number, stored)
+	case !w.take(b.Number, stored):
 		return w, false
 	}
 	for cause, n := range c.left {

@@ -4,7 +4,7 @@ import (
 	"time"
 )
 
-// Agents number their batches from 1 at each start. A batch that was stored twice, because its repetition came after the stream had forgotten
+// Agents number their batches of each partition from 1 at each start. A batch that was stored twice, because its repetition came after the stream had forgotten
 // the first one's Msg-Id, is known by its number, and a batch that never came by the number that is missing.
 
 const (

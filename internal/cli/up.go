@@ -180,7 +180,7 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 		metrics.MustRegister(certificateMetrics(u.svid)...)
 	}
 	config := collector.Default()
-	config.Detector.Learn = c.Learn
+	config.Detector.Learn, config.Partitions = c.Learn, c.Partitions
 	worker, err := collector.New(config, u.bus, u.store, metrics, u.log)
 	if err != nil {
 		return usageError(err)
