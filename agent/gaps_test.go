@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -172,43 +173,42 @@ func FuzzRestoreGaps(f *testing.F) {
 
 func TestClocksKnowHowTheyWereSet(t *testing.T) {
 	var c clocks
-	at := time.Now() // a monotonic reading comes along
-	c.begin("b1", at)
-	c.begin("b2", at.Round(0).Add(time.Hour)) // without one it cannot be known that a clock was set
-	if by, ok := c.since("b1"); !ok || by != 0 {
-		t.Errorf("set by %s, %v", by, ok)
+	at := time.Now()
+	c.begin("b1", at, at)
+	c.begin("b2", at.Add(time.Hour+time.Minute), at.Add(time.Minute)) // set ahead by an hour
+	c.begin("b3", at.Add(2*time.Minute), at.Add(3*time.Minute))       // and back, by a minute more
+	for boot, want := range map[string]time.Duration{"b1": -time.Minute, "b2": -time.Hour - time.Minute, "b3": 0} {
+		if by, ok := c.since(boot); !ok || by != want {
+			t.Errorf("since %s, the clock was set by %s, want %s", boot, by, want)
+		}
 	}
 	if _, ok := c.since("b0"); ok {
 		t.Error("knows another process's boot")
 	}
 	for i := range maxClocks {
-		c.begin(fmt.Sprint("c", i), at)
+		c.begin(fmt.Sprint("c", i), at, at)
 	}
 	if _, ok := c.since("b1"); ok || len(c.boots) != maxClocks {
 		t.Errorf("%d boots are remembered", len(c.boots))
-	}
-	c = clocks{boots: []bootClock{{"b1", at, 0}, {"b2", at, time.Hour}, {"b3", at, -time.Minute}}}
-	for boot, want := range map[string]time.Duration{"b1": -time.Minute, "b2": -time.Hour - time.Minute, "b3": 0} {
-		if by, ok := c.since(boot); !ok || by != want {
-			t.Errorf("since %s, the clock was set by %s, want %s", boot, by, want)
-		}
 	}
 }
 
 // What was made while the clock was ahead is sent with the time that it really was, and is not refused.
 func TestPublishRestamps(t *testing.T) {
 	leaks(t)
-	p := newPublishing(t, natsServer(t, t.TempDir(), 0), PublisherConfig{})
+	var set atomic.Int64 // by how much the clock is
+	now := func() time.Time { return time.Now().Add(time.Duration(set.Load())) }
+	p := newPublishing(t, natsServer(t, t.TempDir(), 0), PublisherConfig{Now: now})
 	p.createStream(nil)
-	at := time.Now().Round(0)
-	p.Restart("b1", at.Add(time.Hour-time.Minute)) // an hour ahead, for a minute
+	set.Store(int64(time.Hour))
+	ahead := now().Round(0)
+	p.Restart("b2", ahead)
 	p.observe(100)
-	p.Flush(at.Add(time.Hour))
-	p.Heartbeat(&event.Heartbeat{Time: at.Add(time.Hour)})
-	p.Restart("b2", at)
-	p.clocks.mu.Lock()
-	p.clocks.boots = []bootClock{{"b1", at, time.Hour}, {"b2", at, 0}}
-	p.clocks.mu.Unlock()
+	p.Flush(now())
+	p.Heartbeat(&event.Heartbeat{Time: now()})
+	set.Store(0)
+	at := now().Round(0)
+	p.Restart("b3", at)
 	p.observe(100)
 	p.Heartbeat(&event.Heartbeat{Time: at})
 	stop := p.start()
@@ -216,9 +216,10 @@ func TestPublishRestamps(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := p.boots(); got["b1"] != 100 || got["b2"] != 100 {
+	if got, _ := p.boots(); got["b2"] != 100 || got["b3"] != 100 {
 		t.Errorf("connections by boot %v", got)
 	}
+	begins := map[string]time.Time{}
 	p.each(func(subject, id string, data []byte) {
 		var boot string
 		var started, end time.Time
@@ -232,10 +233,14 @@ func TestPublishRestamps(t *testing.T) {
 			boot, started, end = b.Boot, b.Started, b.Time
 		}
 		want := at
-		if boot == "b1" {
-			want = at.Add(-time.Minute)
+		if boot == "b2" {
+			want = ahead.Add(-time.Hour)
 		}
-		if end.After(time.Now()) || !started.Equal(want.UTC()) && !started.Equal(want) {
+		if first, ok := begins[boot]; ok && !started.Equal(first) {
+			t.Errorf("%s begins at %s, and another of its boot at %s", id, started, first)
+		}
+		begins[boot] = started
+		if end.After(time.Now()) || started.Sub(want).Abs() > time.Second {
 			t.Errorf("%s from %s to %s, want from %s", id, started, end, want)
 		}
 	})

@@ -43,7 +43,8 @@ type outbox struct {
 	added chan struct{} // holds a value after a push
 	fresh chan struct{} // likewise, for the one that spools
 
-	spooled atomic.Uint64 // messages
+	now     func() time.Time // by which messages have their times
+	spooled atomic.Uint64    // messages
 
 	mu     sync.Mutex // guards all below; held while neither disk nor stream is waited for
 	queue  []*message // in memory, oldest first
@@ -125,7 +126,7 @@ func (b *outbox) take() (*message, error) {
 		return nil, nil
 	}
 	b.mu.Unlock()
-	m, at, ok, err := b.spool.Read(next, time.Now())
+	m, at, ok, err := b.spool.Read(next, b.now())
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/ambit-nhi/ambit/event"
 )
 
-// PublisherConfig says who publishes. Zero values of the last four mean the defaults.
+// PublisherConfig says who publishes. Zero values of the last five mean the defaults.
 type PublisherConfig struct {
 	Node       string
 	Boot       string    // see Restart
@@ -23,6 +23,8 @@ type PublisherConfig struct {
 	Window     int           // messages in flight, of 4 MiB together at most; default 64
 	AckWait    time.Duration // until a message without answer is sent again; default 5s
 	Drain      time.Duration // how long Run goes on sending after its context has ended; default 5s
+
+	Now func() time.Time // the clock by which observations have their times; default time.Now
 }
 
 // Publisher makes messages of observations and brings them to the stream, in order, by way of a spool on disk if the stream does not take them
@@ -82,8 +84,12 @@ func newPublisher(cfg PublisherConfig, js jetstream.JetStream) *Publisher {
 	if cfg.Drain <= 0 {
 		cfg.Drain = 5 * time.Second
 	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	g := newGaps()
 	p := &Publisher{cfg: cfg, js: js, gaps: g, outbox: newOutbox(cfg.QueueBytes, g)}
+	p.outbox.now = cfg.Now
 	p.begin(cfg.Boot, cfg.Started)
 	return p
 }
@@ -138,7 +144,7 @@ func (p *Publisher) Close() error {
 // begin makes the batches of a boot. Its start loses the monotonic reading: it would win over the wall clock, which is what travels, when times
 // are compared after that was set.
 func (p *Publisher) begin(boot string, started time.Time) {
-	p.clocks.begin(boot, started)
+	p.clocks.begin(boot, started, time.Now())
 	p.cfg.Boot, p.cfg.Started, p.sequence, p.beats = boot, started.Round(0), 0, 0
 	p.open = make([]openBatch, p.cfg.Partitions)
 	for i := range p.open {
@@ -176,7 +182,7 @@ func (p *Publisher) Observe(o *event.Observation) {
 func (p *Publisher) Sight(w *event.Workload) {
 	i := event.Partition(w.Identity, p.cfg.Partitions)
 	if p.open[i].Full() {
-		p.finish(i, time.Now())
+		p.finish(i, p.cfg.Now())
 	}
 	p.open[i].Sight(w)
 }

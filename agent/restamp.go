@@ -23,17 +23,18 @@ type clocks struct {
 
 type bootClock struct {
 	boot    string
-	started time.Time     // with its monotonic reading, if it has one
+	started time.Time     // by the clock of observations
+	read    time.Time     // at the same time, with a monotonic reading
 	set     time.Duration // in all up to its start
 }
 
-func (c *clocks) begin(boot string, started time.Time) {
+func (c *clocks) begin(boot string, started, read time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b := bootClock{boot: boot, started: started}
+	b := bootClock{boot: boot, started: started.Round(0), read: read}
 	if n := len(c.boots); n > 0 {
 		last := &c.boots[n-1]
-		b.set = last.set + started.Round(0).Sub(last.started.Round(0)) - started.Sub(last.started)
+		b.set = last.set + b.started.Sub(last.started) - read.Sub(last.read)
 		if n == maxClocks {
 			c.boots = c.boots[1:]
 		}
@@ -56,7 +57,7 @@ func (c *clocks) since(boot string) (time.Duration, bool) {
 // stamped gives the data of a message. Where its time is yet to come, the clock was wrong when it was made, and it is moved by as much as the
 // clock was set back since, so that it is not refused; where that is not known, to now.
 func (p *Publisher) stamped(m *message) []byte {
-	ahead := m.until.Sub(time.Now().Round(0))
+	ahead := m.until.Sub(p.cfg.Now().Round(0))
 	if ahead <= maxAhead {
 		return m.data
 	}

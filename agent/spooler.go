@@ -90,7 +90,7 @@ func (s *spooler) step(now time.Time) time.Duration {
 			wait = min(wait, left)
 		} else {
 			s.expired = now
-			if err := s.spool.Expire(now, s.lowest()); err != nil {
+			if err := s.spool.Expire(s.now(), s.lowest()); err != nil {
 				return s.failed(now, err)
 			}
 			wait = min(wait, expireEvery)

@@ -56,10 +56,7 @@ func (s *Spool) open() (err error) {
 	if err := s.list(); err != nil {
 		return s.explain(err)
 	}
-	if err := s.adopt(); err != nil {
-		return err
-	}
-	return s.Expire(time.Now(), 0)
+	return s.adopt()
 }
 
 func (s *Spool) takeLock() (err error) {
