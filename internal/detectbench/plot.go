@@ -10,7 +10,7 @@ import (
 
 const (
 	plotWidth, plotHeight = 860, 360
-	left, right           = 60, 20
+	left, right           = 60, 30
 	top, bottom           = 40, 50
 )
 
@@ -47,11 +47,11 @@ func (p *plot) bar(x, y, width, height float64, colour string) {
 }
 
 func (p *plot) legend() {
-	x := float64(plotWidth - right - 480)
+	x := 420.
 	for c, name := range names {
 		p.bar(x, 8, 12, 12, colours[c])
 		p.text(x+16, 18, "start", name)
-		x += 165
+		x += 40 + 6*float64(len(name))
 	}
 }
 
