@@ -56,6 +56,7 @@ type Group struct {
 	// Run's.
 	last       map[int]uint64 // revision of a partition's key when this member had it last
 	complaints rate.Sometimes
+	watches    sync.WaitGroup // that end
 
 	mu     sync.Mutex
 	status Status
@@ -109,6 +110,7 @@ func (g *Group) setError(err error) {
 // blocks until the work has stopped. Only then others get the partition, unless this member is too late: it takes its leases for lost shortly
 // before the server does.
 func (g *Group) Run(ctx context.Context, gained func([]Lease) error, lost func(partition int)) error {
+	defer g.watches.Wait()
 	var wait backoff
 	for n := 1; ctx.Err() == nil; n++ {
 		began := time.Now()

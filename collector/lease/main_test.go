@@ -20,7 +20,13 @@ import (
 // childURL names the NATS server of a member that is a process of its own, and is killed.
 const childURL = "LEASE_TEST_CHILD"
 
+// serverConfig is the configuration of a NATS server that is a process of its own, and is killed.
+const serverConfig = "LEASE_TEST_SERVER"
+
 func TestMain(m *testing.M) {
+	if path := os.Getenv(serverConfig); path != "" {
+		os.Exit(serve(path))
+	}
 	if url := os.Getenv(childURL); url != "" {
 		os.Exit(child(url))
 	}
@@ -56,8 +62,9 @@ func child(url string) int {
 type world struct {
 	t *testing.T
 	*testenv.NATSCluster
-	js jetstream.JetStream
-	kv jetstream.KeyValue
+	url string
+	js  jetstream.JetStream
+	kv  jetstream.KeyValue
 
 	mu      sync.Mutex
 	holders map[int]string // by partition
@@ -67,7 +74,8 @@ type world struct {
 
 func newWorld(t *testing.T, servers int) *world {
 	t.Helper()
-	w := &world{t: t, NATSCluster: testenv.StartNATSCluster(t, servers), holders: map[int]string{}}
+	cluster := testenv.StartNATSCluster(t, servers)
+	w := &world{t: t, NATSCluster: cluster, url: cluster.URL(), holders: map[int]string{}}
 	w.js = w.connect()
 	var err error
 	w.kv, err = w.js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: testBucket, LimitMarkerTTL: MarkerTTL, Replicas: servers})
@@ -79,7 +87,7 @@ func newWorld(t *testing.T, servers int) *world {
 
 func (w *world) connect() jetstream.JetStream {
 	w.t.Helper()
-	nc, err := nats.Connect(w.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectBufSize(-1))
+	nc, err := nats.Connect(w.url, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectBufSize(-1))
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -85,7 +85,7 @@ func (t *term) hold(ctx, session context.Context) error {
 		t.end(fmt.Errorf("watch the bucket %s: %w", t.cfg.Bucket.Bucket(), err))
 		return nil
 	}
-	defer unwatch(watch)
+	defer t.watches.Go(func() { unwatch(watch) }) // that asks the server, and nothing here waits for its answer
 	tick := time.NewTicker(t.cfg.TTL / 5)
 	defer tick.Stop()
 	again := time.NewTimer(t.cfg.TTL) // sooner than the next tick, after a failure
@@ -263,7 +263,7 @@ func (t *term) leave(session context.Context) {
 
 // join makes the session's key.
 func (t *term) join(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, t.cfg.TTL/2)
+	ctx, cancel := context.WithTimeout(ctx, t.cfg.TTL/5) // the others come back at the same time, and wait twice as long, see takes
 	defer cancel()
 	sent := time.Now()
 	revision, err := t.write(ctx, 0)
@@ -355,7 +355,7 @@ func (t *term) listen(session context.Context) {
 	}
 }
 
-// unwatch ends a watch. What it still has to say must be taken, or its goroutine would wait for ever.
+// unwatch ends a watch, which takes seconds while no server answers. What it still has to say must be taken, or its goroutine would wait for ever.
 func unwatch(w jetstream.KeyWatcher) {
 	_ = w.Stop() // fails where it has ended already
 	for range w.Updates() {
