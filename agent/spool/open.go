@@ -43,7 +43,7 @@ func (s *Spool) open() (err error) {
 		return err
 	}
 	var known bool
-	if s.stateFile, s.state, known, err = openState(s.cfg.Dir); err != nil {
+	if s.stateFile, s.state, known, s.sparse, err = openState(s.cfg.Dir); err != nil {
 		return s.explain(err)
 	}
 	if !known || s.state.node != s.cfg.Node {
@@ -170,7 +170,7 @@ func (s *Spool) adopt() error {
 		}
 	}
 	s.state.settled = max(s.state.settled, 1)
-	for i := 0; i < len(s.segments)-1; i++ { // of two of the same beginning, nothing stands in the first
+	for i := 0; i+1 < len(s.segments); i++ { // of two of the same beginning, nothing stands in the first
 		if s.segments[i+1].first <= s.segments[i].first {
 			s.bytes -= s.segments[i].size
 			if err := s.remove(s.segments[i]); err != nil {
@@ -181,7 +181,10 @@ func (s *Spool) adopt() error {
 		}
 	}
 	s.unwritten = settleEvery
-	return s.advance()
+	if err := s.advance(); err != nil && !noRoom(err) {
+		return err
+	}
+	return nil
 }
 
 type tail struct {

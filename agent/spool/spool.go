@@ -18,6 +18,7 @@ type Spool struct {
 
 	mu           sync.Mutex // guards all below
 	state        state
+	sparse       bool               // its file has not the room it needs
 	unwritten    int                // messages settled since the state was written
 	done         map[uint64]settled // messages behind state.settled that are settled
 	segments     []*segment         // oldest first; those with something that is not settled, and the last one

@@ -464,7 +464,20 @@ func TestFullDisk(t *testing.T) {
 		}
 	})
 	l := &ledger{}
-	s := open(t, config(filepath.Join(dir, "spool"), l))
+	ballast := filepath.Join(dir, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 2<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
+	}
+	s := open(t, config(filepath.Join(dir, "spool"), l)) // full from the start
+	if _, _, err := s.Append([]*Message{message(0)}, 0); !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Keep(nil); err != nil { // writes the state
+		t.Fatal(err)
+	}
 	n := 0
 	for ; ; n++ {
 		_, taken, err := s.Append([]*Message{message(n)}, 0)

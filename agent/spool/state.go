@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // version of segments and state.
@@ -72,44 +74,54 @@ type otherVersion struct{ version uint16 }
 func (e *otherVersion) Error() string { return fmt.Sprintf("version %d", e.version) }
 
 // openState gives the file and the newer of its slots that are whole; ok is false where there is none. The file has its full length afterwards,
-// so that it can be written on a full disk.
-func openState(dir string) (f *os.File, s state, ok bool, err error) {
+// so that it can be written on a full disk; sparse says that there was no room.
+func openState(dir string) (f *os.File, s state, ok, sparse bool, err error) {
 	f, err = os.OpenFile(filepath.Join(dir, stateName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, s, false, err
+		return nil, s, false, false, err
 	}
 	b := make([]byte, 2*slotBytes)
 	n, err := f.ReadAt(b, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
 		f.Close()
-		return nil, s, false, err
+		return nil, s, false, false, err
 	}
 	for slot := range 2 {
 		got, err := decodeState(b[slot*slotBytes : (slot+1)*slotBytes])
 		var other *otherVersion
 		if errors.As(err, &other) {
 			f.Close()
-			return nil, s, false, err
+			return nil, s, false, false, err
 		}
 		if err == nil && (!ok || got.generation > s.generation) {
 			s, ok = got, true
 		}
 	}
 	if n < len(b) {
-		if _, err := f.WriteAt(b[n:], int64(n)); err != nil {
+		_, err := f.WriteAt(b[n:], int64(n))
+		if err != nil && !noRoom(err) {
 			f.Close()
-			return nil, s, false, err
+			return nil, s, false, false, err
 		}
+		sparse = err != nil
 	}
-	return f, s, ok, nil
+	return f, s, ok, sparse, nil
 }
 
-// writeState writes the slot that is older.
+// noRoom says that a disk may work again by itself.
+func noRoom(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+
+// writeState writes the slot that is older; both, as long as the disk has not given room to them.
 func (s *Spool) writeState() error {
 	s.state.generation++
 	s.unwritten = 0
-	if _, err := s.stateFile.WriteAt(s.state.encode(), int64(s.state.generation%2)*slotBytes); err != nil {
+	b, at := s.state.encode(), int64(s.state.generation%2)*slotBytes
+	if s.sparse {
+		b, at = append(b, b...), 0
+	}
+	if _, err := s.stateFile.WriteAt(b, at); err != nil {
 		return fmt.Errorf("write the state of the spool: %w", err)
 	}
+	s.sparse = false
 	return nil
 }
