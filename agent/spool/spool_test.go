@@ -311,7 +311,7 @@ func TestDamage(t *testing.T) {
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))
 	const many, rounds = 3000, 60
-	base := config(t.TempDir(), nil)
+	base := config(quickDir(t), nil)
 	base.MaxBytes = 32 * 64 << 10 // small segments
 	s := open(t, base)
 	add(t, s, 0, many)
@@ -324,7 +324,7 @@ func TestDamage(t *testing.T) {
 	for round := range rounds {
 		l := &ledger{}
 		cfg := base
-		cfg.Dir, cfg.Lost = filepath.Join(t.TempDir(), "copy"), l.note
+		cfg.Dir, cfg.Lost = filepath.Join(quickDir(t), "copy"), l.note
 		if err := os.CopyFS(cfg.Dir, os.DirFS(base.Dir)); err != nil {
 			t.Fatal(err)
 		}
@@ -368,7 +368,7 @@ func TestDamage(t *testing.T) {
 
 // A process that is killed while it writes leaves any part of a record.
 func TestTornTail(t *testing.T) {
-	base := config(t.TempDir(), nil)
+	base := config(quickDir(t), nil)
 	s := open(t, base)
 	add(t, s, 0, 5)
 	s.Close()
@@ -380,7 +380,7 @@ func TestTornTail(t *testing.T) {
 	size := int(message(4).size())
 	for cut := 1; cut < size; cut++ {
 		l := &ledger{}
-		cfg := config(t.TempDir(), l)
+		cfg := config(quickDir(t), l)
 		if err := os.WriteFile(filepath.Join(cfg.Dir, name), whole[:len(whole)-cut], 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -577,13 +577,19 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-// inMemory is a folder that no disk slows down, if there is one.
-func inMemory() string {
-	const shm = "/dev/shm"
-	if info, err := os.Stat(shm); err == nil && info.IsDir() && unix.Access(shm, unix.W_OK) == nil {
-		return shm
+// quickDir is a folder of the test that no disk slows down, if there is one.
+func quickDir(t testing.TB) string {
+	t.Helper()
+	parent := "/dev/shm"
+	if unix.Access(parent, unix.W_OK) != nil {
+		parent = ""
 	}
-	return ""
+	dir, err := os.MkdirTemp(parent, "ambit-spool-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 // A segment that somebody else wrote.
@@ -597,11 +603,7 @@ func FuzzSegment(f *testing.F) {
 	f.Add(whole[:len(whole)-5], g.header("n1"))
 	f.Add(whole[headerBytes:], whole)
 	f.Fuzz(func(t *testing.T, data, state []byte) {
-		dir, err := os.MkdirTemp(inMemory(), "spool")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer os.RemoveAll(dir)
+		dir := quickDir(t)
 		for name, b := range map[string][]byte{g.name(): data, stateName: state} {
 			if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
 				t.Fatal(err)
