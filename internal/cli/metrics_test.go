@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -12,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"go.uber.org/goleak"
 
@@ -20,7 +23,7 @@ import (
 
 // knownLabels are the labels that metrics of ours may have, and how many values at most. None names a node, an identity or a resource.
 var knownLabels = map[string]int{
-	"cause": 160, "kind": 8, "operation": 24, "table": 24, "severity": 5, "attributed": 2, "reason": 16, "provenance": 8, "state": 4, "le": 24, "stage": 12, "partition": 65,
+	"cause": 160, "kind": 8, "operation": 24, "table": 24, "severity": 5, "attributed": 2, "reason": 16, "provenance": 8, "state": 4, "le": 24, "stage": 12, "partition": 65, "why": 8,
 }
 
 var seriesLine = regexp.MustCompile(`^(ambit_[a-z0-9_]+)(?:\{(.*)\})? \S+$`)
@@ -67,17 +70,68 @@ func lintMetrics(t *testing.T, scrape string, mostSeries int) {
 	}
 }
 
-// TestMetricsOfUp scrapes a real collector after agents that nobody should believe told it something.
+// beat publishes a heartbeat of another node, as from an agent that nobody should believe.
+func (m *machine) beat(node string, after time.Duration, change func(*event.Heartbeat)) {
+	m.t.Helper()
+	nc, err := nats.Connect(m.nats)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	h := &event.Heartbeat{Node: node, Boot: "boot", Started: m.began, Time: m.began.Add(after), Version: "1", Kernel: "6.1"}
+	change(h)
+	data, err := h.Encode()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if _, err := js.Publish(m.t.Context(), event.AgentSubject(node), data); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// TestMetricsOfUp scrapes a real collector after agents told it of losses and gaps, and reads these in its report.
 func TestMetricsOfUp(t *testing.T) {
 	m := newMachine(t)
 	stop := m.up()
 	m.publish(1, time.Minute, 5432)
-	var scrape string
-	await(t, "the rows in the metrics", func() bool {
-		scrape = m.get("/metrics")
-		return strings.Contains(scrape, `ambit_collector_rows_total{table="observations"} 1`)
+	gap := event.Gap{Cause: "spool-full", From: m.began.Add(10 * time.Minute), Until: m.began.Add(20 * time.Minute), Lost: 7}
+	m.beat("n2", 50*time.Minute, func(h *event.Heartbeat) {
+		h.Gaps = []event.Gap{gap, {Cause: "api-away", From: m.began.Add(30 * time.Minute), Until: m.began.Add(40 * time.Minute)}}
+		h.Lost, h.Gauges = map[string]uint64{"spool-full": 7}, map[string]uint64{"spool-bytes": 4096}
+		for i := range 100 {
+			h.Lost[fmt.Sprint("cause-", i)], h.Gauges[fmt.Sprint("gauge-", i)] = 1, 1
+		}
 	})
+	m.beat("n2", 51*time.Minute, func(h *event.Heartbeat) { h.Lost = map[string]uint64{"spool-full": 9} })
+	var scrape string
+	await(t, "the rows and nodes in the metrics", func() bool {
+		scrape = m.get("/metrics")
+		return strings.Contains(scrape, `ambit_collector_rows_total{table="observations"} 1`) && strings.Contains(scrape, `ambit_agent_lost_total{cause="spool-full"} 2`)
+	})
+	if !strings.Contains(scrape, `ambit_nodes{state="watched"} 1`) {
+		t.Error("the metrics do not tell of the node")
+	}
 	lintMetrics(t, scrape, 500)
+	await(t, "the gaps in the report", func() bool {
+		code, out, errs := ambit(t, "report", "coverage", "--window", "2h", "--spans", "-o", "csv")
+		if code != exitGood {
+			t.Fatalf("%d %s", code, errs)
+		}
+		line := func(from, until time.Duration, seconds, rest string) string {
+			return "n2," + m.began.Add(from).UTC().Format(time.RFC3339) + "," + m.began.Add(until).UTC().Format(time.RFC3339) + "," + seconds + rest
+		}
+		return strings.Contains(out, line(10*time.Minute, 20*time.Minute, "600", ",gap,spool,connections,spool-full,7,false\n")) &&
+			strings.Contains(out, line(30*time.Minute, 40*time.Minute, "600", ",gap,api-away,identities,api-away,,false\n"))
+	})
+	for _, path := range []string{"/readyz", "/healthz"} {
+		if text := m.get(path); strings.Contains(text, "failed") {
+			t.Errorf("%s: %s", path, text)
+		}
+	}
 	if code, out, errs := stop(); code != exitGood {
 		t.Errorf("ambit up ended with %d: %s%s", code, out, errs)
 	}

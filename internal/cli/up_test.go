@@ -111,7 +111,7 @@ func (m *machine) publish(sequence uint64, after time.Duration, ports ...uint16)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	if _, err := js.Publish(m.t.Context(), event.ObservationSubject(0, "n1"), data); err != nil {
+	if _, err := js.Publish(m.t.Context(), event.ObservationSubject(event.Partition(w.Identity, event.DefaultPartitions), "n1"), data); err != nil {
 		m.t.Fatal(err)
 	}
 }
