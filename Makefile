@@ -11,7 +11,7 @@ UNRACED := /(bpf|event|detector|collector/store)$$
 # The whole, in real time: it runs alone.
 WHOLE   := /internal/e2e$$
 
-.PHONY: help build engine kube-apiserver tls-stacks up demo test test-kernels lint generate bench bench-node bench-agent bench-tls clean
+.PHONY: help build engine kube-apiserver tls-stacks up demo test test-kernels lint generate bench bench-node bench-agent bench-tls bench-pipeline bench-detect test-chaos clean
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,15 @@ bench-agent: build ## what the agent takes of a node that churns: memory, CPU, l
 
 bench-tls: build tls-stacks ## what watching TLS costs programs and the agent; ARGS='-rounds 30' (as root)
 	go run ./internal/tlsbench -ambit bin/ambit $(ARGS)
+
+bench-pipeline: build engine ## the way from eight nodes to ClickHouse, beside clickhouse-go alone; ARGS='-n 600000'
+	go run ./internal/pipelinebench -ambit bin/ambit $(ARGS)
+
+bench-detect: ## what the detector finds in a simulated cluster, and what that costs people; ARGS='-seeds 5'
+	go run ./internal/detectbench $(ARGS)
+
+test-chaos: build engine ## kill and cut what carries observations, and count what arrives; ARGS='-short' (as root)
+	go run ./internal/chaos -ambit bin/ambit $(ARGS)
 
 clean: ## remove what was built; what is in .cache/ stays
 	rm -rf bin

@@ -146,11 +146,21 @@ func (b *Bus) Ready() error {
 
 // Connect opens a connection; the caller drains or closes it.
 func (b *Bus) Connect(name string) (*nats.Conn, error) {
-	return b.connect(name, func(err error) { b.cfg.Logger.Warn("NATS", "connection", name, "error", err) })
+	return b.connect(name, b.complain(name))
+}
+
+// ConnectLater is Connect, but a server that does not answer yet is no error: it is tried again until it does. An agent that starts while the
+// stream is away watches all the same.
+func (b *Bus) ConnectLater(name string) (*nats.Conn, error) {
+	return b.connect(name, b.complain(name), nats.RetryOnFailedConnect(true))
+}
+
+func (b *Bus) complain(name string) func(error) {
+	return func(err error) { b.cfg.Logger.Warn("NATS", "connection", name, "error", err) }
 }
 
 // connect has complaints of the server told.
-func (b *Bus) connect(name string, complain func(error)) (*nats.Conn, error) {
+func (b *Bus) connect(name string, complain func(error), more ...nats.Option) (*nats.Conn, error) {
 	opts := []nats.Option{
 		nats.Name(name),
 		nats.MaxReconnects(-1),
@@ -167,7 +177,7 @@ func (b *Bus) connect(name string, complain func(error)) (*nats.Conn, error) {
 	} else {
 		opts = append(opts, b.outside()...)
 	}
-	nc, err := nats.Connect(where, opts...)
+	nc, err := nats.Connect(where, append(opts, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS at %s: %w; %s", redact(b.cfg.URLs), err, remedy(err, b.cfg.TLS != nil))
 	}

@@ -46,7 +46,7 @@ memory. It needs root.`,
 		beFrugal()
 		ctx, out := cmd.Context(), cmd.OutOrStdout()
 		bus := collector.DefaultBusConfig()
-		bus.URLs, bus.Logger = c.NATS.URLs, log
+		bus.URLs, bus.Credentials, bus.Inbox, bus.Logger = c.NATS.URLs, c.NATS.Credentials, event.AgentInbox(c.Node), log
 		if err := bus.Validate(); err != nil {
 			return usageError(err)
 		}
@@ -113,7 +113,7 @@ func (u *up) findStream(ctx context.Context, check bool) error {
 		}
 		ready(u.bus.Where())
 		if missing != nil {
-			u.log.Warn("observations wait in memory", "error", missing)
+			u.log.Warn("observations wait on this node", "error", missing)
 			again := time.NewTicker(streamAgain)
 			defer again.Stop()
 			for missing != nil {
@@ -140,6 +140,7 @@ func (u *up) startAgent(ctx context.Context) error {
 	config := agent.Default()
 	config.Node, config.TrustDomain, config.Version = u.config.Node, td, readBuildInfo().Version
 	config.Interval, config.Partitions = u.config.Interval, u.config.Partitions
+	config.Spool = u.config.Spool
 	config.Identity, config.ClusterDomain, config.Engines = u.config.identityTemplate(), u.config.Kubernetes.ClusterDomain, u.config.Containers.Sockets
 	if u.config.kubernetesWanted() {
 		config.Kubernetes = &kube.Config{Kubeconfig: u.config.Kubernetes.Kubeconfig, Node: u.config.kubernetesNode()}
@@ -161,7 +162,7 @@ func (u *up) startAgent(ctx context.Context) error {
 		return usageError(err)
 	}
 	return u.parts.start(ctx, "agent", func(ctx context.Context, ready func(string)) error {
-		nc, err := u.bus.Connect("ambit agent")
+		nc, err := u.bus.ConnectLater("ambit agent")
 		if err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/viper"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/ambit-nhi/ambit/agent"
 	"github.com/ambit-nhi/ambit/collector"
 	"github.com/ambit-nhi/ambit/collector/report"
 	"github.com/ambit-nhi/ambit/collector/store"
@@ -34,10 +35,12 @@ type config struct {
 	Interval    time.Duration `mapstructure:"interval"`
 	Partitions  int           `mapstructure:"partitions"`
 	NATS        struct {
-		URLs     []string      `mapstructure:"urls"`
-		MaxBytes int64         `mapstructure:"max_bytes"`
-		MaxAge   time.Duration `mapstructure:"max_age"`
-		TLS      tlsConfig     `mapstructure:"tls"`
+		URLs        []string      `mapstructure:"urls"`
+		MaxBytes    int64         `mapstructure:"max_bytes"`
+		MaxAge      time.Duration `mapstructure:"max_age"`
+		Replicas    int           `mapstructure:"replicas"`    // of streams and buckets, in a cluster
+		Credentials string        `mapstructure:"credentials"` // file with a user's JWT and seed
+		TLS         tlsConfig     `mapstructure:"tls"`
 	} `mapstructure:"nats"`
 	SPIFFE struct {
 		Socket string `mapstructure:"socket"`
@@ -50,7 +53,8 @@ type config struct {
 		store.Config `mapstructure:",squash"`
 		Library      string `mapstructure:"library"`
 	} `mapstructure:"clickhouse"`
-	Retention  store.Retention `mapstructure:"retention"`
+	Retention  store.Retention   `mapstructure:"retention"`
+	Spool      agent.SpoolConfig `mapstructure:"spool"` // what waits on a node's disk while the stream is away
 	Kubernetes struct {
 		Mode          string `mapstructure:"mode"`           // auto, on, off
 		Kubeconfig    string `mapstructure:"kubeconfig"`     // empty: the service account of the pod that this runs in
@@ -79,7 +83,8 @@ func defaultConfig() config {
 	c.Data, c.Listen, c.TrustDomain = "./ambit-data", "127.0.0.1:8480", "ambit.local"
 	c.Learn, c.Interval, c.Partitions = 24*time.Hour, 10*time.Second, event.DefaultPartitions
 	bus := collector.DefaultBusConfig()
-	c.NATS.MaxBytes, c.NATS.MaxAge = bus.MaxBytes, bus.MaxAge
+	c.NATS.MaxBytes, c.NATS.MaxAge, c.NATS.Replicas = bus.MaxBytes, bus.MaxAge, bus.Replicas
+	c.Spool = agent.DefaultSpool()
 	c.SPIFFE.Socket = os.Getenv(svid.SocketEnv)
 	c.TLS.Probes = "on"
 	c.ClickHouse.Config, c.Retention = store.Default(), store.DefaultRetention()
@@ -219,6 +224,9 @@ func (c *config) validate() error {
 		if !filepath.IsAbs(socket) {
 			faults = append(faults, fmt.Errorf("containers.sockets: %q is no absolute path, such as /run/docker.sock", socket))
 		}
+	}
+	if err := c.Spool.Validate(); err != nil {
+		faults = append(faults, fmt.Errorf("spool: %w", err))
 	}
 	faults = append(faults, c.Retention.Validate())
 	faults = append(faults, c.validateTLS()...)

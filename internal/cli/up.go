@@ -117,7 +117,7 @@ func runUp(cmd *cobra.Command, c *config) error {
 
 // prepare checks what the parts will want, before anything starts.
 func (c *config) prepare() (collector.BusConfig, error) {
-	bus := collector.BusConfig{URLs: c.NATS.URLs, Dir: filepath.Join(c.Data, "nats"), MaxBytes: c.NATS.MaxBytes, MaxAge: c.NATS.MaxAge}
+	bus := collector.BusConfig{URLs: c.NATS.URLs, Dir: filepath.Join(c.Data, "nats"), MaxBytes: c.NATS.MaxBytes, MaxAge: c.NATS.MaxAge, Replicas: c.NATS.Replicas, Credentials: c.NATS.Credentials}
 	if err := bus.Validate(); err != nil {
 		return bus, usageError(err)
 	}
@@ -254,7 +254,13 @@ func (u *up) startStore(ctx context.Context) error {
 			return err
 		}
 		defer func() { err = errors.Join(err, u.store.Close()) }()
-		if err := u.store.Migrate(ctx); err != nil {
+		migrate := u.store.Migrate
+		if c.Socket == "" { // others may share it; the embedded engine's folder is locked
+			migrate = func(ctx context.Context) error {
+				return u.store.MigrateAlone(ctx, collector.SchemaLock{Bus: u.bus, Log: u.log})
+			}
+		}
+		if err := migrate(ctx); err != nil {
 			return err
 		}
 		ready("database " + c.Database)
