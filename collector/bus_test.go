@@ -6,11 +6,15 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ambit-nhi/ambit/collector/lease"
 )
 
 // TestBusSecrets checks that neither errors nor descriptions show what opens a server.
@@ -53,6 +57,45 @@ func TestBusSyncs(t *testing.T) {
 	bus := openBus(t, t.TempDir())
 	if c := bus.server.server.JetStreamConfig(); !c.SyncAlways {
 		t.Errorf("the server syncs every %s only", c.SyncInterval)
+	}
+}
+
+// TestBusForgetsLeases checks that who had leases of an embedded server is gone with it, but not how many there are.
+func TestBusForgetsLeases(t *testing.T) {
+	dir := t.TempDir()
+	bucket := func(bus *Bus) (jetstream.KeyValue, func()) {
+		t.Helper()
+		nc, err := bus.Connect("test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		js, err := jetstream.New(nc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kv, err := js.KeyValue(t.Context(), leasesBucket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return kv, nc.Close
+	}
+	bus := openBus(t, dir)
+	kv, end := bucket(bus)
+	for _, key := range []string{"session.a.1", "partition.0", "partition.16"} {
+		if _, err := kv.Put(t.Context(), key, []byte("a.1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := lease.Agree(t.Context(), kv, 16); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	bus.Close()
+	kv, end = bucket(openBus(t, dir))
+	defer end()
+	keys, err := kv.Keys(t.Context())
+	if err != nil || !slices.Equal(keys, []string{"partitions"}) {
+		t.Errorf("the bucket holds %v, %v", keys, err)
 	}
 }
 

@@ -1,16 +1,18 @@
 package collector
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ambit-nhi/ambit/collector/deadletter"
 	"github.com/ambit-nhi/ambit/collector/lease"
@@ -271,6 +273,8 @@ func TestAcknowledgementAsMessage(t *testing.T) {
 func TestPermissionsOfCollector(t *testing.T) {
 	server := testenv.StartNATSUsers(t, "n1", "n2")
 	bus := busOf(t, server, testenv.CollectorID, "")
+	var complaints denials
+	bus.cfg.Logger = slog.New(slog.NewTextHandler(&complaints, nil))
 	u := connectUser(t, bus)
 	s := openStore(t)
 	r := start(t, bus, s, nil)
@@ -290,7 +294,18 @@ func TestPermissionsOfCollector(t *testing.T) {
 		t.Errorf("%v messages are refused for their node", got)
 	}
 	n.checkTotals(s)
+	dead, err := u.js.Stream(t.Context(), event.StreamDead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, "a letter about the lie", func() bool {
+		m, err := dead.GetLastMsgForSubject(t.Context(), "ambit.v1.dead."+causeNode)
+		return err == nil && m.Header.Get(deadletter.HeaderSubject) == event.ObservationSubject(0, "n1") && bytes.Equal(m.Data, lie)
+	})
 	r.end(t)
+	if complaints.n.Load() > 0 {
+		t.Error("the collector was denied something that it needs")
+	}
 
 	kv, err := u.js.KeyValue(t.Context(), leasesBucket)
 	if err != nil {
@@ -307,15 +322,20 @@ func TestPermissionsOfCollector(t *testing.T) {
 	if err := lease.Agree(t.Context(), kv, 16); err != nil {
 		t.Error(err)
 	}
-	deadletter.New(u.js, prometheus.NewRegistry()).Put(t.Context(), deadletter.Refused{Cause: "node_mismatch", Sequence: 1, Err: errors.New("x")})
-	dead, err := u.js.Stream(t.Context(), event.StreamDead)
-	if err != nil || dead.CachedInfo().State.Msgs == 0 {
-		t.Errorf("there is no letter, or %v", err)
-	}
 	u.contented()
 	u.mayNotPublish("ambit.v1.obs.0.n1", "ambit.v1.agent.n1", "ambit.v1.ack.n1", "ambit.v1.decision.x", "$JS.API.STREAM.DELETE.AMBIT_OBS", "$JS.API.STREAM.PURGE.AMBIT_OBS",
 		"$JS.API.STREAM.UPDATE.AMBIT_OBS", "$JS.API.STREAM.MSG.DELETE.AMBIT_OBS", "$KV.other.x")
 	u.mayNotSubscribe(">", "_INBOX.agent.>", "_INBOX.reader.>")
+}
+
+// denials counts log lines about what was not allowed.
+type denials struct{ n atomic.Int64 }
+
+func (d *denials) Write(line []byte) (int, error) {
+	if bytes.Contains(bytes.ToLower(line), []byte("permissions violation")) {
+		d.n.Add(1)
+	}
+	return len(line), nil
 }
 
 func TestPermissionsOfReader(t *testing.T) {
