@@ -98,14 +98,19 @@ type ambitFlow struct {
 type ambitHello struct {
 	_      structs.HostLayout
 	Origin struct {
-		_        structs.HostLayout
-		At       uint64
-		Cookie   uint64
-		Cgroup   uint64
-		Edge     uint32
-		Tgid     uint32
-		Sequence uint32
-		Out      uint32
+		_          structs.HostLayout
+		At         uint64
+		Cookie     uint64
+		Cgroup     uint64
+		Edge       uint32
+		Tgid       uint32
+		Sequence   uint32
+		Out        uint32
+		Local      [2]uint64
+		Remote     [2]uint64
+		LocalPort  uint16
+		RemotePort uint16
+		Unused     uint32
 	}
 	Length  uint32
 	Payload [2048]uint8

@@ -114,6 +114,9 @@ struct hello_origin {
 	__u32 tgid;      /* who sends; 0 if unknown */
 	__u32 sequence;  /* of the first byte, as TCP counts */
 	__u32 out;
+	__u64 local[2], remote[2]; /* of the socket; IPv4 as ::ffff:a.b.c.d, network order */
+	__u16 local_port, remote_port; /* host order; 0 while not known */
+	__u32 unused;
 };
 
 struct hello {

@@ -24,19 +24,37 @@ static __always_inline __u32 sending_process(struct tcp_sock *t)
 	return BPF_CORE_READ(task, tgid);
 }
 
+static __always_inline void ends_of_hello(struct hello_origin *o, struct tcp_sock *t)
+{
+	struct sock_common *c = &((struct sock *)t)->__sk_common;
+	if (c->skc_family == AF_INET6) {
+		__u32 *local = c->skc_v6_rcv_saddr.in6_u.u6_addr32, *remote = c->skc_v6_daddr.in6_u.u6_addr32;
+		o->local[0] = local[0] | (__u64)local[1] << 32;
+		o->local[1] = local[2] | (__u64)local[3] << 32;
+		o->remote[0] = remote[0] | (__u64)remote[1] << 32;
+		o->remote[1] = remote[2] | (__u64)remote[3] << 32;
+	} else {
+		o->local[1] = (__u64)c->skc_rcv_saddr << 32 | 0xffff0000;
+		o->remote[1] = (__u64)c->skc_daddr << 32 | 0xffff0000;
+	}
+	o->local_port = c->skc_num;
+	o->remote_port = bpf_ntohs(c->skc_dport);
+}
+
 static __always_inline void describe_hello(struct __sk_buff *skb, struct hello_origin *o, __u32 sequence, __u32 out)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct tcp_sock *t = sk ? bpf_skc_to_tcp_sock(sk) : 0;
 	__u32 edge = 0;
+	__builtin_memset(o, 0, sizeof *o);
 	o->at = bpf_ktime_get_ns();
 	o->cookie = bpf_get_socket_cookie(skb);
 	o->cgroup = bpf_skb_cgroup_id(skb);
 	o->sequence = sequence;
 	o->out = out;
-	o->tgid = 0;
 	if (t) {
 		tag_of(socket_number(t), &edge);
+		ends_of_hello(o, t);
 		if (out)
 			o->tgid = sending_process(t);
 	}
@@ -184,7 +202,7 @@ __noinline int hello_header(struct __sk_buff *skb, __u32 at, __u32 out)
 	return 1;
 }
 
-/* hello_segment tells what belongs to a hello in a segment of a connection that has begun one */
+/* hello_segment tells what belongs to a hello in a segment of a connection that has begun one. It says whether the hello is over. */
 __noinline int hello_segment(struct __sk_buff *skb, __u32 at, __u32 sequence, __u32 out)
 {
 	__u64 key = bpf_get_socket_cookie(skb) << 1 | out;
@@ -203,6 +221,7 @@ __noinline int hello_segment(struct __sk_buff *skb, __u32 at, __u32 sequence, __
 		on = hello_header(skb, at + p, out);
 		p = s->boundary + s->have - sequence;
 	}
+	bool over = !on;
 	if (on && p < (__s32)length) {
 		count(HELLO_CUT);
 		on = false;
@@ -229,13 +248,16 @@ __noinline int hello_segment(struct __sk_buff *skb, __u32 at, __u32 sequence, __
 			n -= part;
 		}
 	}
-	if (!on)
-		bpf_map_delete_elem(&hello_streams, &key);
-	return 0;
+	if (on)
+		return 0;
+	over = over && s->told;
+	bpf_map_delete_elem(&hello_streams, &key);
+	return over;
 }
 
 /* Streams that are past their beginning, by a hash of their addresses and ports: what else tells it takes a call, which costs five times as much. A stream
- * begins with a SYN, which takes what stood for another with the same ends away. */
+ * begins with a SYN, which takes what stood for another with the same ends away. The kernel's own hash, which it draws for each connection, is in it:
+ * another network may have the same addresses. */
 #define LATE 1024 /* 8 KiB, which stay in caches */
 __u64 late[LATE];
 
@@ -252,7 +274,7 @@ static __always_inline bool is_late(struct __sk_buff *skb, const __u8 *tcp, bool
 		to = (__u32 *)(ip + 36);
 	}
 	__u64 h = (((__u64)*from << 32 | *to) + out) * 0x9E3779B97F4A7C15ULL;
-	h = (h ^ h >> 32 ^ *(__u32 *)tcp) * 0xff51afd7ed558ccdULL | 1;
+	h = (h ^ h >> 32 ^ *(__u32 *)tcp ^ (__u64)skb->hash << 32) * 0xff51afd7ed558ccdULL | 1;
 	*stream = h;
 	__u64 *place = &late[h >> 54];
 	if (*place != h)
@@ -276,7 +298,8 @@ static __always_inline bool may_begin_hello(struct __sk_buff *skb, __u32 at, boo
 	return false;
 }
 
-/* hello_packet looks at a TCP segment, whose payload begins at an offset and is not empty. Most have nothing to do with hellos: they must leave early. */
+/* hello_packet looks at a TCP segment, whose payload begins at an offset and is not empty. Most have nothing to do with hellos: they must leave early. It
+ * says whether nothing more is to come in the stream. */
 __noinline int hello_packet(struct __sk_buff *skb, __u32 at, __u32 sequence, __u32 out)
 {
 	__u64 key = bpf_get_socket_cookie(skb) << 1 | out;

@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -125,8 +126,11 @@ func TestKernelHellos(t *testing.T) {
 			w.expectStretches(got, client, true, s.want)
 			w.expectStretches(got, server, false, s.want)
 			edges := map[bool]Number{}
+			var served observed
 			for _, e := range w.edgesOf(c.cgroup.ID()) {
-				edges[e.Inbound] = e.Number
+				if edges[e.Inbound] = e.Number; !e.Inbound {
+					served = e
+				}
 			}
 			for _, h := range got {
 				pid := uint32(0)
@@ -135,6 +139,13 @@ func TestKernelHellos(t *testing.T) {
 				}
 				if h.Edge != edges[!h.Out] || h.Edge == 0 || h.TGID != pid || h.Length != len(h.Payload) || h.At == 0 {
 					t.Errorf("%d of %d bytes at %v, out %t, are of edge %d and process %d; want %d and %d", len(h.Payload), h.Length, h.At, h.Out, h.Edge, h.TGID, edges[!h.Out], pid)
+				}
+				from, to := h.Local, h.Remote // of the client
+				if !h.Out {
+					from, to = to, from
+				}
+				if to != netip.AddrPortFrom(served.Address, served.Port) || from.Addr() != to.Addr() || from.Port() == 0 {
+					t.Errorf("out %t, from %v to %v, want %v, port %d", h.Out, h.Local, h.Remote, served.Address, served.Port)
 				}
 			}
 			after, cut := w.losses(), 2*spoken[i/2].cut

@@ -271,8 +271,8 @@ static __always_inline void tcp_packet(struct __sk_buff *skb, __u32 offset, bool
 		return;
 	if (answer)
 		answer_segment(skb, at, sequence);
-	else if (may_begin_hello(skb, at, out, stream))
-		hello_packet(skb, at, sequence, out);
+	else if (may_begin_hello(skb, at, out, stream) && hello_packet(skb, at, sequence, out))
+		late[stream >> 54] = stream;
 }
 
 static __always_inline void udp_packet(struct __sk_buff *skb, __u32 offset, bool out)

@@ -29,6 +29,7 @@ struct goroutine_key {
 struct handshake {
 	__u64 connection;
 	__u64 born; /* start of the process */
+	__u64 settled; /* as in struct frame */
 	__u32 target;
 	bool client;
 	bool peers; /* the peer's certificates were told */
@@ -83,15 +84,6 @@ static __always_inline struct handshake *handshake_of(__u64 goroutine)
 	struct goroutine_key k = {.tgid = bpf_get_current_pid_tgid() >> 32, .goroutine = goroutine};
 	struct handshake *h = bpf_map_lookup_elem(&handshakes, &k);
 	return h && h->born == process_born() ? h : 0;
-}
-
-/* go_traffic is called with each TCP socket that a thread sends to or receives from while its process has a window open. */
-static __always_inline void go_traffic(__u64 socket, __u64 cookie)
-{
-	struct handshake *h = handshake_of(system_caller());
-	struct connection *c = h ? connection_of(h->connection) : 0;
-	if (c)
-		bind_socket(h->connection, c, socket, cookie);
 }
 
 /* go_socket finds a connection's socket by its structures: tls.Conn -> net.TCPConn -> netFD. What lies behind another kind of net.Conn is not taken for

@@ -37,6 +37,7 @@ enum verdict { UNJUDGED, REFUSED, ACCEPTED };
 struct frame {
 	__u64 connection;
 	__u64 stack; /* where it was called: the same when it returns */
+	__u64 settled; /* the socket that it is bound to, with nothing left to be told of it */
 	__u64 base;  /* where offset 0 of the target's file would be, for the segment with its code */
 	__u64 out;   /* where the own certificate is being written */
 	__u64 out_stack;

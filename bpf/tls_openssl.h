@@ -3,15 +3,17 @@
  * side. */
 #pragma once
 
-/* told notes that something of a connection's handshake was told. */
-static __always_inline void told(__u64 connection)
+/* told notes that something of a connection's handshake is told, by a record. */
+static __always_inline struct connection *told(struct record *r)
 {
-	struct connection *c = connection_of(connection);
+	struct connection *c = connection_of(r->connection);
 	if (!c)
-		return;
+		return 0;
+	r->ends = c->ends;
 	c->news = 1;
 	if (c->done) /* once more on the same connection */
 		c->done = c->alpn = c->sockets = c->certified = c->peers = 0;
+	return c;
 }
 
 static __always_inline void ends_in(struct record *r)
@@ -26,13 +28,11 @@ static __always_inline void emit_certificate(__u8 kind, const struct frame *f, _
 	struct record r;
 	new_record(&r, kind, f->connection, f->target);
 	r.index = index;
-	told(f->connection);
-	struct connection *c = connection_of(f->connection);
+	struct connection *c = told(&r);
 	if (c) {
 		c->certified = 1;
 		if (kind == PEER_CERTIFICATE)
 			c->peers = 1;
-		r.ends = c->ends;
 	}
 	emit_user(&r, from, length);
 }
@@ -105,7 +105,10 @@ UPROBE(ssl_clear)
 		emit(&r);
 	}
 	struct frame *f = current_window();
-	c->news = f && f->connection == connection; /* it is to end, though nothing else may be told of it */
+	if (f && f->connection == connection) {
+		f->settled = 0;
+		c->news = 1; /* it is to end, though nothing else may be told of it */
+	}
 	return 0;
 }
 
@@ -143,13 +146,17 @@ UPROBE(d2i_x509)
 UPROBE(i2d_x509)
 {
 	__u64 out = 0;
+	if (!ARGUMENT2(ctx)) /* before all else: every other call is such */
+		return 0;
 	struct frame *f = current_window();
-	if (!f || f->owns || !ARGUMENT2(ctx) || !by_handshake(ctx, f, caller(ctx)))
+	if (!f || f->owns || !by_handshake(ctx, f, caller(ctx)))
 		return 0;
 	if (bpf_probe_read_user(&out, sizeof out, (void *)ARGUMENT2(ctx))) {
 		lost(FAULT);
 		return 0;
 	}
+	if (!f->out)
+		__sync_fetch_and_add(number_at(encoding, bpf_get_current_pid_tgid()), 1);
 	f->out = out;
 	f->out_stack = STACK(ctx);
 	return 0;
@@ -157,6 +164,9 @@ UPROBE(i2d_x509)
 
 URETPROBE(i2d_x509_return)
 {
+	__u32 *n = number_at(encoding, bpf_get_current_pid_tgid());
+	if (!*n)
+		return 0;
 	struct frame *f = current_window();
 	__s32 length = RESULT(ctx);
 	if (!f || !f->out || f->out_stack != STACK(ctx) - STACK_POPPED)
@@ -164,6 +174,7 @@ URETPROBE(i2d_x509_return)
 	if (length > 0)
 		emit_certificate(OWN_CERTIFICATE, f, f->owns++, f->out, length);
 	f->out = 0;
+	__sync_fetch_and_add(n, -1);
 	return 0;
 }
 
@@ -300,10 +311,9 @@ UPROBE(bio_write)
 	if (bpf_probe_read_user(&begin, sizeof begin, (void *)random) || begin == bpf_htonl(0xcf21ad74)) /* asks for another hello: always the same */
 		return 0;
 	f->hello = type;
-	told(f->connection);
 	new_record(&r, RANDOM, f->connection, f->target);
 	r.flags = type == 1 ? FLAG_CLIENT : 0;
-	ends_in(&r);
+	told(&r);
 	emit_user(&r, random, 32);
 	return 0;
 }

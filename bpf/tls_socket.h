@@ -36,13 +36,19 @@ struct task_struct___tls {
 /* open_windows counts for each thread (OpenSSL) or process (Go), by the low bits of its number, what it is at work on: what is sent elsewhere on the
  * machine must cost next to nothing. Processes that end in the middle leave some behind, and cost a little more to those who share their bits. */
 __u32 open_windows[THREADS];
+__u32 encoding[THREADS]; /* likewise threads that write a certificate of their own down */
 
-static __always_inline __u32 *windows_at(__u64 number)
+static __always_inline __u32 *number_at(__u32 *of, __u64 number)
 {
 	barrier_var(number);
 	number &= THREADS - 1;
 	barrier_var(number); /* or the compiler scales it first, and the verifier does not see the bound */
-	return &open_windows[number & (THREADS - 1)];
+	return &of[number & (THREADS - 1)];
+}
+
+static __always_inline __u32 *windows_at(__u64 number)
+{
+	return number_at(open_windows, number);
 }
 
 static __always_inline void window_opens(__u64 number)
@@ -155,20 +161,20 @@ static __always_inline struct connection *remember_connection(__u64 connection, 
 }
 
 /* bind_socket ties a connection to a socket, and tells so if that is news: another socket, or its cookie or edge, which may come later. cookie is 0
- * where only the socket itself knows it. */
-static __always_inline void bind_socket(__u64 connection, struct connection *c, __u64 socket, __u64 cookie)
+ * where only the socket itself knows it. It says whether all is known. */
+static __always_inline bool bind_socket(__u64 connection, struct connection *c, __u64 socket, __u64 cookie)
 {
 	struct ends e;
 	if (c->socket == socket && c->ends.cookie && c->ends.edge && (!cookie || cookie == c->ends.cookie))
-		return;
+		return true;
 	if (!ends_of(&e, socket))
-		return;
+		return false;
 	if (cookie)
 		e.cookie = cookie;
 	if (c->socket == socket && e.cookie == c->ends.cookie && e.edge == c->ends.edge && e.remote_port == c->ends.remote_port)
-		return;
+		return false;
 	if (c->sockets >= SOCKETS)
-		return;
+		return false;
 	c->sockets++;
 	c->socket = socket;
 	c->ends = e;
@@ -176,4 +182,5 @@ static __always_inline void bind_socket(__u64 connection, struct connection *c, 
 	new_record(&r, BOUND, connection, c->target);
 	r.ends = e;
 	emit(&r);
+	return e.cookie && e.edge;
 }

@@ -12,27 +12,36 @@ static __always_inline void carried(struct sock *sk, bool cookies)
 	if (!f && !process || sk->sk_protocol != IPPROTO_TCP)
 		return;
 	bpf_probe_read_kernel(&socket, sizeof socket, &sk); /* its address as a number */
+	struct handshake *h = f ? 0 : handshake_of(system_caller());
+	if (f ? f->settled == socket : !h || h->settled == socket)
+		return;
+	__u64 connection = f ? f->connection : h->connection;
+	struct connection *c = connection_of(connection);
+	if (!c)
+		return;
 	if (cookies)
 		cookie = bpf_get_socket_cookie(sk);
-	if (f) {
-		struct connection *c = connection_of(f->connection);
-		if (c)
-			bind_socket(f->connection, c, socket, cookie);
-	} else
-		go_traffic(socket, cookie);
+	if (!bind_socket(connection, c, socket, cookie))
+		return;
+	if (f)
+		f->settled = socket;
+	else
+		h->settled = socket;
 }
 
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(sent, struct sock *sk, int ret, int flags)
 {
-	carried(sk, true);
+	if (ret > 0)
+		carried(sk, true);
 	return 0;
 }
 
 SEC("tp_btf/sock_recv_length")
 int BPF_PROG(received, struct sock *sk, int ret, int flags)
 {
-	carried(sk, true);
+	if (ret > 0) /* every other call finds nothing there */
+		carried(sk, true);
 	return 0;
 }
 

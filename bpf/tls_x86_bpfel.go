@@ -77,6 +77,7 @@ type tlsHandshake struct {
 	_          structs.HostLayout
 	Connection uint64
 	Born       uint64
+	Settled    uint64
 	Target     uint32
 	Client     bool
 	Peers      bool
@@ -159,6 +160,7 @@ type tlsWindow struct {
 		_          structs.HostLayout
 		Connection uint64
 		Stack      uint64
+		Settled    uint64
 		Base       uint64
 		Out        uint64
 		OutStack   uint64
@@ -221,6 +223,7 @@ const (
 	tlsVarRecord                        = "_record"
 	tlsVarAnchorOffset                  = "anchor_offset"
 	tlsVarAttachedAs                    = "attached_as"
+	tlsVarEncoding                      = "encoding"
 	tlsVarOpenWindows                   = "open_windows"
 )
 
@@ -323,6 +326,7 @@ type tlsVariableSpecs struct {
 	Record       *ebpf.VariableSpec `ebpf:"_record"`
 	AnchorOffset *ebpf.VariableSpec `ebpf:"anchor_offset"`
 	AttachedAs   *ebpf.VariableSpec `ebpf:"attached_as"`
+	Encoding     *ebpf.VariableSpec `ebpf:"encoding"`
 	OpenWindows  *ebpf.VariableSpec `ebpf:"open_windows"`
 }
 
@@ -386,6 +390,7 @@ type tlsVariables struct {
 	Record       *ebpf.Variable `ebpf:"_record"`
 	AnchorOffset *ebpf.Variable `ebpf:"anchor_offset"`
 	AttachedAs   *ebpf.Variable `ebpf:"attached_as"`
+	Encoding     *ebpf.Variable `ebpf:"encoding"`
 	OpenWindows  *ebpf.Variable `ebpf:"open_windows"`
 }
 

@@ -34,7 +34,7 @@ func TestOtherSocketOfMemoryHandshake(t *testing.T) {
 				s.give(tr)
 			}
 			out = append(out, tr.Due(now+2*quiet)...)
-			if len(out) != 1 || out[0].TLS.Provenance != "full" || out[0].Peer.String() != "spiffe://shop.example/w0" || out[0].Cookie != k.cookie() || out[0].Edge != k.edge() || out[0].Local == localhost {
+			if len(out) != 1 || out[0].TLS.Provenance != "full" || out[0].Peer.String() != "spiffe://shop.example/w0" || out[0].Cookie != k.cookie() || out[0].Edge != k.edge() || out[0].Remote != k.remote() {
 				t.Errorf("client %t, from step %d on: told %+v, lost %v", client, at, out, tr.Counters())
 			}
 			if n := tr.Counters()["tls-unfinished"]; n != 0 {

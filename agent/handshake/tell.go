@@ -45,6 +45,9 @@ func (t *Tracker) tellProbed(p *probed, w *wired) {
 		if h.Cookie != w.cookie { // another socket was at work
 			h.Cookie, h.Edge, h.Local, h.Remote = w.cookie, 0, netip.AddrPort{}, netip.AddrPort{}
 		}
+		if !h.Local.IsValid() {
+			h.Local, h.Remote = w.local, w.remote
+		}
 		if w.edge != 0 {
 			h.Edge = w.edge
 		}
@@ -77,7 +80,7 @@ func (t *Tracker) tellProbed(p *probed, w *wired) {
 // tellWired tells of a handshake that only the wire saw. It proves nothing: who sends a certificate in the clear may not have its key, and segments that
 // overlap may mean one thing here and another to who got them.
 func (t *Tracker) tellWired(w *wired) {
-	h := Handshake{Edge: w.edge, Cookie: w.cookie, Cgroup: w.cgroup, TGID: w.tgid, At: t.cfg.Wall(w.at), Client: w.asClient, OK: w.server != nil}
+	h := Handshake{Edge: w.edge, Cookie: w.cookie, Cgroup: w.cgroup, TGID: w.tgid, At: t.cfg.Wall(w.at), Client: w.asClient, OK: w.server != nil, Local: w.local, Remote: w.remote}
 	w.describe(&h.TLS)
 	h.TLS.Provenance = words[wireOnly]
 	h.TLS.PeerCertificate, h.TLS.OwnCertificate = w.peer.told(false), w.own.told(false)
@@ -169,7 +172,10 @@ func (t *Tracker) prove(p *probed, w *wired, as role, h *Handshake) provenance {
 	}
 	leaf := shown.leaf()
 	if !p.ok { // nobody proved to have the keys
-		h.TLS.PeerCertificate, h.TLS.OwnCertificate = leaf.told(false), shown.own.told(false)
+		if p.golang || shown.own != nil || as == clientRole { // else what was decoded may be the own one
+			h.TLS.PeerCertificate = leaf.told(false)
+		}
+		h.TLS.OwnCertificate = shown.own.told(false)
 		return failed
 	}
 	if how == full && p.lacks(as, shown) {

@@ -2,6 +2,7 @@ package handshake
 
 import (
 	"crypto/sha256"
+	"net/netip"
 	"time"
 
 	"github.com/ambit-nhi/ambit/agent/tlswire"
@@ -21,6 +22,7 @@ type wired struct {
 	pending
 	cookie, cgroup uint64
 	tgid           uint32 // of who sent from this end, 0 if not known
+	local, remote  netip.AddrPort
 	at             time.Duration
 
 	client    *tlswire.Client
@@ -52,6 +54,9 @@ func (t *Tracker) Wire(ev *tlswire.Event) {
 		t.admit(&w.pending)
 	}
 	t.news(&w.pending, ev.Edge)
+	if ev.Local.IsValid() {
+		w.local, w.remote = ev.Local, ev.Remote
+	}
 	if ev.Out && ev.TGID != 0 {
 		w.tgid = ev.TGID
 	}

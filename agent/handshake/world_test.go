@@ -172,7 +172,7 @@ func (k *talk) steps() (out []step) {
 		}
 	}
 	wire := func(sent bool, change func(*tlswire.Event)) {
-		ev := &tlswire.Event{Cookie: k.cookie(), Edge: k.edge(), Cgroup: k.cgroup(), Out: sent}
+		ev := &tlswire.Event{Cookie: k.cookie(), Edge: k.edge(), Cgroup: k.cgroup(), Local: localhost, Remote: k.remote(), Out: sent}
 		if sent {
 			ev.TGID = k.tgid
 		}

@@ -2,6 +2,7 @@ package tlswire
 
 import (
 	"container/list"
+	"net/netip"
 	"time"
 
 	"github.com/ambit-nhi/ambit/bpf"
@@ -36,8 +37,10 @@ type Event struct {
 	Cookie       uint64        // of the socket
 	Edge         bpf.Number    // 0 while not known
 	Cgroup       uint64
-	TGID         uint32 // of who sent it, where that is known; else 0
-	Out          bool   // sent by the socket's side
+	TGID         uint32         // of who sent it, where that is known; else 0
+	Local        netip.AddrPort // of the socket; not valid where it is not known
+	Remote       netip.AddrPort
+	Out          bool // sent by the socket's side
 	Client       *Client
 	Server       *Server
 	Certificates [][]byte // DER, leaf first; empty but not nil: a client that was asked has none. They share memory that nobody else holds
@@ -88,7 +91,7 @@ func (t *Streams) Add(h *bpf.Hello, now time.Time) (ev Event, ok bool) {
 	if h.Edge != 0 {
 		s.edge = h.Edge
 	}
-	ev = Event{At: h.At, Cookie: h.Cookie, Edge: s.edge, Cgroup: h.Cgroup, TGID: s.tgid, Out: h.Out}
+	ev = Event{At: h.At, Cookie: h.Cookie, Edge: s.edge, Cgroup: h.Cgroup, TGID: s.tgid, Local: h.Local, Remote: h.Remote, Out: h.Out}
 	before := s.bytes()
 	room := s.add(h.Sequence, h.Payload, t.cfg.MessageBytes, func(kind uint8, body []byte) {
 		if t.read(&ev, kind, body) {

@@ -34,11 +34,9 @@ const (
 )
 
 var blinds = []blind{
-	{stacks: "java", what: []string{probed, resuming, tuple}, why: "JSSE has no functions to probe: the wire only"},
+	{stacks: "java", what: []string{probed, resuming}, why: "JSSE has no functions to probe: the wire only"},
 	{stacks: "java", version: "1.3", what: []string{alpn}, why: "encrypted, and JSSE has no functions to probe"},
-	{stacks: "node", what: []string{tuple}, why: "memory BIOs: the socket is known, by its cookie and edge, and not its ports"},
-	{stacks: "asyncio", what: []string{tuple}, why: "memory BIOs: the socket is known, by its cookie and edge, and not its ports"},
-	{stacks: "openssl", role: "server", what: []string{probed, resuming, tuple}, why: "s_server -www drives its handshakes by BIO_f_ssl, which calls no exported function"},
+	{stacks: "openssl", role: "server", what: []string{probed, resuming}, why: "s_server -www drives its handshakes by BIO_f_ssl, which calls no exported function"},
 	{stacks: "openssl", role: "server", version: "1.3", what: []string{alpn}, why: "s_server -www drives its handshakes by BIO_f_ssl, which calls no exported function"},
 	{stacks: "openssl", role: "client", kind: "resumed", what: []string{resuming}, why: "a process for each connection: nothing says whose session a file holds"},
 }
