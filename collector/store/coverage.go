@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ambit-nhi/ambit/event"
@@ -14,7 +15,7 @@ type Coverage struct {
 	Boot    string // one start of the agent
 	From    time.Time
 	Until   time.Time
-	Lost    map[string]uint64 // since From, by cause; nil where it is not known
+	Lost    map[string]uint64 // since From, by cause, or cause#partition for each partition's part; nil where it is not known
 	TLS     map[string]uint64 // gauges of TLS; nil where the agent tells none
 	Missing []string          // in words; nil where it is not known
 	Version string            // of the agent
@@ -61,6 +62,12 @@ func (s *Store) InsertCoverage(ctx context.Context, coverage []Coverage) error {
 	return insert(ctx, s, "coverage", repeatable(), rows)
 }
 
+// wholeCause is a cause without the partition that a collector's count of it is of: cause#partition.
+func wholeCause(cause string) string {
+	cause, _, _ = strings.Cut(cause, "#")
+	return cause
+}
+
 // latestHour is the end of the type DateTime.
 var latestHour = time.Date(2106, 2, 7, 0, 0, 0, 0, time.UTC)
 
@@ -100,7 +107,7 @@ func (s *Store) Watched(ctx context.Context, since time.Time) ([]Watched, error)
 		lost := map[string]uint64{}
 		for cause, n := range r.Lost {
 			if before := r.LostBefore[cause]; n > before {
-				lost[cause] = n - before
+				lost[wholeCause(cause)] += n - before
 			}
 		}
 		out = append(out, Watched{r.Node, r.Boot, moment(r.From), moment(r.Until), lost, r.watchTLS(), r.Missing, r.Version, r.Kernel})

@@ -76,7 +76,7 @@ func (s *Store) Gaps(ctx context.Context, since time.Time, without []string) ([]
 		return nil, err
 	}
 	out = append(out, hourly...)
-	slices.SortFunc(out, func(a, b Gap) int {
+	slices.SortStableFunc(out, func(a, b Gap) int {
 		return cmp.Or(cmp.Compare(a.Node, b.Node), a.From.Compare(b.From), cmp.Compare(a.Cause, b.Cause))
 	})
 	return out, nil
@@ -131,7 +131,7 @@ func (s *Store) hourlyGaps(ctx context.Context, since time.Time, without []strin
 		}
 		last = *r
 		g := Gap{Node: r.Node, Hourly: true, Boot: r.Boot,
-			Gap: event.Gap{Cause: r.Cause, From: r.Hour.UTC().Add(-straddle), Until: r.Hour.UTC().Add(time.Hour), Lost: lost}}
+			Gap: event.Gap{Cause: wholeCause(r.Cause), From: r.Hour.UTC().Add(-straddle), Until: r.Hour.UTC().Add(time.Hour), Lost: lost}}
 		if lost > 0 && !r.Hour.Before(since.UTC().Truncate(time.Hour)) {
 			out = append(out, g)
 		}

@@ -104,21 +104,28 @@ func TestHourlyGaps(t *testing.T) {
 	const m = time.Minute
 	cover(t, s,
 		beat("n1", "a", 29*time.Hour, map[string]uint64{"stream": 3}),
-		beat("n1", "a", 150*m, map[string]uint64{"tag-lost": 3, "tls-ring-full": 4}), // not asked for
+		beat("n1", "a", 150*m, map[string]uint64{"tag-lost": 3, "tag-lost#1": 3, "tls-ring-full": 4}), // not asked for
 		beat("n1", "a", 190*m, map[string]uint64{"stream": 3}),
 		beat("n1", "a", 170*m, map[string]uint64{"stream": 5}), // in the hour from 09:00
 		beat("n1", "a", 160*m, map[string]uint64{"stream": 6}),
 		beat("n1", "a", 100*m, map[string]uint64{"stream": 6}),
 		beat("n1", "a", 30*m, map[string]uint64{"stream": 10, "edges-full": 1}),
 		beat("n1", "b", 20*m, map[string]uint64{"stream": 2}),
-		beat("n2", "a", 20*m, map[string]uint64{"spool-full": 7, "stream": 1, "zero": 0}, gap("spool-full", 25*m, 22*m, 7)),
+		beat("n2", "a", 20*m, map[string]uint64{"spool-full": 7, "stream#3": 1, "stream#15": 5, "zero": 0}, gap("spool-full", 25*m, 22*m, 7)),
 		beat("n2", "b", 20*m, map[string]uint64{"spool-full": 4}), // this start told no gap
 	)
 	wantGaps(t, s, noon.Add(-5*time.Hour),
 		"n1 stream 3h1m0s-2h0m0s 3 hourly", "n1 edges-full 1h1m0s-0s 1 hourly", "n1 stream 1h1m0s-0s 4 hourly", "n1 stream 1h1m0s-0s 2 hourly",
-		"n2 spool-full 1h1m0s-0s 4 hourly", "n2 stream 1h1m0s-0s 1 hourly", "n2 spool-full 25m0s-22m0s 7")
+		"n2 spool-full 1h1m0s-0s 4 hourly", "n2 stream 1h1m0s-0s 5 hourly", "n2 stream 1h1m0s-0s 1 hourly", "n2 spool-full 25m0s-22m0s 7")
 	wantGaps(t, s, noon.Add(-time.Hour), "n1 edges-full 1h1m0s-0s 1 hourly", "n1 stream 1h1m0s-0s 4 hourly", "n1 stream 1h1m0s-0s 2 hourly",
-		"n2 spool-full 1h1m0s-0s 4 hourly", "n2 stream 1h1m0s-0s 1 hourly", "n2 spool-full 25m0s-22m0s 7")
+		"n2 spool-full 1h1m0s-0s 4 hourly", "n2 stream 1h1m0s-0s 5 hourly", "n2 stream 1h1m0s-0s 1 hourly", "n2 spool-full 25m0s-22m0s 7")
+	watched, err := s.Watched(t.Context(), noon.Add(-time.Hour))
+	if err != nil || len(watched) != 4 {
+		t.Fatalf("%+v %v", watched, err)
+	}
+	if n := watched[2].Lost; n["stream"] != 6 || n["spool-full"] != 7 {
+		t.Errorf("n2 lost %v, want what the partitions lost together", n)
+	}
 }
 
 // TestHeartbeatGaps: what a heartbeat tells is what is stored.

@@ -1,6 +1,6 @@
 -- Losses whose gaps nobody told, by the hour: each count that a start of an agent came to since a time, with the first hour of it. The counts of the
 -- day before tell what was lost already. A start that tells a cause's gaps is believed to tell all of them. Causes to leave out end with - where they
--- are the beginnings of names.
+-- are the beginnings of names. A cause may name a partition, as cause#partition.
 SELECT
     toString(l.node) AS node,
     l.boot           AS boot,
@@ -13,7 +13,7 @@ FROM
     FROM coverage AS c
     ARRAY JOIN mapKeys(c.lost) AS cause, mapValues(c.lost) AS n
     WHERE c.hour >= toStartOfHour(fromUnixTimestamp64Micro({since:Int64}, 'UTC')) - INTERVAL 1 DAY
-      AND NOT arrayExists(x -> x = cause OR (endsWith(x, '-') AND startsWith(cause, x)), {without:Array(String)})
+      AND NOT arrayExists(x -> x = splitByChar('#', cause)[1] OR (endsWith(x, '-') AND startsWith(cause, x)), {without:Array(String)})
     GROUP BY node, boot, cause, hour
 ) AS l
 WHERE (toString(l.node), l.boot, l.cause) GLOBAL NOT IN (SELECT toString(g.node), g.boot, toString(g.cause) FROM coverage_gaps AS g)
