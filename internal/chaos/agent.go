@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,7 +29,7 @@ type simulated struct {
 	publish *agent.Publisher
 	ticks   *os.File
 	next    tick
-	step    time.Duration // of its wall clock ahead of the machine's
+	step    atomic.Int64 // ns, of its wall clock ahead of the machine's
 	boots   int
 	before  map[string]uint64 // counters at the begin of the boot
 }
@@ -50,6 +51,7 @@ func simulate(args []string) error {
 		return err
 	}
 	s := &simulated{number: *number, before: map[string]uint64{}}
+	now := s.now()
 	if len(known) > 0 {
 		s.next = known[len(known)-1]
 	}
@@ -70,9 +72,8 @@ func simulate(args []string) error {
 	if err != nil {
 		return err
 	}
-	now := time.Now()
 	s.publish, err = agent.NewPublisher(agent.PublisherConfig{
-		Node: nodeName(s.number), Boot: s.boot(now), Started: now, Partitions: event.DefaultPartitions, QueueBytes: *queue, Drain: 20 * time.Second,
+		Node: nodeName(s.number), Boot: s.boot(now), Started: now, Partitions: event.DefaultPartitions, QueueBytes: *queue, Drain: 20 * time.Second, Now: s.now,
 		Spool: spool.Config{Dir: *dir, MaxBytes: *maxBytes, MaxAge: spool.Default().MaxAge},
 	}, js)
 	if err != nil {
@@ -111,7 +112,8 @@ func (s *simulated) boot(at time.Time) string {
 	return strconv.FormatInt(at.UnixMilli(), 36) + "-" + strconv.Itoa(s.boots)
 }
 
-func (s *simulated) now() time.Time { return time.Now().Add(s.step).Round(0) }
+// now is its wall clock.
+func (s *simulated) now() time.Time { return time.Now().Add(time.Duration(s.step.Load())).Round(0) }
 
 // work makes traffic until it is told to stop, or nobody tells anything any more.
 func (s *simulated) work(orders <-chan string) error {
@@ -124,7 +126,7 @@ func (s *simulated) work(orders <-chan string) error {
 		select {
 		case <-ticks.C:
 			// In a past that was never watched, nothing is new.
-			if err := s.tick(novel && s.step >= 0); err != nil {
+			if err := s.tick(novel && s.step.Load() >= 0); err != nil {
 				return err
 			}
 		case <-beats.C:
@@ -142,7 +144,7 @@ func (s *simulated) work(orders <-chan string) error {
 				if err != nil {
 					return err
 				}
-				s.step = step
+				s.step.Store(int64(step))
 				s.publish.Restart(s.boot(s.now()), s.now())
 				s.before = s.publish.Counters()
 			}
