@@ -1,11 +1,13 @@
 package store
 
 import (
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -94,7 +96,7 @@ func TestParsed(t *testing.T) {
 	}
 }
 
-// onCluster gives an engine that knows a cluster of one shard, which is itself, and a Keeper in its memory.
+// onCluster gives an engine that knows a Keeper in its memory, a cluster of one shard, which is itself, and one with a second shard, which is away.
 func onCluster(t *testing.T) Config {
 	t.Helper()
 	config := testenv.EngineConfig(t)
@@ -104,7 +106,9 @@ func onCluster(t *testing.T) Config {
 	<macros><shard>01</shard><replica>r1</replica></macros>
 	<zookeeper><implementation>testkeeper</implementation><node index="1"><host>localhost</host><port>2181</port></node></zookeeper>
 	<remote_servers><prod><shard><internal_replication>true</internal_replication>
-		<replica><host>localhost</host><port>9000</port></replica></shard></prod></remote_servers>
+		<replica><host>localhost</host><port>9000</port></replica></shard></prod>
+	<half><shard><internal_replication>true</internal_replication><replica><host>localhost</host><port>9000</port></replica></shard>
+		<shard><internal_replication>true</internal_replication><replica><host>localhost</host><port>1</port></replica></shard></half></remote_servers>
 </clickhouse>`
 	if err := os.WriteFile(config.Server.ConfigFile, []byte(xml), 0o600); err != nil {
 		t.Fatal(err)
@@ -142,13 +146,13 @@ var replicatedEngine = regexp.MustCompile(`Replicated(\w*MergeTree)\('[^']*', '[
 
 // openCluster gives a store over Distributed tables of a cluster whose only shard is not replicated: what is said in [TestReplicated] is not
 // asked of it.
-func openCluster(t *testing.T) *Store {
+func openCluster(t *testing.T, cluster string) *Store {
 	t.Helper()
 	s := openUnmigrated(t, onCluster(t))
-	s.layout = layout{"prod", "ambit"}
+	s.layout = layout{cluster, "ambit"}
 	for _, sql := range rendered(t, s.layout) {
 		sql = strings.ReplaceAll(replicatedEngine.ReplaceAllString(sql, "$1("), windowOfCluster, windowOfServer)
-		if err := s.conn.Exec(t.Context(), strings.ReplaceAll(sql, "ON CLUSTER `prod`", "")); err != nil {
+		if err := s.conn.Exec(t.Context(), strings.ReplaceAll(sql, s.layout.OnCluster(), "")); err != nil {
 			t.Fatalf("%s\n%v", sql, err)
 		}
 	}
@@ -157,7 +161,7 @@ func openCluster(t *testing.T) *Store {
 
 // TestDistributed inserts through Distributed tables, again and again, and asks every question through them.
 func TestDistributed(t *testing.T) {
-	s := openCluster(t)
+	s := openCluster(t, "prod")
 	rows := twoDays(t)
 	for range 3 {
 		insertRows(t, s, "a", slices.Clone(rows))
@@ -185,6 +189,16 @@ func TestDistributed(t *testing.T) {
 			t.Errorf("after an insert that was cut short: %d, want %d", got, want)
 		}
 	}
+	// A shard that has its part, whoever brought it, knows the token that comes through the Distributed table.
+	for _, b := range blocks(rows) {
+		if err := insert(t.Context(), s, "observations_local", once("c", b.name), b.rows); err != nil {
+			t.Fatal(err)
+		}
+	}
+	insertRows(t, s, "c", rows)
+	if got, want := sums(t, s), [3]uint64{333, 333, 2}; got != want {
+		t.Errorf("after an insert that reached the shard before: %d, want %d", got, want)
+	}
 	if err := s.InsertSightings(t.Context(), []Sighting{{event.Workload{Identity: identity(t, "spiffe://shop.example/a"), Unattributed: "process"}, "n1", noon}}); err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +219,7 @@ func TestDistributed(t *testing.T) {
 	if _, err := s.Identity(t.Context(), identity(t, checkout)); err != nil {
 		t.Error(err)
 	}
-	if edges, _, err := s.Reach(t.Context(), identity(t, checkout), ReachFilter{}); err != nil || len(edges) != 2 || edges[0].Counts.Connections != 2 {
+	if edges, _, err := s.Reach(t.Context(), identity(t, checkout), ReachFilter{}); err != nil || len(edges) != 2 || edges[0].Counts.Connections != 3 {
 		t.Errorf("reach %+v, %v", edges, err)
 	}
 	if unused, _, err := s.Unused(t.Context(), noon.Add(time.Hour), 10); err != nil || len(unused) != 3 {
@@ -227,5 +241,46 @@ func TestDistributed(t *testing.T) {
 	}
 	if err := s.EachFinding(t.Context(), nil, func(*event.Finding) error { findings++; return nil }); err != nil || findings != 2 {
 		t.Errorf("%d findings, %v, want 2", findings, err)
+	}
+}
+
+// TestShardAway inserts while one of two shards is away: nothing is refused, nothing is told as stored, and the part of the other shard counts once,
+// however often the insert is repeated.
+func TestShardAway(t *testing.T) {
+	s := openCluster(t, "half")
+	var rows []ObservationRow
+	for i := range 100 {
+		rows = append(rows, rowsOf(toward(t, "spiffe://shop.example/a/"+strconv.Itoa(i), "db.example", noon, event.Counts{Connections: 1}))...)
+	}
+	here := func() [3]uint64 {
+		return [3]uint64{number(t, s, "(SELECT sum(connections) FROM observations_local)"), number(t, s, "(SELECT sum(connections) FROM reach_local)"),
+			number(t, s, "(SELECT uniqExact(identity) FROM identities_local)")}
+	}
+	insert := func(token string) {
+		t.Helper()
+		err := s.InsertObservations(t.Context(), token, slices.Clone(rows))
+		oneLine(t, err, "insert observations: a shard of", "not reachable", "Connection refused (localhost:1)", "check that one of its replicas runs")
+		if !errors.Is(err, ErrUnreachable) {
+			t.Errorf("%v is not ErrUnreachable", err)
+		}
+		if errors.Is(err, ErrRefused) {
+			t.Errorf("the rows are refused: %v", err)
+		}
+	}
+	insert("a")
+	first := here()
+	if first[0] == 100 {
+		t.Errorf("%d: all rows stand on one shard", first)
+	}
+	for range 3 {
+		insert("a")
+	}
+	// What a shard has when the insert fails is its own affair, but it is never more than its part once.
+	part := number(t, s, "(SELECT countIf(cityHash64(concat('spiffe://shop.example/a/', toString(number))) % 2 = 0) FROM numbers(100))")
+	if got := here(); got != [3]uint64{part, part, part} && got != [3]uint64{} {
+		t.Errorf("%d after repetitions, want %d or nothing (%d after the first)", got, part, first)
+	}
+	if _, _, err := s.Identities(t.Context(), IdentityFilter{}); err == nil {
+		t.Error("a question is answered although half of the rows are away")
 	}
 }

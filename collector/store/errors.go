@@ -42,6 +42,7 @@ func placeOf(c *Config) place {
 const (
 	codeUnknownDatabase      = 81
 	codeUnknownTable         = 60
+	codeShardAway            = 279
 	codeUnknownUser          = 192
 	codeWrongPassword        = 193
 	codeRequiredPassword     = 194
@@ -57,6 +58,8 @@ func (s *Store) explain(doing string, err error) error {
 		switch exception.Code {
 		case codeUnknownDatabase:
 			return fmt.Errorf("%s: %s has no database %s: create it with CREATE DATABASE %s", doing, s.where.name, s.where.database, s.where.database)
+		case codeShardAway:
+			return fmt.Errorf("%s: a shard of %s is %w: %s: check that one of its replicas runs", doing, s.where.name, ErrUnreachable, lastLine(exception.Message))
 		case codeUnknownUser, codeWrongPassword, codeRequiredPassword, codeAuthenticationFailed:
 			return fmt.Errorf("%s: %s refuses user %s: check clickhouse.username and clickhouse.password_file", doing, s.where.name, s.where.user)
 		case codeAccessDenied:
@@ -84,6 +87,17 @@ func (s *Store) explainInsert(doing string, err error) error {
 		return fmt.Errorf("%s: %w: clickhouse code %d: %s", doing, ErrRefused, exception.Code, firstLine(exception.Message))
 	}
 	return s.explain(doing, err)
+}
+
+// lastLine is what was tried last, of all that ClickHouse lists.
+func lastLine(s string) string {
+	last := firstLine(s)
+	for line := range strings.Lines(s) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "Code: ") {
+			last = line
+		}
+	}
+	return last
 }
 
 func firstLine(s string) string {

@@ -29,16 +29,20 @@ func (s *Store) InsertObservations(ctx context.Context, token string, rows []Obs
 		}
 	}
 	for _, b := range blocks(rows) {
-		settings := clickhouse.Settings{
-			"insert_deduplicate":                                 1,
-			"insert_deduplication_token":                         token + "/" + b.name,
-			"deduplicate_blocks_in_dependent_materialized_views": 1,
-		}
-		if err := insert(ctx, s, "observations", settings, b.rows); err != nil {
+		if err := insert(ctx, s, "observations", once(token, b.name), b.rows); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// once is for rows that count once, in the table and in its views, however often they come.
+func once(token, block string) clickhouse.Settings {
+	return clickhouse.Settings{
+		"insert_deduplicate":                                 1,
+		"insert_deduplication_token":                         token + "/" + block,
+		"deduplicate_blocks_in_dependent_materialized_views": 1,
+	}
 }
 
 type block struct {
