@@ -46,5 +46,5 @@ func asleep() time.Duration {
 	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &awake) != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &all) != nil {
 		return 0
 	}
-	return time.Duration(all.Nano() - awake.Nano())
+	return time.Duration(all.Nano() - awake.Nano()).Round(100 * time.Millisecond) // the clocks are read one after the other
 }
