@@ -102,7 +102,7 @@ func (s *stage) accounts(ctx context.Context, until time.Time) ([agents]account,
 }
 
 func (a *account) add(agent int, t tick, got there, unsure bool) {
-	n := uint64(t.observations())
+	n, connections := t.sums(agent)
 	a.made += n
 	a.there += got.Rows
 	a.doubled += got.Rows - got.Distinct
@@ -114,8 +114,6 @@ func (a *account) add(agent int, t tick, got there, unsure bool) {
 	case got.Distinct < n:
 		a.missing += n - got.Distinct
 	default:
-		var connections uint64
-		t.observe(agent, time.Time{}, func(o *event.Observation) { connections += o.Counts.Connections })
 		if got.Rows == n && connections != got.Connections {
 			a.wrong++
 		}

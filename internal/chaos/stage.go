@@ -188,7 +188,7 @@ func (s *stage) startCollector(i int) error {
 	return s.ready(p, "Ambit is up")
 }
 
-// How large spools are: the disk of the last agent is small, and the one before may not use much of its own.
+// How large spools are: the disk of the last agent is small, and the one before may not use much of its own, and makes more than fits.
 const (
 	smallDisk  = 4 << 20
 	smallSpool = 1 << 20
@@ -227,7 +227,7 @@ func (s *stage) startAgent(i int) error {
 		size = smallSpool
 	}
 	p, err := s.Start(fmt.Sprintf("agent-%d", i), nil, self, roleFlag, "agent", "-number", strconv.Itoa(i), "-urls", strings.Join(urls, ","), "-ticks", s.ticksOf(i),
-		"-spool", filepath.Join(s.mounts[i], "spool"), "-spool-bytes", strconv.FormatInt(size, 10), "-queue-bytes", strconv.Itoa(1<<20))
+		"-spool", filepath.Join(s.mounts[i], "spool"), "-spool-bytes", strconv.FormatInt(size, 10), "-queue-bytes", strconv.Itoa(128<<10))
 	if err != nil {
 		return err
 	}

@@ -16,8 +16,7 @@ import (
 // How agents make traffic. What they do in a tick depends on nothing but their number and that of the tick.
 const (
 	identities = 16
-	resources  = 12
-	perTick    = 60
+	resources  = 100
 	tickEvery  = 250 * time.Millisecond
 	novelEvery = 8 // ticks, in one of which there is an edge that was never there
 )
@@ -29,12 +28,27 @@ type tick struct {
 	Novel  bool   `json:"novel,omitempty"`
 }
 
-func (t tick) observations() int {
-	if t.Novel {
-		return perTick + 1
+// perTick is how much an agent observes in a tick: one of them more than its spool has room for while it is cut off.
+func perTick(agent int) uint64 {
+	if agent == fullSpool {
+		return 1500
 	}
-	return perTick
+	return 60
 }
+
+// sums are the observations of a tick and their connections, as observe gives them.
+func (t tick) sums(agent int) (observations, connections uint64) {
+	observations = perTick(agent)
+	for i := range observations {
+		connections += t.connections(i)
+	}
+	if t.Novel {
+		return observations + 1, connections + 1
+	}
+	return observations, connections
+}
+
+func (t tick) connections(i uint64) uint64 { return 1 + (t.Number+i)%9 }
 
 func nodeName(agent int) string { return fmt.Sprintf("chaos-%d", agent) }
 
@@ -53,11 +67,11 @@ func identity(agent int, i uint64) event.Identity {
 // observe gives the observations of a tick. Their bytes sent are its number, by which they are found in the engine whatever happened to their time.
 func (t tick) observe(agent int, at time.Time, visit func(*event.Observation)) {
 	o := event.Observation{Time: at, FirstTime: at.Add(-tickEvery / 2), Node: nodeName(agent), Direction: event.Outbound, Protocol: event.TCP}
-	for i := range uint64(perTick) {
-		edge := (t.Number*61 + i) % (identities * resources)
+	for i := range perTick(agent) {
+		edge := (t.Number*17 + i) % (identities * resources)
 		o.Workload = event.Workload{Identity: identity(agent, edge%identities), Evidence: event.EvidenceKubernetes, Namespace: "chaos"}
 		o.Peer = event.Peer{Address: netip.AddrFrom4([4]byte{10, 1, byte(agent), byte(edge / identities)}), Port: 443}
-		o.Counts = event.Counts{Connections: 1 + (t.Number+i)%9, BytesSent: t.Number}
+		o.Counts = event.Counts{Connections: t.connections(i), BytesSent: t.Number}
 		visit(&o)
 	}
 	if t.Novel {
