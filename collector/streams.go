@@ -104,10 +104,11 @@ func (b *Bus) makeStreams(ctx context.Context) error {
 	}
 }
 
-// temporary says whether JetStream may answer otherwise soon.
+// temporary says whether JetStream may answer otherwise soon. A stream that another collector has just made may not be everywhere yet.
 func temporary(err error) bool {
 	var refused *jetstream.APIError
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) ||
+		errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) ||
 		errors.As(err, &refused) && refused.Code == http.StatusServiceUnavailable
 }
 
