@@ -78,6 +78,8 @@ type memory interface {
 type Store interface {
 	sink
 	memory
+	// Forget drops identities that are long gone, and says how many.
+	Forget(ctx context.Context, now time.Time) (int, error)
 }
 
 // Collector works its share of the stream of observations: some of its partitions, while other collectors work the others. Its methods but Run

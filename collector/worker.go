@@ -101,6 +101,10 @@ func (w *worker) begin() {
 			judged := make(chan message)
 			g.Go(func() error { return w.detect.run(ctx, judged) })
 			g.Go(func() error { return w.judgeAll(ctx, judged) })
+		} else {
+			forget, enough := context.WithCancel(ctx)
+			g.Go(func() error { return w.forgetAll(forget) })
+			defer enough()
 		}
 		messages := make(chan message)
 		g.Go(func() error { return w.store.run(ctx, messages) })

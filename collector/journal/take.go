@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -27,7 +28,8 @@ func (j *Journal) Take(ctx context.Context, partitions []int, settle func(contex
 		done[p] = e.value.Done
 		byOwner[e.value.Owner] = append(byOwner[e.value.Owner], p)
 	}
-	for owner, list := range byOwner {
+	for _, owner := range slices.Sorted(maps.Keys(byOwner)) {
+		list := byOwner[owner]
 		switch owner {
 		case "":
 			continue
