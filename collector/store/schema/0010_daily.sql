@@ -4,6 +4,8 @@
 -- Made by a view, not by rolling up rows at their end (TTL … GROUP BY): that would count again what is inserted again after it, and what came
 -- late for a day that was rolled up already. A row that a view makes is known by the token of its insert.
 --
+-- Executables stand in reach alone: their sets are what costs most in a view whose rows are nearly as many as the insert's.
+--
 -- day is that of batch_time, as the partitions of observations are, so that an insert never spans two months. Sort key: an edge's days stand
 -- together, and so do those of an identity.
 
@@ -21,8 +23,7 @@ CREATE TABLE IF NOT EXISTS observations_daily {{.OnCluster}}
     denied         SimpleAggregateFunction(sum, UInt64),
     bytes_sent     SimpleAggregateFunction(sum, UInt64),
     bytes_received SimpleAggregateFunction(sum, UInt64),
-    hours          SimpleAggregateFunction(groupBitOr, UInt32), -- of the day, UTC
-    executables    SimpleAggregateFunction(groupUniqArrayArray(8), Array(String))
+    hours          SimpleAggregateFunction(groupBitOr, UInt32) -- of the day, UTC
 )
 ENGINE = {{.Engine "AggregatingMergeTree"}}
 PARTITION BY toYYYYMM(day)
@@ -44,7 +45,6 @@ SELECT
     sum(o.denied)                                          AS denied,
     sum(o.bytes_sent)                                      AS bytes_sent,
     sum(o.bytes_received)                                  AS bytes_received,
-    groupBitOr(bitShiftLeft(toUInt32(1), toHour(o.time)))  AS hours,
-    groupUniqArrayIf(8)(o.executable, o.executable != '')  AS executables
+    groupBitOr(bitShiftLeft(toUInt32(1), toHour(o.time)))  AS hours
 FROM observations AS o
 GROUP BY day, identity, direction, resource, node;

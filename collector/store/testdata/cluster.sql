@@ -504,8 +504,7 @@ CREATE TABLE IF NOT EXISTS observations_daily_local ON CLUSTER `prod`
     denied         SimpleAggregateFunction(sum, UInt64),
     bytes_sent     SimpleAggregateFunction(sum, UInt64),
     bytes_received SimpleAggregateFunction(sum, UInt64),
-    hours          SimpleAggregateFunction(groupBitOr, UInt32), -- of the day, UTC
-    executables    SimpleAggregateFunction(groupUniqArrayArray(8), Array(String))
+    hours          SimpleAggregateFunction(groupBitOr, UInt32) -- of the day, UTC
 )
 ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
 PARTITION BY toYYYYMM(day)
@@ -530,8 +529,7 @@ SELECT
     sum(o.denied)                                          AS denied,
     sum(o.bytes_sent)                                      AS bytes_sent,
     sum(o.bytes_received)                                  AS bytes_received,
-    groupBitOr(bitShiftLeft(toUInt32(1), toHour(o.time)))  AS hours,
-    groupUniqArrayIf(8)(o.executable, o.executable != '')  AS executables
+    groupBitOr(bitShiftLeft(toUInt32(1), toHour(o.time)))  AS hours
 FROM observations_local AS o
 GROUP BY day, identity, direction, resource, node;
 

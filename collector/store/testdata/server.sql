@@ -448,8 +448,7 @@ CREATE TABLE IF NOT EXISTS observations_daily
     denied         SimpleAggregateFunction(sum, UInt64),
     bytes_sent     SimpleAggregateFunction(sum, UInt64),
     bytes_received SimpleAggregateFunction(sum, UInt64),
-    hours          SimpleAggregateFunction(groupBitOr, UInt32), -- of the day, UTC
-    executables    SimpleAggregateFunction(groupUniqArrayArray(8), Array(String))
+    hours          SimpleAggregateFunction(groupBitOr, UInt32) -- of the day, UTC
 )
 ENGINE = AggregatingMergeTree()
 PARTITION BY toYYYYMM(day)
@@ -471,8 +470,7 @@ SELECT
     sum(o.denied)                                          AS denied,
     sum(o.bytes_sent)                                      AS bytes_sent,
     sum(o.bytes_received)                                  AS bytes_received,
-    groupBitOr(bitShiftLeft(toUInt32(1), toHour(o.time)))  AS hours,
-    groupUniqArrayIf(8)(o.executable, o.executable != '')  AS executables
+    groupBitOr(bitShiftLeft(toUInt32(1), toHour(o.time)))  AS hours
 FROM observations AS o
 GROUP BY day, identity, direction, resource, node;
 
