@@ -6,13 +6,11 @@ import (
 	"iter"
 	"math"
 	"net/netip"
-	"os"
 	"sync"
 	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 )
 
@@ -134,7 +132,7 @@ var goZero = sync.OnceValues(func() (best zero, err error) {
 // NewEdges gives the numbers of the edges made since the last call, without waiting.
 func (k *Kernel) NewEdges() iter.Seq2[Number, error] {
 	return func(yield func(Number, error) bool) {
-		drain(k.newEdges, func(sample []byte, err error) bool {
+		k.newEdges.drain(func(sample []byte, err error) bool {
 			if err == nil && len(sample) < 4 {
 				err = fmt.Errorf("new edge of %d bytes", len(sample))
 			}
@@ -160,7 +158,7 @@ type Answer struct {
 // Answers gives the DNS answers received since the last call, without waiting.
 func (k *Kernel) Answers() iter.Seq2[Answer, error] {
 	return func(yield func(Answer, error) bool) {
-		drain(k.answers, func(sample []byte, err error) bool {
+		k.answers.drain(func(sample []byte, err error) bool {
 			if err == nil && len(sample) < int(unsafe.Sizeof(ambitAnswer{})) {
 				err = fmt.Errorf("answer of %d bytes", len(sample))
 			}
@@ -170,25 +168,6 @@ func (k *Kernel) Answers() iter.Seq2[Answer, error] {
 			a := (*ambitAnswer)(unsafe.Pointer(&sample[0]))
 			return yield(Answer{a.Cgroup, a.Flow, a.Tcp != 0, a.Sequence, int(a.Length), a.Payload[:min(int(a.Length), len(a.Payload))]}, nil)
 		})
-	}
-}
-
-// drain reads a ring until it is empty. Nothing wakes a reader here, so a deadline in the past makes Read look once. Read begins with a system
-// call, which an empty ring is not worth.
-func drain(r *ringbuf.Reader, yield func([]byte, error) bool) {
-	if r.AvailableBytes() == 0 {
-		return
-	}
-	var rec ringbuf.Record
-	r.SetDeadline(time.Unix(1, 0))
-	for {
-		err := r.ReadInto(&rec)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return
-		}
-		if !yield(rec.RawSample, err) || err != nil {
-			return
-		}
 	}
 }
 

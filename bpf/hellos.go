@@ -28,7 +28,7 @@ type Hello struct {
 func (k *Kernel) Hellos() iter.Seq2[Hello, error] {
 	const head = int(unsafe.Offsetof(ambitHello{}.Payload))
 	return func(yield func(Hello, error) bool) {
-		drain(k.hellos, func(sample []byte, err error) bool {
+		k.hellos.drain(func(sample []byte, err error) bool {
 			if err == nil && len(sample) < head {
 				err = fmt.Errorf("hello of %d bytes", len(sample))
 			}

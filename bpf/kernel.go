@@ -13,7 +13,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
 )
 
@@ -29,9 +28,9 @@ type Kernel struct {
 	collection *ebpf.Collection
 	tick       *ebpf.Variable
 	links      []link.Link
-	newEdges   *ringbuf.Reader
-	answers    *ringbuf.Reader
-	hellos     *ringbuf.Reader
+	newEdges   *ring
+	answers    *ring
+	hellos     *ring
 	edges      *ebpf.Memory
 	origins    *ebpf.Memory
 	missing    []HookStatus
@@ -169,13 +168,13 @@ func (k *Kernel) attach(hooks []hook) error {
 }
 
 func (k *Kernel) open() (err error) {
-	if k.newEdges, err = ringbuf.NewReader(k.collection.Maps["new_edges"]); err != nil {
+	if k.newEdges, err = newRing(k.collection.Maps["new_edges"]); err != nil {
 		return fmt.Errorf("open ring of new edges: %w", err)
 	}
-	if k.answers, err = ringbuf.NewReader(k.collection.Maps["answers"]); err != nil {
+	if k.answers, err = newRing(k.collection.Maps["answers"]); err != nil {
 		return fmt.Errorf("open ring of answers: %w", err)
 	}
-	if k.hellos, err = ringbuf.NewReader(k.collection.Maps["hellos"]); err != nil {
+	if k.hellos, err = newRing(k.collection.Maps["hellos"]); err != nil {
 		return fmt.Errorf("open ring of hellos: %w", err)
 	}
 	k.tick = k.collection.Variables["tick"]
@@ -201,7 +200,7 @@ func (k *Kernel) Close() error {
 		for _, l := range k.links {
 			errs = append(errs, l.Close())
 		}
-		for _, r := range []*ringbuf.Reader{k.newEdges, k.answers, k.hellos} {
+		for _, r := range []*ring{k.newEdges, k.answers, k.hellos} {
 			if r != nil {
 				errs = append(errs, r.Close())
 			}

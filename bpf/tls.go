@@ -9,7 +9,6 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/ringbuf"
 )
 
 // TLS is the part of the kernel side that watches TLS where programs handle it. Records and Losses are for one goroutine; Attach is safe for
@@ -17,7 +16,7 @@ import (
 type TLS struct {
 	spec       *ebpf.CollectionSpec
 	collection *ebpf.Collection
-	records    *ringbuf.Reader
+	records    *ring
 	links      []link.Link
 	missing    []HookStatus
 	cookies    bool // this kernel tells a program what it was attached as
@@ -74,7 +73,7 @@ func (k *Kernel) loadTLS(spec *ebpf.CollectionSpec, cookies, multi bool) (*TLS, 
 	if cookies { // else it is needed for each target
 		t.spec = nil
 	}
-	if t.records, err = ringbuf.NewReader(t.collection.Maps["records"]); err != nil {
+	if t.records, err = newRing(t.collection.Maps["records"]); err != nil {
 		return nil, fmt.Errorf("open ring of TLS records: %w", err)
 	}
 	t.attachSockets(k.cfg)

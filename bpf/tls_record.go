@@ -62,7 +62,7 @@ type TLSRecord struct {
 // Records gives what was told since the last call, without waiting.
 func (t *TLS) Records() iter.Seq2[TLSRecord, error] {
 	return func(yield func(TLSRecord, error) bool) {
-		drain(t.records, func(sample []byte, err error) bool {
+		t.records.drain(func(sample []byte, err error) bool {
 			var r TLSRecord
 			if err == nil {
 				r, err = decodeTLSRecord(sample)
