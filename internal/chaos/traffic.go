@@ -16,7 +16,6 @@ import (
 // How agents make traffic. What they do in a tick depends on nothing but their number and that of the tick.
 const (
 	identities = 16
-	resources  = 100
 	tickEvery  = 250 * time.Millisecond
 	novelEvery = 8 // ticks, in one of which there is an edge that was never there
 )
@@ -35,6 +34,9 @@ func perTick(agent int) uint64 {
 	}
 	return 60
 }
+
+// edges is how many edges it knows: all of them are used within a few ticks.
+func edges(agent int) uint64 { return perTick(agent) / 15 * identities }
 
 // sums are the observations of a tick and their connections, as observe gives them.
 func (t tick) sums(agent int) (observations, connections uint64) {
@@ -68,7 +70,7 @@ func identity(agent int, i uint64) event.Identity {
 func (t tick) observe(agent int, at time.Time, visit func(*event.Observation)) {
 	o := event.Observation{Time: at, FirstTime: at.Add(-tickEvery / 2), Node: nodeName(agent), Direction: event.Outbound, Protocol: event.TCP}
 	for i := range perTick(agent) {
-		edge := (t.Number*17 + i) % (identities * resources)
+		edge := (t.Number*17 + i) % edges(agent)
 		o.Workload = event.Workload{Identity: identity(agent, edge%identities), Evidence: event.EvidenceKubernetes, Namespace: "chaos"}
 		o.Peer = event.Peer{Address: netip.AddrFrom4([4]byte{10, 1, byte(agent), byte(edge / identities)}), Port: 443}
 		o.Counts = event.Counts{Connections: t.connections(i), BytesSent: t.Number}
