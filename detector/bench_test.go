@@ -11,7 +11,7 @@ import (
 
 // A node's interval: 1,000 identities with 50 resources each, all known.
 func BenchmarkObserveKnownEdge(b *testing.B) {
-	d := New(Default())
+	d := New(onceActive())
 	var observations []event.Observation
 	for i := range 50_000 {
 		observations = append(observations, benchObservation(i%1000, i/1000))
@@ -30,13 +30,13 @@ func BenchmarkObserveKnownEdge(b *testing.B) {
 
 // Learning: each edge is new, and has a resource of its own.
 func BenchmarkObserveNewEdge(b *testing.B) {
-	d := New(Default())
+	d := New(onceActive())
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {
 		b.StopTimer()
 		if n == 1_000_000 { // keep the table's size comparable
-			d, n = New(Default()), 0
+			d, n = New(onceActive()), 0
 		}
 		o := benchObservation(n%1000, n)
 		n++
@@ -47,7 +47,7 @@ func BenchmarkObserveNewEdge(b *testing.B) {
 
 // A finding with its sentences, of an identity with 50 resources.
 func BenchmarkObserveFinding(b *testing.B) {
-	c := Default()
+	c := onceActive()
 	c.Learn, c.FindingsPerMinute, c.MaxResources = time.Minute, 1<<30, 1<<30
 	d := New(c)
 	for i := range 50 {
@@ -71,7 +71,7 @@ func BenchmarkObserveFinding(b *testing.B) {
 func BenchmarkRestoreReach(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		d := New(Default())
+		d := New(onceActive())
 		d.RestoreNode("n1", []Span{{"boot", epoch, epoch.Add(time.Hour)}})
 		for i := range 1_000_000 {
 			o := benchObservation(i%1000, i)

@@ -9,6 +9,8 @@ import (
 // Config bounds a detector.
 type Config struct {
 	Learn             time.Duration // observed time after which an identity is stable
+	Occasions         int           // distinct hours in which it must have been active by then: who runs once a month shows its habits late
+	AlertsPerDay      float64       // new reach of medium severity or more that a day should bring, per 1,000 identities
 	MaxIdentities     int           // identities known; those beyond are refused and counted
 	MaxResources      int           // resources known per identity
 	MaxEdges          int           // pairs of identity and resource known
@@ -21,6 +23,8 @@ type Config struct {
 func Default() Config {
 	return Config{
 		Learn:             24 * time.Hour,
+		Occasions:         3,
+		AlertsPerDay:      7,
 		MaxIdentities:     200_000,
 		MaxResources:      10_000,
 		MaxEdges:          10_000_000,
@@ -35,10 +39,14 @@ func (c Config) Validate() error {
 	if c.Learn < time.Millisecond {
 		faults = append(faults, fmt.Errorf("learn is %s; it must be at least 1ms; 24h is usual", c.Learn))
 	}
+	if c.AlertsPerDay < 0.01 || c.AlertsPerDay > 10_000 {
+		faults = append(faults, fmt.Errorf("alerts per day are %g; they must be between 0.01 and 10000; 7 is usual", c.AlertsPerDay))
+	}
 	for _, bound := range []struct {
 		name  string
 		value int
 	}{
+		{"occasions", c.Occasions},
 		{"max identities", c.MaxIdentities},
 		{"max resources", c.MaxResources},
 		{"max edges", c.MaxEdges},

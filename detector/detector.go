@@ -16,8 +16,17 @@ type Detector struct {
 	identities []identity
 	idIndex    map[event.Identity]uint32
 	resources  []event.Resource
+	users      []users // of each resource
 	resIndex   map[event.Resource]uint32
 	edges      edgeTable
+	groups     []group
+	groupIndex map[string]uint32 // plus 1
+	groupUses  map[groupUse]uint32
+	trust      map[trustKey]trust
+	threshold  threshold
+	stable     int // identities that are
+	occasions  int // see Config.Occasions
+	holders    certificates
 	findings   findingTable
 
 	refused map[string]uint64
@@ -41,82 +50,147 @@ type identity struct {
 	seen     []sighting
 	edges    uint32 // how many
 	lastEdge uint32 // index of the newest edge plus 1; each names the one before
+	group    uint32 // index plus 1
 	minute   int64  // the latest minute in which a finding was told
 	told     int    // how many in that minute
+	stable   bool   // once learned, it stays so
+	tls      bool   // some way of it was protected
+	profile  profile
 }
 
 // New makes an empty detector. c is valid.
 func New(c Config) *Detector {
 	return &Detector{
-		config:    c,
-		nodeIndex: map[string]uint32{},
-		idIndex:   map[event.Identity]uint32{},
-		resIndex:  map[event.Resource]uint32{},
-		edges:     edgeTable{index: map[edgeKey]uint32{}},
-		findings:  findingTable{open: map[edgeKey]*openFinding{}, limit: maxFindings},
-		refused:   map[string]uint64{},
+		config:     c,
+		nodeIndex:  map[string]uint32{},
+		idIndex:    map[event.Identity]uint32{},
+		resIndex:   map[event.Resource]uint32{},
+		edges:      edgeTable{index: map[edgeKey]uint32{}},
+		groupIndex: map[string]uint32{},
+		groupUses:  map[groupUse]uint32{},
+		trust:      map[trustKey]trust{},
+		holders:    newCertificates(),
+		findings:   findingTable{open: map[findingKey]*openFinding{}, limit: maxFindings},
+		refused:    map[string]uint64{},
+		occasions:  min(max(int(c.Learn/occasion), 1), c.Occasions),
 	}
 }
+
+// occasion is the learning time that each occasion takes at least: who learns within minutes cannot wait for hours.
+const occasion = 8 * time.Hour
 
 // Sight notes that a workload was running on a node at a time.
 func (d *Detector) Sight(w *event.Workload, node string, at time.Time) {
 	if who, ok := d.identity(w.Identity); ok {
 		d.see(who, node, at.UnixMicro())
+		d.join(&d.identities[who], w)
 	}
 }
 
 // Observe takes one valid observation and appends the findings that are new, or that were told before and have changed, the latter at most
 // once a minute of event time each. The caller has called [Detector.Cover] with the node's watched time up to the observation before.
 //
-// Nothing is kept of o but its strings. It does not allocate where the edge is known.
+// Nothing is kept of o but its strings. It does not allocate where nothing about the observation is new.
 func (d *Detector) Observe(o *event.Observation, out []event.Finding) []event.Finding {
 	who, ok := d.identity(o.Workload.Identity)
 	if !ok {
 		return out
 	}
-	first, last := o.First().UnixMicro(), o.Time.UnixMicro()
-	d.see(who, o.Node, first)
-	if o.Direction != event.Outbound {
-		return out
+	s := sight{d: d, o: o, who: who, id: &d.identities[who], first: o.First().UnixMicro(), last: o.Time.UnixMicro(), out: out}
+	d.see(who, o.Node, s.first)
+	d.join(s.id, &o.Workload)
+	s.news = s.id.profile.note(o, s.first, s.last)
+	s.learned = d.learned(s.id, s.first)
+	if o.Direction == event.Outbound {
+		s.reach(event.ResourceOf(o))
 	}
-	r := event.ResourceOf(o)
-	if what, known := d.resIndex[r]; known {
-		if e := d.edges.find(edgeKey{who, what}); e != nil {
-			e.use(first, last, o.Counts.Connections)
-			if e.state == edgeTold {
-				return d.update(edgeKey{who, what}, e.connections, last, out)
-			}
-			return out
+	s.behaviour()
+	return s.out
+}
+
+// learned says whether an identity's baseline is complete: it was watched for the learning time, and was active often enough in it to show its habits.
+func (d *Detector) learned(id *identity, at int64) bool {
+	if !id.stable && id.profile.hours >= d.occasions {
+		if id.stable = d.watched(id, at).total >= d.config.Learn; id.stable {
+			d.stable++
 		}
 	}
-	return d.meet(who, r, o, out)
+	return id.stable
+}
+
+// reach judges what the observation reached.
+func (s *sight) reach(r event.Resource) {
+	d, c := s.d, &s.o.Counts
+	if what, known := d.resIndex[r]; known {
+		key := edgeKey{s.who, what}
+		if e := d.edges.find(key); e != nil {
+			again := s.learned && e.state == edgeLearned && !e.recurred()
+			e.use(s.first, s.last, c.Connections)
+			switch {
+			case e.state == edgeTold:
+				s.out = d.update(findingKey{key, reachRules[e.rule]}, e.connections, s.last, s.out)
+			case again:
+				s.unconfirmed(key, e, r)
+			}
+			s.amount(key, e, r)
+			s.protection(what, r)
+			return
+		}
+	}
+	s.meet(r)
+	s.protection(wholeIdentity, r)
 }
 
 // meet handles an edge that was not known.
-func (d *Detector) meet(who uint32, r event.Resource, o *event.Observation, out []event.Finding) []event.Finding {
-	first, last := o.First().UnixMicro(), o.Time.UnixMicro()
-	watched := d.watched(&d.identities[who], first)
-	stable := watched.total >= d.config.Learn
-	if stable && o.Counts.Connections == 0 {
-		return out // not reached yet, as far as we know: neither told nor learned
+func (s *sight) meet(r event.Resource) {
+	d := s.d
+	if s.learned && s.o.Counts.Connections == 0 {
+		return // not reached yet, as far as we know: neither told nor learned
 	}
-	key, e := d.add(who, r, first, last)
+	var novel surprise
+	judged := s.learned || placeOf(s.o).sensitive()
+	if judged { // before it is known to be reached
+		novel = d.surpriseOf(s.id, r, s.o, s.news)
+	}
+	key, e := d.add(s.who, r, s.first, s.last)
 	if e == nil {
-		return out
+		return
 	}
-	e.connections = o.Counts.Connections
-	if !stable {
-		return out
+	e.connections = s.o.Counts.Connections
+	s.amount(key, e, r)
+	if !s.learned {
+		if judged {
+			s.early(key, e, r, novel)
+		}
+		return
 	}
-	id := &d.identities[who]
-	if !id.spend(first, d.config.FindingsPerMinute) {
+	s.id.profile.novelty.note(s.first)
+	s.id.profile.fan.note(s.first, allFailed(s.o))
+	if s.fanOut() { // it is counted there
 		e.state = edgeFolded
-		return d.fold(edgeKey{who, wholeIdentity}, o, watched, out)
+		return
 	}
-	e.state = edgeTold
-	f := d.newReach(id, r, o, watched)
-	d.newFinding(key, f, &out)
-	return append(out, f)
+	if !s.id.spend(s.first, d.config.FindingsPerMinute) {
+		e.state = edgeFolded
+		s.fold()
+		return
+	}
+	s.newReach(key, e, r, novel)
+}
+
+// behaviour judges how the identity acts, whatever it reached.
+func (s *sight) behaviour() {
+	s.undeclared()
+	s.neverUsed()
+	s.wakeup()
+	s.human()
+	s.executable()
+	s.holder()
+	s.mismatch()
+	s.hours()
+	if s.o.TLS != nil {
+		s.certificate()
+	}
 }
 
 // spend takes one of the findings that an identity has in the minute of a time (µs). Time that goes back is the latest minute still.

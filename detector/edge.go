@@ -11,21 +11,42 @@ const wholeIdentity = ^uint32(0)
 // edge is what is known of one identity's use of one resource. There are millions.
 type edge struct {
 	connections uint64
-	first, last int64  // µs since 1970
-	resource    uint32 // index
-	before      uint32 // index plus 1 of the identity's edge before
+	first, last int64    // µs since 1970
+	volumes     *volumes // nil while it sent next to nothing
+	resource    uint32   // index
+	before      uint32   // index plus 1 of the identity's edge before
+	sent        uint32   // bytes, while volumes is nil
+	days        uint8    // distinct days of use, up to 255
+	hours       uint8    // distinct hours of use, up to 255
 	state       edgeState
+	rule        uint8 // index in reachRules, of the finding it has
 }
 
 type edgeState uint8
 
 const (
-	edgeLearned edgeState = iota // normal: first used while its identity was learned
-	edgeTold                     // has a finding of its own
-	edgeFolded                   // first used after learning, in a minute that had its fill of findings
+	edgeLearned  edgeState = iota // first used while its identity was learned
+	edgeTold                      // has a finding of its own
+	edgeFolded                    // first used after learning, in a minute that had its fill of findings
+	edgeApproved                  // normal by a person's word
 )
 
+// normal says whether the edge counts as normal when others are compared with it.
+func (e *edge) normal() bool { return e.state == edgeLearned || e.state == edgeApproved }
+
+// recurred says that the edge was used on several occasions: what happened once, while its identity was learned, may be what must not become normal.
+func (e *edge) recurred() bool { return e.days >= 2 || e.hours >= 3 }
+
 func (e *edge) use(first, last int64, connections uint64) {
+	switch {
+	case e.hours == 0:
+		e.days, e.hours = 1, 1
+	case first/hourMicros != e.last/hourMicros:
+		e.hours = min(e.hours, 254) + 1
+		if dayOf(first) != dayOf(e.last) {
+			e.days = min(e.days, 254) + 1
+		}
+	}
 	e.connections += connections
 	e.first = min(e.first, first)
 	e.last = max(e.last, last)
@@ -76,12 +97,18 @@ func (d *Detector) add(who uint32, r event.Resource, first, last int64) (edgeKey
 	if !known {
 		what = uint32(len(d.resources))
 		d.resources = append(d.resources, r)
+		d.users = append(d.users, users{})
 		d.resIndex[r] = what
 	}
 	key := edgeKey{who, what}
-	i, e := d.edges.add(key, edge{first: first, last: last, resource: what, before: id.lastEdge})
+	i, e := d.edges.add(key, edge{first: first, last: last, resource: what, before: id.lastEdge, days: 1, hours: 1})
 	id.edges++
 	id.lastEdge = i + 1
+	d.users[what].all++
+	if ns := namespaceOf(r); ns != "" && ns != namespaceOfIdentity(id.id) {
+		d.users[what].outside++
+	}
+	d.share(id, what)
 	return key, e
 }
 

@@ -11,10 +11,16 @@ import (
 // maxFindings bounds the findings that are kept up to date. Beyond, the oldest stays as it was told last.
 const maxFindings = 50_000
 
+// findingKey names a finding: one rule's, about one edge, or an identity as such.
+type findingKey struct {
+	edgeKey
+	rule *rule
+}
+
 // findingTable holds findings that were told, since they are told again when their edge is used again.
 type findingTable struct {
-	open  map[edgeKey]*openFinding
-	order []edgeKey // by age, oldest first
+	open  map[findingKey]*openFinding
+	order []findingKey // by age, oldest first
 	limit int
 }
 
@@ -26,7 +32,7 @@ type openFinding struct {
 }
 
 // hold keeps a finding, and gives the last change of the one that makes room for it.
-func (t *findingTable) hold(k edgeKey, f event.Finding) (*openFinding, *event.Finding) {
+func (t *findingTable) hold(k findingKey, f event.Finding) (*openFinding, *event.Finding) {
 	if held := t.open[k]; held != nil { // the store may give several versions
 		if f.LastTime.After(held.finding.LastTime) {
 			*held = openFinding{finding: f, given: f.LastTime.UnixMicro()}
@@ -49,14 +55,14 @@ func (t *findingTable) hold(k edgeKey, f event.Finding) (*openFinding, *event.Fi
 }
 
 // newFinding keeps what was told just now.
-func (d *Detector) newFinding(k edgeKey, f event.Finding, out *[]event.Finding) {
+func (d *Detector) newFinding(k findingKey, f event.Finding, out *[]event.Finding) {
 	if _, gone := d.findings.hold(k, f); gone != nil {
 		*out = append(*out, *gone)
 	}
 }
 
 // update notes that the edge of a finding was used again until last (µs), in all connections times.
-func (d *Detector) update(k edgeKey, connections uint64, last int64, out []event.Finding) []event.Finding {
+func (d *Detector) update(k findingKey, connections uint64, last int64, out []event.Finding) []event.Finding {
 	t := d.findings.open[k]
 	if t == nil {
 		d.refused[causeFindings]++
@@ -91,7 +97,7 @@ func (d *Detector) Pending(out []event.Finding) []event.Finding {
 	begin := len(out)
 	for k, t := range d.findings.open {
 		if t.recount {
-			t.raise(d.folded(k, t))
+			t.raise(d.folded(k.edgeKey, t))
 		}
 		if t.changed {
 			out = append(out, t.give())

@@ -2,6 +2,7 @@ package detector
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/ambit-nhi/ambit/event"
@@ -46,8 +47,17 @@ func (d *Detector) RestoreReach(id event.Identity, r event.Resource, first, last
 		}
 		state = edgeFolded // unless a finding says otherwise
 	}
-	if _, e := d.add(who, r, first.UnixMicro(), last.UnixMicro()); e != nil {
-		e.connections, e.state = connections, state
+	_, e := d.add(who, r, first.UnixMicro(), last.UnixMicro())
+	if e == nil {
+		return
+	}
+	e.connections, e.state = connections, state
+	p := &d.identities[who].profile
+	for _, at := range []int64{e.first, e.last} {
+		p.occasion(at)
+	}
+	if dayOf(e.first) != dayOf(e.last) {
+		e.days, e.hours = 2, 2
 	}
 }
 
@@ -57,12 +67,19 @@ func (d *Detector) RestoreFinding(f *event.Finding) {
 	if !ok {
 		return
 	}
-	switch f.Rule {
-	case ruleNewReach:
+	switch r := ruleNamed(f.Rule); r {
+	case nil: // of a rule that is no more
+	case &ruleNewReach, &ruleMetadataAccess, &ruleEnvironmentCrossing:
 		d.restoreNewReach(who, f)
-	case ruleNewReachBurst:
-		held, _ := d.findings.hold(edgeKey{who, wholeIdentity}, *f)
+	case &ruleNewReachBurst:
+		held, _ := d.findings.hold(findingKey{edgeKey{who, wholeIdentity}, r}, *f)
 		held.recount = true
+	default:
+		what := uint32(wholeIdentity)
+		if i, known := d.resIndex[f.Resource]; known {
+			what = i
+		}
+		d.findings.hold(findingKey{edgeKey{who, what}, r}, *f)
 	}
 }
 
@@ -79,8 +96,8 @@ func (d *Detector) restoreNewReach(who uint32, f *event.Finding) {
 			return
 		}
 	}
-	e.state = edgeTold
-	held, _ := d.findings.hold(key, *f)
+	e.state, e.rule = edgeTold, uint8(max(slices.Index(reachRules[:], ruleNamed(f.Rule)), 0))
+	held, _ := d.findings.hold(findingKey{key, reachRules[e.rule]}, *f)
 	held.raise(e.connections, e.last)
 	id := &d.identities[who]
 	if first/minuteMicros >= id.minute {

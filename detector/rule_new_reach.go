@@ -4,124 +4,122 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/ambit-nhi/ambit/event"
 )
 
-// A stable identity reaches, or tries to reach, a resource that it never reached while it was learned.
-const ruleNewReach = "new-reach"
+var ruleNewReach = rule{
+	name:     "new-reach",
+	about:    "A stable identity reaches, or tries to reach, a resource that it never reached while it was learned.",
+	advice:   "Ask the owner whether it should; if nobody knows of it, deny it and look at what ran there.",
+	severity: event.Medium,
+	owasp:    []string{"NHI5:2025"}, // overprivileged: it can reach what it does not need
+}
 
-// newReach makes the finding of an edge's first use.
-func (d *Detector) newReach(id *identity, r event.Resource, o *event.Observation, w watch) event.Finding {
-	n := d.normal(id)
-	where := placeOf(o)
-	f := d.finding(ruleNewReach, id, r, o, n, w, newReachScore(where, n, o, w, d.config.Learn))
+// reachRules are those that judge the first use of a resource; which one depends on where it is.
+var reachRules = [...]*rule{&ruleNewReach, &ruleMetadataAccess, &ruleEnvironmentCrossing}
+
+// newReach tells of an edge's first use.
+func (s *sight) newReach(key edgeKey, e *edge, r event.Resource, novel surprise) {
+	z := s.d.threshold.at(s.first, s.d.budget())
+	if s.id.profile.fan.fresh <= 1 { // of many at once, one stands for all
+		s.d.threshold.note(novel.points, s.first)
+	}
+	s.tellReach(key, e, r, novel, z, "")
+}
+
+// budget is how many alerts a day may bring, of all identities that are known.
+func (d *Detector) budget() float64 {
+	return max(d.config.AlertsPerDay*float64(len(d.identities))/1000, 0.05)
+}
+
+// tellReach makes an edge one that has a finding.
+func (s *sight) tellReach(key edgeKey, e *edge, r event.Resource, novel surprise, z float64, note string) {
+	o, which := s.o, 0
+	switch {
+	case novel.place == placeMetadata:
+		which = 1
+	case novel.crossing:
+		which = 2
+	}
+	e.state, e.rule = edgeTold, uint8(which)
 	verb := "reached"
 	if allFailed(o) {
 		verb = "tried to reach"
 	}
-	f.Title = fmt.Sprintf("%s %s %s for the first time", shortName(&o.Workload), verb, r)
-	f.Count = o.Counts.Connections
-	f.OWASP = append(f.OWASP, places[where].owasp...)
-	f.Attack = append(f.Attack, places[where].attack...)
-	f.Explanation = []string{whoReached(r, o), outcome(o)}
-	if why := places[where].why; why != "" {
-		f.Explanation = append(f.Explanation, fmt.Sprintf(why, cmp.Or(addressText(o), o.Peer.Name)))
+	where := &places[novel.place]
+	what := r.String()
+	if where.word != "" {
+		what += ", " + where.word + ","
 	}
-	f.Explanation = append(f.Explanation, whatWasNormal(n, w, d.config.Learn))
-	if f.Coverage != "" {
-		f.Explanation = append(f.Explanation, f.Coverage)
+	explanation := []string{whoReached(r, o), outcome(o)}
+	if where.why != "" {
+		explanation = append(explanation, fmt.Sprintf(where.why, cmp.Or(addressText(o), o.Peer.Name)))
 	}
-	return f
+	explanation = append(explanation, novel.reasons...)
+	if note != "" {
+		explanation = append(explanation, note)
+	}
+	f := s.finding(alarm{
+		rule: reachRules[which], resource: r, score: novel.probability(), severity: severityAt(novel.points, z), count: o.Counts.Connections,
+		title:       fmt.Sprintf("%s %s %s for the first time", shortName(&o.Workload), verb, what),
+		explanation: explanation, owasp: where.owasp, attack: where.attack,
+	})
+	s.reached = f.Severity
+	s.d.newFinding(findingKey{key, reachRules[which]}, f, &s.out)
+	s.out = append(s.out, f)
 }
 
-// place is where on the network a peer is.
-type place int
-
-const (
-	placeElsewhere place = iota // a private address, or none is known
-	placeLoopback
-	placePublic
-	placeMetadata
-)
-
-var places = [...]struct {
-	why           string // with the address
-	owasp, attack []string
-}{
-	placeElsewhere: {attack: []string{"T1021"}}, // remote services
-	placeLoopback:  {why: "%s is on the same machine."},
-	placePublic:    {why: "%s is a public address.", owasp: []string{"NHI3:2025"}, attack: []string{"T1071"}},                                          // third-party; application layer protocol
-	placeMetadata:  {why: "%s is a cloud metadata service, which hands out credentials.", owasp: []string{"NHI6:2025"}, attack: []string{"T1552.005"}}, // cloud instance metadata API
-}
-
-// metadataServices hand out a machine's or a workload's cloud credentials to whoever asks.
-var metadataServices = []netip.Addr{
-	netip.MustParseAddr("169.254.169.254"), // AWS, Azure, Google, OpenStack and others
-	netip.MustParseAddr("fd00:ec2::254"),   // AWS
-	netip.MustParseAddr("fd20:ce::254"),    // Google
-	netip.MustParseAddr("169.254.170.2"),   // AWS ECS tasks
-	netip.MustParseAddr("169.254.170.23"),  // AWS EKS pods
-	netip.MustParseAddr("fd00:ec2::23"),    // AWS EKS pods
-	netip.MustParseAddr("100.100.100.200"), // Alibaba
-}
-
-func placeOf(o *event.Observation) place {
-	address, dialled := o.Peer.Address.Unmap().WithZone(""), o.Peer.Dialled.Addr().Unmap().WithZone("")
+// severityAt is the severity of a surprise where z is the threshold.
+func severityAt(points, z float64) event.Severity {
 	switch {
-	case slices.Contains(metadataServices, address), slices.Contains(metadataServices, dialled), o.Peer.Name == "metadata.google.internal":
-		return placeMetadata
-	case !address.IsValid():
-		return placeElsewhere
-	case address.IsLoopback():
-		return placeLoopback
-	case address.IsGlobalUnicast() && !address.IsPrivate() && !sharedAddresses.Contains(address):
-		return placePublic
-	}
-	return placeElsewhere
-}
-
-// sharedAddresses are carrier-grade NAT's (RFC 6598), which clusters use inside.
-var sharedAddresses = netip.MustParsePrefix("100.64.0.0/10")
-
-// newReachScore says in percent how unusual a new edge is, by simple reasons. It begins in the middle.
-func newReachScore(p place, n normal, o *event.Observation, w watch, learn time.Duration) int {
-	if p == placeMetadata {
-		return 95
-	}
-	score := 50
-	switch p {
-	case placePublic:
-		score += 15 // data can leave, and commands can come
-	case placeLoopback:
-		score -= 30 // stays on the machine
-	}
-	switch {
-	case n.resources <= 5:
-		score += 10 // a narrow identity: a new resource stands out
-	case n.resources > 100:
-		score -= 20 // a wide one: it reaches something new now and then
-	}
-	if w.total >= 7*learn {
-		score += 10 // known for long
-	}
-	if o.Workload.Interactive {
-		score += 10 // a person is at it
-	}
-	return min(score, 100)
-}
-
-func severityOf(score int) event.Severity {
-	switch {
-	case score >= 80:
+	case points >= z+5:
+		return event.Critical
+	case points >= z+2:
 		return event.High
-	case score >= 45:
+	case points >= z:
 		return event.Medium
 	}
 	return event.Low
+}
+
+// enoughStable is how many identities must be learned before others are compared with them.
+const enoughStable = 10
+
+// learningPenalty is how much more it takes to tell something while an identity is learned.
+const learningPenalty = 1.0
+
+// early judges a new edge of an identity that is still learned. Nearly all of them become normal; what would be blatant in any identity is told, so that an
+// attack that begins with the workload does not write its own permit.
+func (s *sight) early(key edgeKey, e *edge, r event.Resource, novel surprise) {
+	if s.d.stable < enoughStable {
+		return // there is nothing to compare with yet
+	}
+	novel.points -= learningPenalty
+	z := s.d.threshold.at(s.first, s.d.budget())
+	if novel.points < z || s.o.Counts.Connections == 0 {
+		return
+	}
+	if !s.id.spend(s.first, s.d.config.FindingsPerMinute) {
+		return
+	}
+	s.tellReach(key, e, r, novel, z, "It is told although the identity is still learned, because nobody like it does that.")
+}
+
+// unconfirmed judges the second occasion of an edge that was seen on one only while its identity was learned.
+func (s *sight) unconfirmed(key edgeKey, e *edge, r event.Resource) {
+	if with := s.d.supportOf(s.id, key.resource); with.group > 1 || with.all > 3 { // itself among them
+		return
+	}
+	novel := s.d.surpriseOf(s.id, r, s.o, s.news)
+	novel.points -= 1
+	z := s.d.threshold.at(s.first, s.d.budget())
+	if novel.points < z || !s.id.spend(s.first, s.d.config.FindingsPerMinute) {
+		return
+	}
+	s.tellReach(key, e, r, novel, z, fmt.Sprintf("It was reached once before, at %s, while the identity was learned; that alone does not make it normal.", clockMicros(e.first)))
 }
 
 // confidence says how well the baseline was known when it was left: by the share of time that was watched, and by how far past the learning
@@ -154,7 +152,7 @@ func (d *Detector) normal(id *identity) normal {
 		return cmp.Compare(d.resources[a.resource].String(), d.resources[b.resource].String())
 	}
 	d.eachEdge(id, func(e *edge) {
-		if e.state != edgeLearned {
+		if !e.normal() {
 			return
 		}
 		n.resources++

@@ -7,34 +7,40 @@ import (
 	"github.com/ambit-nhi/ambit/event"
 )
 
-// A stable identity reaches more new resources within a minute than are told one by one; this one finding counts the rest. Its count is the
-// number of resources, its last time when the last of them was first used.
-const ruleNewReachBurst = "new-reach-burst"
+// Its count is the number of findings that are not told one by one, its last time when the last of them was.
+var ruleNewReachBurst = rule{
+	name:     "new-reach-burst",
+	about:    "An identity does more that is new within a minute than is told one by one; this one finding counts the rest.",
+	advice:   "Look at the first findings of that minute; if it is no new version, stop the workload.",
+	severity: event.High,
+	owasp:    []string{"NHI5:2025"},
+	attack:   []string{"T1046"}, // network service discovery
+}
 
 // fold adds a new edge to its identity's summary.
-func (d *Detector) fold(k edgeKey, o *event.Observation, w watch, out []event.Finding) []event.Finding {
-	id := &d.identities[k.identity]
+func (s *sight) fold() {
+	d, k := s.d, findingKey{edgeKey{s.who, wholeIdentity}, &ruleNewReachBurst}
 	if t := d.findings.open[k]; t != nil {
 		folded := t.finding.Count + 1
 		if t.recount {
-			folded, _ = d.folded(k, t)
+			folded, _ = d.folded(k.edgeKey, t)
 		}
-		return d.update(k, folded, o.First().UnixMicro(), out)
+		s.out = d.update(k, folded, s.first, s.out)
+		return
 	}
-	n := d.normal(id)
 	limit := d.config.FindingsPerMinute
-	f := d.finding(ruleNewReachBurst, id, event.Resource{}, o, n, w, 90)
-	f.Title = fmt.Sprintf("%s reached more than %d new resources within a minute", shortName(&o.Workload), limit)
+	f := s.finding(alarm{
+		rule: &ruleNewReachBurst, score: 0.9, severity: ruleNewReachBurst.severity, count: 1,
+		title: fmt.Sprintf("%s reached more than %d new resources within a minute", shortName(&s.o.Workload), limit),
+		explanation: []string{
+			fmt.Sprintf("%s reached more than %d resources for the first time in the minute of %s.", nameOf(s.o), limit, clock(s.o.First().Truncate(time.Minute))),
+			fmt.Sprintf("The first %d have a finding each; the rest of that minute, and of later minutes like it, are counted here.", limit),
+			"Many new resources at once can be a scan, or a new version of a program.",
+		},
+	})
 	f.LastTime = f.FirstTime
-	f.Count = 1
-	f.Explanation = []string{
-		fmt.Sprintf("%s reached more than %d resources for the first time in the minute of %s.", nameOf(o), limit, clock(o.First().Truncate(time.Minute))),
-		fmt.Sprintf("The first %d have a finding each; the rest of that minute, and of later minutes like it, are counted here.", limit),
-		whatWasNormal(n, w, d.config.Learn),
-		"Many new resources at once can be a scan, or a new version of a program.",
-	}
-	d.newFinding(k, f, &out)
-	return append(out, f)
+	d.newFinding(k, f, &s.out)
+	s.out = append(s.out, f)
 }
 
 // folded counts the edges of a summary that comes from the store, and says when the last of them was first used (µs).

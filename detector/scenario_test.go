@@ -56,7 +56,7 @@ func TestScenarios(t *testing.T) {
 					t.Fatalf("unknown file %s", f.Name)
 				}
 			}
-			s := scenario{t: t, config: Default(), model: newModel(), boots: map[string]Span{}}
+			s := scenario{t: t, config: onceActive(), model: newModel(), boots: map[string]Span{}}
 			for i, line := range strings.Split(story, "\n") {
 				line, _, _ = strings.Cut(line, "#")
 				if fields := strings.Fields(line); len(fields) > 0 {
@@ -100,6 +100,7 @@ func (s *scenario) do(f []string) {
 		"learn":               func(v string) { s.config.Learn = s.duration(v) },
 		"findings-per-minute": func(v string) { s.config.FindingsPerMinute = s.number(v) },
 		"max-resources":       func(v string) { s.config.MaxResources = s.number(v) },
+		"occasions":           func(v string) { s.config.Occasions = s.number(v) },
 		"max-identities":      func(v string) { s.config.MaxIdentities = s.number(v) },
 	}
 	if set := setting[f[0]]; set != nil {

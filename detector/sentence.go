@@ -64,6 +64,15 @@ func whoReached(r event.Resource, o *event.Observation) string {
 	return b.String()
 }
 
+// whoConnected is whoReached for what is known.
+func whoConnected(r event.Resource, o *event.Observation) string {
+	by := ""
+	if o.Workload.Executable != "" {
+		by = ", by " + o.Workload.Executable
+	}
+	return fmt.Sprintf("%s connected to %s at %s%s.", nameOf(o), r, clock(o.First()), by)
+}
+
 func allFailed(o *event.Observation) bool { return o.Counts.Failed >= o.Counts.Connections }
 
 // addressText is the peer's address, and the one that was dialled where it is another; empty where none is known.

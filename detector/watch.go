@@ -11,8 +11,6 @@ import (
 const (
 	maxSpans = 128
 	maxSeen  = 8
-
-	minuteMicros = int64(time.Minute / time.Microsecond)
 )
 
 // Span is a period in which a node was watched without a break. Spans with the same Boot are parts of one: the same start of an agent
@@ -170,4 +168,26 @@ func (d *Detector) watched(id *identity, asOf int64) watch {
 	}
 	w.total = time.Duration(total) * time.Microsecond
 	return w
+}
+
+// watchedBetween is how much of a stretch of time the identity's nodes were watched, in µs.
+func (d *Detector) watchedBetween(id *identity, from, until int64) int64 {
+	periods := d.periods[:0]
+	for _, s := range id.seen {
+		for _, span := range d.nodes[s.node].spans {
+			if p := (period{max(span.from, from), min(span.until, until)}); p.from < p.until {
+				periods = append(periods, p)
+			}
+		}
+	}
+	d.periods = periods
+	slices.SortFunc(periods, func(a, b period) int { return cmp.Compare(a.from, b.from) })
+	var total, end int64
+	for _, p := range periods {
+		if begin := max(p.from, end); p.until > begin {
+			total += p.until - begin
+			end = p.until
+		}
+	}
+	return total
 }

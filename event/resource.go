@@ -163,6 +163,9 @@ func (r Resource) String() string {
 // Kind is the kind of name.
 func (r Resource) Kind() ResourceKind { return resourceKinds[r.kind] }
 
+// Name is the name without its kind, such as db.shop.svc, or the URI of an identity; empty for [ResourceNet].
+func (r Resource) Name() string { return r.name }
+
 // Prefix is the address range of a [ResourceNet], the zero prefix of others.
 func (r Resource) Prefix() netip.Prefix { return r.prefix }
 
