@@ -97,18 +97,17 @@ func (w *worker) begin() {
 	w.workers.Go(func() {
 		defer close(w.idle)
 		g, ctx := errgroup.WithContext(w.context)
+		aside, enough := context.WithCancel(ctx)
 		if w.judges() {
 			judged := make(chan message)
 			g.Go(func() error { return w.detect.run(ctx, judged) })
 			g.Go(func() error { return w.judgeAll(ctx, judged) })
 		} else {
-			forget, enough := context.WithCancel(ctx)
-			g.Go(func() error { return w.forgetAll(forget) })
-			defer enough()
+			g.Go(func() error { return w.forgetAll(aside) })
 		}
 		messages := make(chan message)
 		g.Go(func() error { return w.store.run(ctx, messages) })
-		g.Go(func() error { return w.storeAll(ctx, messages) })
+		g.Go(func() error { defer enough(); return w.storeAll(ctx, messages) })
 		err := g.Wait()
 		switch {
 		case err == nil || w.context.Err() != nil:
