@@ -226,7 +226,7 @@ func (c *config) validate() error {
 		}
 	}
 	if err := c.Spool.Validate(); err != nil {
-		faults = append(faults, fmt.Errorf("spool: %w", err))
+		faults = append(faults, err)
 	}
 	faults = append(faults, c.Retention.Validate())
 	faults = append(faults, c.validateTLS()...)
