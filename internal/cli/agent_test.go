@@ -70,7 +70,9 @@ func TestKernelAgentAlone(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	stderr := &safeBuffer{}
 	code := make(chan int, 1)
-	go func() { code <- run(ctx, []string{"agent", "--node", "n1", "--interval", "200ms", "--data", t.TempDir()}, io.Discard, stderr) }()
+	go func() {
+		code <- run(ctx, []string{"agent", "--node", "n1", "--interval", "200ms", "--data", t.TempDir()}, io.Discard, stderr)
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if c := <-code; c != exitGood {

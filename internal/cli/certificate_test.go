@@ -282,7 +282,9 @@ func TestKernelAgentWithSVID(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	stdout, stderr := &safeBuffer{}, &safeBuffer{}
 	code := make(chan int, 1)
-	go func() { code <- run(ctx, []string{"agent", "--node", "n1", "--interval", "200ms", "--data", t.TempDir()}, stdout, stderr) }()
+	go func() {
+		code <- run(ctx, []string{"agent", "--node", "n1", "--interval", "200ms", "--data", t.TempDir()}, stdout, stderr)
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if c := <-code; c != exitGood {
