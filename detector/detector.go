@@ -24,8 +24,9 @@ type Detector struct {
 	groupUses  map[groupUse]uint32
 	trust      map[trustKey]trust
 	threshold  threshold
-	stable     int // identities that are
-	occasions  int // see Config.Occasions
+	stable     int   // identities that are
+	settled    int64 // when most identities had become so, µs; 0: not yet
+	occasions  int   // see Config.Occasions
 	holders    certificates
 	findings   findingTable
 
@@ -113,6 +114,9 @@ func (d *Detector) learned(id *identity, at int64) bool {
 	if !id.stable && id.profile.hours >= d.occasions {
 		if id.stable = d.watched(id, at).total >= d.config.Learn; id.stable {
 			d.stable++
+			if d.settled == 0 && d.stable >= enoughStable && d.stable*2 >= len(d.identities) {
+				d.settled = at
+			}
 		}
 	}
 	return id.stable
@@ -124,13 +128,13 @@ func (s *sight) reach(r event.Resource) {
 	if what, known := d.resIndex[r]; known {
 		key := edgeKey{s.who, what}
 		if e := d.edges.find(key); e != nil {
-			again := s.learned && e.state == edgeLearned && !e.recurred()
+			candidate, once := s.learned && e.state == edgeLearned && c.Connections > 0, !e.recurred()
 			e.use(s.first, s.last, c.Connections)
 			switch {
 			case e.state == edgeTold:
 				s.out = d.update(findingKey{key, reachRules[e.rule]}, e.connections, s.last, s.out)
-			case again:
-				s.unconfirmed(key, e, r)
+			case candidate:
+				s.confirm(key, e, r, once)
 			}
 			s.amount(key, e, r)
 			s.protection(what, r)
@@ -150,7 +154,7 @@ func (s *sight) meet(r event.Resource) {
 	var novel surprise
 	judged := s.learned || placeOf(s.o).sensitive()
 	if judged { // before it is known to be reached
-		novel = d.surpriseOf(s.id, r, s.o, s.news)
+		novel = d.surpriseOf(s.id, nil, r, s.o, s.news)
 	}
 	key, e := d.add(s.who, r, s.first, s.last)
 	if e == nil {

@@ -25,14 +25,17 @@ type edge struct {
 type edgeState uint8
 
 const (
-	edgeLearned  edgeState = iota // first used while its identity was learned
-	edgeTold                      // has a finding of its own
-	edgeFolded                    // first used after learning, in a minute that had its fill of findings
-	edgeApproved                  // normal by a person's word
+	edgeLearned   edgeState = iota // first used while its identity was learned: a candidate, until it is confirmed
+	edgeTold                       // has a finding of its own
+	edgeFolded                     // first used after learning, in a minute that had its fill of findings
+	edgeApproved                   // normal by a person's word
+	edgeConfirmed                  // learned, and used again since in a way that raises no doubt
 )
 
 // normal says whether the edge counts as normal when others are compared with it.
-func (e *edge) normal() bool { return e.state == edgeLearned || e.state == edgeApproved }
+func (e *edge) normal() bool {
+	return e.state == edgeLearned || e.state == edgeApproved || e.state == edgeConfirmed
+}
 
 // recurred says that the edge was used on several occasions: what happened once, while its identity was learned, may be what must not become normal.
 func (e *edge) recurred() bool { return e.days >= 2 || e.hours >= 3 }

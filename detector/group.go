@@ -82,6 +82,18 @@ func (d *Detector) supportOf(id *identity, what uint32) support {
 	return s
 }
 
+// but is the support without the identity's own.
+func (s support) but(id *identity, r event.Resource) support {
+	s.all--
+	if id.group != 0 {
+		s.group--
+	}
+	if ns := namespaceOf(r); ns != "" && ns != namespaceOfIdentity(id.id) {
+		s.outside--
+	}
+	return s
+}
+
 // environment is prod, staging or the like, from the name of a namespace; empty where the name says nothing.
 func environmentOf(namespace string) string {
 	for part := range strings.FieldsFuncSeq(strings.ToLower(namespace), func(r rune) bool { return r == '-' || r == '_' || r == '.' }) {

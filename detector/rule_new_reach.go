@@ -108,18 +108,46 @@ func (s *sight) early(key edgeKey, e *edge, r event.Resource, novel surprise) {
 	s.tellReach(key, e, r, novel, z, "It is told although the identity is still learned, because nobody like it does that.")
 }
 
-// unconfirmed judges the second occasion of an edge that was seen on one only while its identity was learned.
-func (s *sight) unconfirmed(key edgeKey, e *edge, r event.Resource) {
-	if with := s.d.supportOf(s.id, key.resource); with.group > 1 || with.all > 3 { // itself among them
-		return
+// confirm judges a candidate when it is used after learning. What was used on several occasions becomes normal, unless its identity came when the others
+// were learned already, and nobody else ever reached that place: what is in a workload from its first hour would write its own permit.
+func (s *sight) confirm(key edgeKey, e *edge, r event.Resource, once bool) {
+	alone := false
+	if !once {
+		if alone = s.alone(key, e, r); !alone {
+			e.state = edgeConfirmed
+			return
+		}
 	}
-	novel := s.d.surpriseOf(s.id, r, s.o, s.news)
-	novel.points -= 1
+	novel := s.d.surpriseOf(s.id, e, r, s.o, s.news)
 	z := s.d.threshold.at(s.first, s.d.budget())
-	if novel.points < z || !s.id.spend(s.first, s.d.config.FindingsPerMinute) {
+	note := fmt.Sprintf("It was reached once before, at %s, while the identity was learned; that alone does not make it normal.", clockMicros(e.first))
+	if alone {
+		note = fmt.Sprintf("It did so from its start, at %s, on; but the identity is new in a cluster that is known, and nobody else ever reached that.", clockMicros(e.first))
+	} else {
+		novel.points -= 1
+	}
+	if novel.points < z {
+		if !once {
+			e.state = edgeConfirmed
+		}
 		return
 	}
-	s.tellReach(key, e, r, novel, z, fmt.Sprintf("It was reached once before, at %s, while the identity was learned; that alone does not make it normal.", clockMicros(e.first)))
+	if s.id.spend(s.first, s.d.config.FindingsPerMinute) {
+		s.tellReach(key, e, r, novel, z, note)
+	}
+}
+
+// alone says that the identity is new among learned ones, and the only one that ever reached a place outside or one that matters.
+func (s *sight) alone(key edgeKey, e *edge, r event.Resource) bool {
+	p := placeOf(s.o)
+	if p != placePublic && !p.sensitive() {
+		return false
+	}
+	w := s.measured()
+	if s.d.settled == 0 || w.first <= s.d.settled || s.id.profile.created != 0 && w.first-s.id.profile.created > dayMicros {
+		return false
+	}
+	return s.d.users[key.resource].all == 1
 }
 
 // confidence says how well the baseline was known when it was left: by the share of time that was watched, and by how far past the learning

@@ -18,7 +18,7 @@ import (
 // reads it, and is no contract: a state of another version is refused, and the detector is rebuilt from the store.
 
 // savedVersion changes whenever what is saved changes its meaning.
-const savedVersion = 1
+const savedVersion = 2
 
 // ErrSaved means that a saved state cannot be read by this program. The detector must be thrown away then.
 var ErrSaved = errors.New("the saved state is of another version, or damaged")
@@ -37,6 +37,7 @@ type savedHead struct {
 	Findings   int
 	Refused    map[string]uint64
 	Threshold  savedThreshold
+	Settled    int64
 }
 
 const savedFormat = "ambit-detector"
@@ -221,6 +222,7 @@ func (d *Detector) Save(to io.Writer) error {
 		Format: savedFormat, Version: savedVersion, Nodes: len(d.nodes), Groups: len(d.groups), Identities: len(d.identities), Resources: len(d.resources),
 		Edges: d.edges.len, Trust: len(d.trust), Holders: d.holders.where.Len(), Findings: len(d.findings.open), Refused: d.refused,
 		Threshold: savedThreshold{Sample: t.sample, Peaks: t.peaks, Base: t.base, Seen: t.seen, Over: t.over, Rate: saveNovelty(t.rate)},
+		Settled:   d.settled,
 	}
 	put := func(v any) error {
 		if err := e.Encode(v); err != nil {
@@ -339,6 +341,7 @@ func (d *Detector) load(from *cbor.Decoder) error {
 	}
 	t := head.Threshold
 	d.threshold = threshold{sample: t.Sample, peaks: t.Peaks, base: t.Base, seen: t.Seen, over: t.Over, rate: t.Rate.novelty()}
+	d.settled = head.Settled
 	maps.Copy(d.refused, head.Refused)
 	for range head.Nodes {
 		var n savedNode

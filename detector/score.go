@@ -42,8 +42,8 @@ func isTool(path string) bool {
 	return slices.Contains(tools, path[strings.LastIndexByte(path, '/')+1:])
 }
 
-// surpriseOf weighs the first use of a resource.
-func (d *Detector) surpriseOf(id *identity, r event.Resource, o *event.Observation, st news) surprise {
+// surpriseOf weighs the first use of a resource. known is the identity's own edge to it, where that is a candidate only; it is no support for itself.
+func (d *Detector) surpriseOf(id *identity, known *edge, r event.Resource, o *event.Observation, st news) surprise {
 	first := o.First().UnixMicro()
 	s := surprise{points: surpriseBase, place: placeOf(o)}
 	where := &places[s.place]
@@ -67,8 +67,11 @@ func (d *Detector) surpriseOf(id *identity, r event.Resource, o *event.Observati
 		weight = 0.6
 	}
 	var with support
-	if what, known := d.resIndex[r]; known {
+	if what, ok := d.resIndex[r]; ok {
 		with = d.supportOf(id, what)
+	}
+	if known != nil {
+		with = with.but(id, r)
 	}
 	switch {
 	case with.group > 0 && with.group*10 >= with.groupSize*3:
@@ -89,7 +92,7 @@ func (d *Detector) surpriseOf(id *identity, r event.Resource, o *event.Observati
 	case with.all >= 3:
 		s.points -= weight
 	}
-	if kin := d.kin(id, r); kin != "" {
+	if kin := d.kin(id, known, r); kin != "" {
 		s.add(-1.8, "It is a relative of %s, which is normal.", kin)
 	}
 	if r.Kind() == event.ResourceNet && s.place == placePublic {
@@ -146,11 +149,11 @@ func (d *Detector) graced(id *identity, at int64) bool {
 
 // kin names a normal resource of the identity that differs from r in what changes from day to day: another name of the same domain, another address
 // of the same network, another port of the same peer.
-func (d *Detector) kin(id *identity, r event.Resource) string {
+func (d *Detector) kin(id *identity, but *edge, r event.Resource) string {
 	domain := domainOf(r)
 	var found string
 	d.eachEdge(id, func(e *edge) {
-		if found != "" || !e.normal() {
+		if found != "" || e == but || !e.normal() {
 			return
 		}
 		k := d.resources[e.resource]

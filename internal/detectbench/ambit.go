@@ -6,7 +6,8 @@ import (
 	"github.com/ambit-nhi/ambit/internal/sim"
 )
 
-// ambit is the real detector, driven as the collector does: with its defaults, through its exported methods.
+// ambit is the real detector, driven as the collector does: with its defaults, through its exported methods. It is given the declarations of an inventory,
+// as a collector that follows the cluster's accounts has them.
 type ambit struct {
 	detector *detector.Detector
 	found    []event.Finding
@@ -22,6 +23,8 @@ func (a *ambit) take(hour []sim.Record, tell func(alert)) {
 			a.detector.Cover(r.Watch.Node, r.Watch.Boot, r.Watch.Started, r.Watch.Until)
 		case r.Sight != nil:
 			a.detector.Sight(r.Sight.Workload, r.Sight.Node, r.At)
+		case r.Declaration != nil:
+			a.detector.Declare(r.Declaration.Identity, r.Declaration.Created, r.Declaration.Gone)
 		case r.Observation != nil:
 			a.found = a.detector.Observe(r.Observation, a.found[:0])
 			a.tell(r, tell)

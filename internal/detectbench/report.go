@@ -52,8 +52,9 @@ An attack is found by an alert of medium or higher that is told between its begi
 reached or is of a rule meant for it. All other alerts are false. An alert counts when it is told first, not when it is told again. The delay is from when the first observation of
 the attack is told. Alerts are counted from day %.0f on, when the plain rule has its history.
 
-The detector runs with its defaults, through what it exports, as the collector drives it. It is not told which accounts are declared, nor anything else but records of watching, of running
-workloads, and observations. The plain rules: *first-seen* tells of each resource that an identity has not reached before, once the identity is known for 14 days; it
+The detector runs with its defaults, through what it exports, as the collector drives it: it is told what was watched, which workloads run, what an inventory declares (since when an
+account exists, and since when not any more), and observations. Two scenarios rest on the inventory and are marked so below; without one, an account that was deleted looks like one
+that is silent, and one that was never used like one that is new. The plain rules: *first-seen* tells of each resource that an identity has not reached before, once the identity is known for 14 days; it
 never forgets. The *container profile* learns for 24 h what an image reaches, exempts private addresses, and begins anew with a new image.
 
 `, p.Identities, p.Days, p.Seed, p.Seed+uint64(len(r.runs))-1, observations.mean, attacks, len(sim.Scenarios()), p.Repeat, settled(p).Hours()/24)
@@ -200,8 +201,12 @@ func (r *results) scenarios(b *strings.Builder) {
 		for _, rule := range sortedKeys(o.rules) {
 			rules = append(rules, fmt.Sprintf("%s (%d)", rule, o.rules[rule]))
 		}
+		name := s.Name
+		if slices.Contains(s.Rules, "never-used") || slices.Contains(s.Rules, "undeclared-identity") {
+			name += " (inventory)"
+		}
 		rows = append(rows, []string{
-			s.Name, s.Family, s.Does, strings.Join(append(slices.Clone(s.OWASP), s.Attack...), " "), fmt.Sprint(o.placed), fmt.Sprint(o.found[theDetector]), fmt.Sprint(o.found[theFirstSeen]),
+			name, s.Family, s.Does, strings.Join(append(slices.Clone(s.OWASP), s.Attack...), " "), fmt.Sprint(o.placed), fmt.Sprint(o.found[theDetector]), fmt.Sprint(o.found[theFirstSeen]),
 			fmt.Sprint(o.found[theProfile]), delay, strings.Join(rules, ", "),
 		})
 	}
