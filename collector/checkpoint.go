@@ -84,6 +84,7 @@ func readWindow(r *writtenWindow) *window {
 	w := &window{
 		boot: r.Boot, started: r.Started, until: r.Until, unknown: r.Unknown, high: r.High, mark: r.Mark, since: r.Since, lost: r.Lost,
 	}
+	w.counted = w.lost[causeGap]
 	for n := w.low() + 1; n <= w.high; n++ {
 		w.seen.set(n)
 	}

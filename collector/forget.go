@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	forgetAfter    = 10 * time.Minute // of work: a collector that is restarted again and again has better things to do
+	forgetAfter    = time.Minute // of work: first of all what waits in the stream is taken
 	forgetInterval = 24 * time.Hour
 )
 

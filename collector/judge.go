@@ -189,6 +189,10 @@ func (w *worker) lose(k coverageKey, window *window) {
 	if window == nil || len(window.lost) == 0 {
 		return
 	}
+	if n := window.lost[causeGap]; n > window.counted { // what comes late after all stays counted
+		w.metrics.lost.WithLabelValues(causeGap).Add(float64(n - window.counted))
+		window.counted = n
+	}
 	w.verdicts.mu.Lock()
 	defer w.verdicts.mu.Unlock()
 	if w.verdicts.losses == nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -95,7 +96,7 @@ func (w *town) settle() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	j := journal.New(kv, event.StreamObservations, stream.CachedInfo().Created, "test")
+	j := journal.New(journal.KV{KeyValue: kv}, event.StreamObservations, stream.CachedInfo().Created, "test")
 	for p, last := range w.lastOf {
 		await(w.t, fmt.Sprintf("message %d of partition %d to be settled", last, p), func() bool {
 			done, err := j.Settled(w.t.Context(), p)
@@ -154,6 +155,20 @@ func (w *town) check(s *store.Store) {
 		ids[f.ID] = true
 	}
 	same("on the stream", told)
+}
+
+// ledgers gives the keys of ledgers in the journal.
+func (n *node) ledgers() []string {
+	n.t.Helper()
+	kv, err := n.js.KeyValue(context.Background(), insertsBucket)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	keys, err := kv.Keys(context.Background())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return slices.DeleteFunc(keys, func(key string) bool { return !strings.HasPrefix(key, "ledger.") })
 }
 
 // told counts the findings that were told.
@@ -288,6 +303,9 @@ func TestShare(t *testing.T) {
 			t.Logf("all is settled %s after one left in order", time.Since(began).Round(time.Millisecond))
 			c.end(t)
 			w.check(s)
+			if ledgers := w.ledgers(); len(ledgers) != 1 {
+				t.Errorf("the ledgers %v are left, want that of the last collector", ledgers)
+			}
 		})
 	}
 }
@@ -333,6 +351,31 @@ func TestSlowStore(t *testing.T) {
 	w.settle()
 	next.end(t)
 	w.check(s)
+}
+
+// TestEndsAtOnce checks that a collector with nothing to do ends without delay, and writes nothing to the journal meanwhile.
+func TestEndsAtOnce(t *testing.T) {
+	s, bus := openStore(t), openBus(t, t.TempDir())
+	n := newNode(t, bus, "n1")
+	r := start(t, bus, s, nil)
+	writes := func() (sum uint64) {
+		for _, bucket := range []string{insertsBucket, windowsBucket} {
+			stream, err := n.js.Stream(t.Context(), "KV_"+bucket)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += stream.CachedInfo().State.LastSeq
+		}
+		return sum
+	}
+	before, began := writes(), time.Now()
+	r.end(t)
+	if took := time.Since(began); took > r.cfg.Grace/2 {
+		t.Errorf("it took %s", took)
+	}
+	if got := writes() - before; got != 0 {
+		t.Errorf("%d writes for nothing", got)
+	}
 }
 
 // TestOtherNumber checks that a collector which counts other partitions does not start.

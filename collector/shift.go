@@ -57,7 +57,7 @@ func (c *Collector) openShift(ctx context.Context, js jetstream.JetStream) (*shi
 	}
 	s := &shift{
 		Collector: c, js: js, stream: stream, created: stream.CachedInfo().Created, windows: windows,
-		journal: journal.New(inserts, event.StreamObservations, stream.CachedInfo().Created, nuid.Next()),
+		journal: journal.New(journal.KV{KeyValue: inserts}, event.StreamObservations, stream.CachedInfo().Created, nuid.Next()),
 		letters: deadletter.New(js, c.registry), findings: newOutbox(), beats: newBeats(c.cfg.MaxBehind, c.cfg.Partitions),
 		items: make(chan item), groups: make(chan *group), begun: make(chan struct{}),
 	}

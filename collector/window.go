@@ -33,6 +33,7 @@ type window struct {
 	mark           uint64            // numbers missing up to this one
 	since          time.Time         // are so since then at least; zero: none is missing that is not told
 	lost           map[string]uint64 // what is not in the store, or was not judged, by cause
+	counted        uint64            // of what never came, that is in the metrics
 }
 
 // take notes that a number came, at a time of the stream. It says false if it came before.

@@ -79,7 +79,7 @@ func relevant(w window) window {
 			told.set(n)
 		}
 	}
-	w.seen, w.told = seen, told
+	w.seen, w.told, w.counted = seen, told, w.lost[causeGap]
 	return w
 }
 

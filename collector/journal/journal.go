@@ -11,12 +11,21 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Bucket is what the journal needs of a [jetstream.KeyValue].
+// Bucket is what the journal needs of a key-value bucket; [KV] is one.
 type Bucket interface {
 	Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error)
 	Create(ctx context.Context, key string, value []byte, opts ...jetstream.KVCreateOpt) (uint64, error)
 	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
-	Delete(ctx context.Context, key string, opts ...jetstream.KVDeleteOpt) error
+	// Remove deletes a key if this is its revision still.
+	Remove(ctx context.Context, key string, revision uint64) error
+}
+
+// KV is a bucket of JetStream.
+type KV struct{ jetstream.KeyValue }
+
+// Remove implements [Bucket].
+func (b KV) Remove(ctx context.Context, key string, revision uint64) error {
+	return b.Delete(ctx, key, jetstream.LastRevision(revision))
 }
 
 // Journal is the journal of one stream, as one collector sees it. It is safe for concurrent use.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -65,6 +66,16 @@ const (
 )
 
 var errDead = errors.New("dead")
+
+// owns says whether an entry of a partition names a ledger.
+func (w *world) owns(name string) bool {
+	for p := range partitions {
+		if strings.Contains(string(w.values[fmt.Sprint("s.", p)]), fmt.Sprintf("%q", name)) {
+			return true
+		}
+	}
+	return false
+}
 
 // take gives one of the steps that wait.
 func (w *world) take(choose func(int) int) *waiting {
@@ -153,8 +164,18 @@ func (a *actor) Update(_ context.Context, key string, value []byte, last uint64)
 	return a.put(key, value, last)
 }
 
-func (a *actor) Delete(_ context.Context, key string, _ ...jetstream.KVDeleteOpt) error {
-	return a.step("delete "+key, func() { delete(a.values, key); delete(a.revision, key) })
+func (a *actor) Remove(_ context.Context, key string, last uint64) (err error) {
+	if dead := a.step("remove "+key, func() {
+		if a.revision[key] != last {
+			err = jetstream.ErrKeyExists
+			return
+		}
+		delete(a.values, key)
+		delete(a.revision, key)
+	}); dead != nil {
+		return dead
+	}
+	return err
 }
 
 var errRefused = errors.New("refused")
@@ -357,6 +378,11 @@ func play(choices []int, poison []uint64) error {
 	last := &actor{world: w, name: "last"}
 	if err := last.work(context.Background(), []int{0, 1, 2, 3}, messages, messages); err != nil {
 		return err
+	}
+	for key := range w.values {
+		if name, is := strings.CutPrefix(key, "ledger."); is && name != "last" && w.owns(name) {
+			faults = append(faults, fmt.Errorf("%s has something still", name))
+		}
 	}
 	for s := uint64(1); s <= messages; s++ {
 		want := 1

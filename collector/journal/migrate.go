@@ -45,7 +45,7 @@ func (j *Journal) Migrate(ctx context.Context, partitions int) error {
 			return err
 		}
 	}
-	err = j.bucket.Delete(ctx, j.stream, jetstream.LastRevision(stored.Revision()))
+	err = j.bucket.Remove(ctx, j.stream, stored.Revision())
 	if err != nil {
 		if _, readErr := j.bucket.Get(ctx, j.stream); errors.Is(readErr, jetstream.ErrKeyNotFound) {
 			return nil // another one was faster

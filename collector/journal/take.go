@@ -42,7 +42,41 @@ func (j *Journal) Take(ctx context.Context, partitions []int, settle func(contex
 			return nil, err
 		}
 	}
-	return j.enter(ctx, entries, done)
+	claims, err := j.enter(ctx, entries, done)
+	if err != nil {
+		return nil, err
+	}
+	for owner := range byOwner {
+		if owner != "" && owner != j.owner {
+			j.forget(ctx, owner)
+		}
+	}
+	return claims, nil
+}
+
+// forget drops the ledger of one who has nothing any more. Where that fails, a ledger is left, which does no harm.
+func (j *Journal) forget(ctx context.Context, owner string) {
+	l := j.page(owner)
+	if l.read(ctx) != nil || l.revision == 0 {
+		return
+	}
+	var had []int
+	for p := range l.value.Done {
+		if !l.value.gone(p) {
+			return
+		}
+		had = append(had, p)
+	}
+	entries, err := j.entries(ctx, had)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if e.value.Owner == owner { // who crossed it out is not done yet
+			return
+		}
+	}
+	_ = j.bucket.Remove(ctx, l.key, l.revision)
 }
 
 func (j *Journal) entries(ctx context.Context, partitions []int) (map[int]*book[entry], error) {
