@@ -65,7 +65,7 @@ func (s *stage) query(ctx context.Context, rows any, sql string) error {
 		return fmt.Errorf("ask the engine: %w", err)
 	}
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("ask the engine: %s: %.300s", answer.Status, text)
+		return fmt.Errorf("ask the engine: %s: %.300q", answer.Status, text)
 	}
 	if rows == nil {
 		return nil
@@ -74,7 +74,7 @@ func (s *stage) query(ctx context.Context, rows any, sql string) error {
 		Data json.RawMessage `json:"data"`
 	}
 	if err := json.Unmarshal(text, &result); err != nil {
-		return fmt.Errorf("ask the engine: %w in %.300s", err, text)
+		return fmt.Errorf("ask the engine: %w in %.100q", err, text)
 	}
 	return json.Unmarshal(result.Data, rows)
 }
