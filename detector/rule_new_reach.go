@@ -111,6 +111,9 @@ func (s *sight) early(key edgeKey, e *edge, r event.Resource, novel surprise) {
 // confirm judges a candidate when it is used after learning. What was used on several occasions becomes normal, unless its identity came when the others
 // were learned already, and nobody else ever reached that place: what is in a workload from its first hour would write its own permit.
 func (s *sight) confirm(key edgeKey, e *edge, r event.Resource, once bool) {
+	if s.d.stable < enoughStable {
+		return // there is nothing to compare with yet
+	}
 	alone := false
 	if !once {
 		if alone = s.alone(key, e, r); !alone {

@@ -64,17 +64,17 @@ func (s *sight) tellVolume(key edgeKey, r event.Resource, v *volume, period stri
 	if s.told(&ruleVolume, key.resource) {
 		return
 	}
-	severity, verb, verbs := event.Medium, "sent", "sends"
+	severity, verb, verbs, way := event.Medium, "sent", "sends", "to"
 	if p := placeOf(s.o); p == placeDatabase || p == placeSecret {
-		verb, verbs = "received", "receives"
+		verb, verbs, way = "received", "receives", "from"
 	} else if p == placePublic {
 		severity = event.High
 	}
 	s.tell(alarm{rule: &ruleVolume, what: key.resource, resource: r, score: 0.85, severity: severity, count: s.o.Counts.Connections,
-		title: fmt.Sprintf("%s %s %s, of %s, within one %s", shortName(&s.o.Workload), verb, bytesText(v.sum), r, period),
+		title: fmt.Sprintf("%s %s %s %s %s within one %s", shortName(&s.o.Workload), verb, bytesText(v.sum), way, r, period),
 		explanation: []string{
-			fmt.Sprintf("%s %s %s in exchange with %s in the %s of %s, so far.", nameOf(s.o), verb, bytesText(v.sum), r, period, clock(s.o.First())),
-			fmt.Sprintf("It usually %s %s in a %s in which it is used at all; the most in %d of them was %s, of which this is more than %d times as much.",
+			fmt.Sprintf("%s %s %s %s %s in the %s of %s, so far.", nameOf(s.o), verb, bytesText(v.sum), way, r, period, clock(s.o.First())),
+			fmt.Sprintf("It usually %s %s in each %s in which it is used at all; the most in %d of them was %s, of which this is more than %d times as much.",
 				verbs, bytesText(v.usual()), period, v.periods, bytesText(math.Expm1(float64(v.peak))), times),
 		}})
 }

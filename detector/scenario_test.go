@@ -1,12 +1,15 @@
 package detector
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,11 +28,16 @@ var update = flag.Bool("update", false, "rewrite the expected findings of the sc
 //	watch n1 boot1 0s                node n1 is watched from then on; a new boot means a gap
 //	tick n1 2h                       n1 was watched until then
 //	sight 5m n1 shop/cart            the identity ran there
-//	observe 5m n1 shop/cart -> dns:db.shop:5432/tcp [connections=1 failed=0 error= exe= from= address= sent=] [tty] [in]
+//	observe 5m n1 shop/cart -> dns:db.shop:5432/tcp [connections=1 failed=0 error= exe= from= address= sent= received=] [tty] [in]
+//	        [name= evidence= namespace= account= image= tls=1.3,verified,mutual,full cert=NAME,FROM,LIFE peercert=NAME,FROM,LIFE]
+//	repeat 20 24h observe …          the same so many times, each so much later
+//	declare shop/cart created=-720h [gone=]
+//	observe … shop/a{12} …           of shop/a1 to shop/a12, one after the other
 //	restart                          the detector is rebuilt from what a store would have kept
 //	pending                          what was held back is told
 //	expect none                      nothing was told since the last expect
 //	expect finding RULE WHO [RESOURCE] [count= severity=]     the next that was told
+//	expect findings N RULE           so many of one rule are the next
 //	expect state WHO STATE OBSERVED
 //	expect counter NAME N
 //
@@ -61,7 +69,7 @@ func TestScenarios(t *testing.T) {
 				line, _, _ = strings.Cut(line, "#")
 				if fields := strings.Fields(line); len(fields) > 0 {
 					s.where = fmt.Sprintf("%s story line %d: %s", filepath.Base(file), i+1, line)
-					s.do(fields)
+					s.expand(fields)
 				}
 			}
 			if len(s.told) > 0 {
@@ -79,6 +87,20 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
+// Each rule has a scenario of its name in which it is told.
+func TestEveryRuleHasScenario(t *testing.T) {
+	for _, name := range Rules() {
+		archive, err := txtar.ParseFile("../testdata/scenarios/" + strings.ReplaceAll(name, "-", "_") + ".txtar")
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if text := string(txtar.Format(archive)); !strings.Contains(text, fmt.Sprintf("%q: %q", "rule", name)) {
+			t.Errorf("%s is not told in its scenario", name)
+		}
+	}
+}
+
 type scenario struct {
 	t          *testing.T
 	where      string
@@ -93,6 +115,49 @@ type scenario struct {
 func (s *scenario) fail(format string, args ...any) {
 	s.t.Helper()
 	s.t.Fatalf("%s: %s", s.where, fmt.Sprintf(format, args...))
+}
+
+// crowd is shop/a{12}.
+var crowd = regexp.MustCompile(`^(.*)\{(\d+)\}$`)
+
+// expand does a line as often as it says.
+func (s *scenario) expand(f []string) {
+	if f[0] == "repeat" {
+		step, at := s.duration(f[2]), s.duration(f[4])
+		for i := range s.number(f[1]) {
+			line := slices.Clone(f[3:])
+			line[1] = (at + time.Duration(i)*step).String()
+			s.expand(line)
+		}
+		return
+	}
+	for i := range f {
+		if m := crowd.FindStringSubmatch(f[i]); m != nil {
+			for n := range s.number(m[2]) {
+				line := slices.Clone(f)
+				line[i] = m[1] + strconv.Itoa(n+1)
+				s.expand(line)
+			}
+			return
+		}
+	}
+	s.do(f)
+}
+
+func (s *scenario) declare(f []string) {
+	var created, gone time.Time
+	for _, option := range f[2:] {
+		key, value, _ := strings.Cut(option, "=")
+		switch key {
+		case "created":
+			created = s.time(value)
+		case "gone":
+			gone = s.time(value)
+		default:
+			s.fail("unknown option %s", option)
+		}
+	}
+	s.detector.Declare(s.who(f[1]), created, gone)
 }
 
 func (s *scenario) do(f []string) {
@@ -134,6 +199,8 @@ func (s *scenario) do(f []string) {
 		s.model.observe(&o)
 	case "restart":
 		s.detector = s.model.rebuild(s.config)
+	case "declare":
+		s.declare(f)
 	case "pending":
 		s.tell(s.detector.Pending(nil))
 	case "expect":
@@ -180,6 +247,13 @@ func (s *scenario) expect(f []string) {
 	case "counter":
 		if got := s.detector.Counters()[f[1]]; got != uint64(s.number(f[2])) {
 			s.fail("got %d", got)
+		}
+	case "findings":
+		for range s.number(f[1]) {
+			if len(s.told) == 0 || s.told[0].Rule != f[2] {
+				s.fail("got %d others or none", len(s.told))
+			}
+			s.told = s.told[1:]
 		}
 	case "finding":
 		if len(s.told) == 0 {
@@ -230,6 +304,34 @@ func (s *scenario) observation(f []string) event.Observation {
 			o.Counts.Failed = uint64(s.number(value))
 		case "sent":
 			o.Counts.BytesSent = uint64(s.number(value))
+		case "received":
+			o.Counts.BytesReceived = uint64(s.number(value))
+		case "name":
+			o.Peer.Name, o.Peer.NameSource = value, event.NameService
+		case "evidence":
+			o.Workload.Evidence = event.Evidence(value)
+		case "namespace":
+			o.Workload.Namespace = value
+		case "account":
+			o.Workload.ServiceAccount = value
+		case "image":
+			o.Workload.Image = value
+		case "tls":
+			s.tls(&o).Version = strings.Split(value, ",")[0]
+			for _, word := range strings.Split(value, ",")[1:] {
+				switch word {
+				case "verified":
+					o.TLS.Verified = true
+				case "mutual":
+					o.TLS.Mutual = true
+				default:
+					o.TLS.Provenance = word
+				}
+			}
+		case "cert":
+			s.tls(&o).OwnCertificate = s.certificate(value)
+		case "peercert":
+			s.tls(&o).PeerCertificate = s.certificate(value)
 		case "error":
 			o.Error = value
 		case "exe":
@@ -250,6 +352,23 @@ func (s *scenario) observation(f []string) event.Observation {
 		s.fail("%v", err)
 	}
 	return o
+}
+
+func (s *scenario) tls(o *event.Observation) *event.TLS {
+	if o.TLS == nil {
+		o.TLS = &event.TLS{Version: "1.3", Provenance: "full"}
+	}
+	return o.TLS
+}
+
+// certificate is NAME,FROM,LIFE.
+func (s *scenario) certificate(text string) *event.Certificate {
+	part := strings.Split(text, ",")
+	if len(part) != 3 {
+		s.fail("want a certificate as NAME,FROM,LIFE")
+	}
+	from := s.time(part[1])
+	return &event.Certificate{SHA256: fmt.Sprintf("%x", sha256.Sum256([]byte(part[0]))), NotBefore: from, NotAfter: from.Add(s.duration(part[2])), Proven: true}
 }
 
 // peerOf makes a peer that an observation names as r.
