@@ -373,3 +373,34 @@ func TestOtherSocketMeanwhile(t *testing.T) {
 		}
 	}
 }
+
+// A server that takes its time to answer is told of as soon as it has.
+func TestWireOnlyOfSlowServer(t *testing.T) {
+	c := casts()
+	k := &talk{number: 0, stack: "other", client: false, version: tls12, tgid: 1, address: 1}
+	tr := c.tracker()
+	now := time.Second
+	tr.Due(now)
+	said := 0
+	for _, s := range k.steps() {
+		if s.wire == nil {
+			continue
+		}
+		if said++; said == 2 {
+			for range 40 { // looked at meanwhile
+				now += 100 * time.Millisecond
+				if out := tr.Due(now); len(out) != 0 {
+					t.Fatalf("told before the server spoke: %+v", out)
+				}
+			}
+		}
+		s.wire.At = now
+		s.give(tr)
+	}
+	if said < 2 {
+		t.Fatal("the server never spoke: it proves nothing")
+	}
+	if out := tr.Due(now + quiet); len(out) != 1 || !out[0].OK || out[0].TLS.Provenance != "wire-only" || out[0].Remote != k.remote() {
+		t.Errorf("told are %+v", out)
+	}
+}

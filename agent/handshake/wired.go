@@ -81,6 +81,9 @@ func (t *Tracker) Wire(ev *tlswire.Event) {
 	if p := t.bound[w.cookie]; p != nil {
 		t.soon(p)
 	}
+	if w.client != nil && w.server != nil { // it may have been looked at before the server spoke, and not be due for long
+		t.queue.wait(&w.pending, t.now+quiet)
+	}
 }
 
 // maxTwins bounds how many sockets are known to have sent the same hello.
