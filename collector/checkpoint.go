@@ -18,9 +18,6 @@ import (
 // were, nor ahead of it, which would drop good ones. Where nothing is written down, it knows nothing and believes every message.
 
 const (
-	windowsBucket      = "ambit_windows"
-	windowsBytes       = 32 << 20 // of one machine, with up to 100 nodes
-	windowsBytesOf     = 1 << 30  // of a cluster
 	checkpointInterval = time.Minute
 	shards             = 64 // nodes are spread over as many entries, since one has a bound of size
 )
@@ -146,23 +143,6 @@ func (c *checkpoint) save(ctx context.Context, kv jetstream.KeyValue) error {
 		return fmt.Errorf("write what came of agents: %w", err)
 	}
 	return nil
-}
-
-func openWindows(ctx context.Context, js jetstream.JetStream, own bool) (jetstream.KeyValue, error) {
-	kv, err := js.KeyValue(ctx, windowsBucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		bytes := int64(windowsBytes)
-		if !own {
-			bytes = windowsBytesOf
-		}
-		kv, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: windowsBucket, Description: "which messages came of each agent", History: 1, Storage: jetstream.FileStorage, MaxBytes: bytes,
-		})
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open the bucket %s: %w", windowsBucket, err)
-	}
-	return kv, nil
 }
 
 // loadTracker makes the tracker of a partition as it was written down last. known is up to where of the stream it knows, by shard: the messages

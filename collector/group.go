@@ -58,8 +58,8 @@ func (g *group) empty() bool { return len(g.shares) == 0 }
 
 // Bounds of a group. A group that waits for the one before it grows; together with the largest batch it stays one block of the store.
 const (
-	groupRows  = 64_000
-	groupBytes = 32 << 20
+	groupRows  = 30_000
+	groupBytes = 16 << 20
 )
 
 // full says that the group must not grow.

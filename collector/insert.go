@@ -156,6 +156,7 @@ func (in *inserter) insertRows(ctx context.Context, g *group) error {
 		if len(lost) == 0 {
 			in.metrics.batch.Observe(float64(g.rows))
 			in.rows = in.rows[:0]
+			defer func() { clear(in.rows) }() // what they share is no longer needed
 			return in.observations(ctx, open, g, &in.rows)
 		}
 		in.leave(g, lost)

@@ -16,7 +16,7 @@ import (
 
 const (
 	ackWait    = 2 * time.Minute
-	fetchAhead = 256
+	fetchAhead = 128
 	fetchBytes = 1 << 20         // at most, and the largest message that the server takes
 	heartbeat  = 5 * time.Second // of the server, while there are no messages: two that are missing mean that the consumer is another one now
 )

@@ -51,9 +51,9 @@ func (c *Collector) openShift(ctx context.Context, js jetstream.JetStream) (*shi
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket %s: %w", insertsBucket, err)
 	}
-	windows, err := openWindows(ctx, js, c.bus.server != nil)
+	windows, err := js.KeyValue(ctx, windowsBucket)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open the bucket %s: %w", windowsBucket, err)
 	}
 	s := &shift{
 		Collector: c, js: js, stream: stream, created: stream.CachedInfo().Created, windows: windows,

@@ -20,14 +20,16 @@ import (
 const (
 	findingsBytes  = 256 << 20
 	insertsBytes   = 16 << 20
+	windowsBytes   = 64 << 20 // of 10,000 nodes and 16 partitions about half
 	leasesBytes    = 16 << 20
 	decisionsBytes = 16 << 20
-	smallBytes     = findingsBytes + insertsBytes + leasesBytes + decisionsBytes + deadletter.MaxBytes
+	smallBytes     = findingsBytes + insertsBytes + windowsBytes + leasesBytes + decisionsBytes + deadletter.MaxBytes
 )
 
 // Key-value buckets.
 const (
 	insertsBucket = "ambit_inserts" // the insert journal
+	windowsBucket = "ambit_windows" // what came of agents
 	leasesBucket  = "ambit_leases"  // who works which partition
 )
 
@@ -55,6 +57,7 @@ func (c *BusConfig) streams() []jetstream.StreamConfig {
 func (c *BusConfig) buckets() []jetstream.KeyValueConfig {
 	buckets := []jetstream.KeyValueConfig{
 		{Bucket: insertsBucket, Description: "which messages are in the store", History: 1, MaxBytes: insertsBytes},
+		{Bucket: windowsBucket, Description: "which messages came of each agent", History: 1, MaxBytes: windowsBytes},
 		{Bucket: leasesBucket, Description: "which collector works which partition", History: 1, MaxBytes: leasesBytes, LimitMarkerTTL: lease.MarkerTTL},
 		{
 			// Agents hear of decisions by the copies: these need no consumer, which an agent could use to have messages sent anywhere.

@@ -241,7 +241,11 @@ func TestDuplicates(t *testing.T) {
 	}
 
 	// What was written down is lost: what comes is taken, in any order, once.
-	if err := n.js.DeleteKeyValue(t.Context(), windowsBucket); err != nil {
+	windows, err := n.js.Stream(t.Context(), "KV_"+windowsBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := windows.Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	r = start(t, bus, s, nil)
