@@ -260,3 +260,34 @@ func onceActive() Config {
 	c.Occasions = 1
 	return c
 }
+
+// A state comes with the numbers behind it, and to ask for it changes nothing.
+func TestStatesSayWhy(t *testing.T) {
+	d := New(mustConfig(t, func(c *Config) { c.Learn = time.Hour }))
+	f := func(who string, want State, reason string) {
+		t.Helper()
+		p, ok := d.Progress(testIdentity(who))
+		if !ok || p.State != want || !strings.Contains(p.Reason, reason) {
+			t.Errorf("%s is %s: %s", who, p.State, p.Reason)
+		}
+	}
+	see := func(who string, at time.Duration, name string) {
+		o := outbound(who, epoch.Add(at), name, 1)
+		d.Cover("n1", "boot", epoch, o.Time)
+		d.Observe(&o, nil)
+	}
+	d.Declare(testIdentity("shop/old"), epoch.Add(-48*time.Hour), time.Time{})
+	see("shop/old", 0, "a.example")
+	see("shop/busy", 0, "a.example")
+	see("shop/calm", 0, "a.example")
+	see("shop/old", 30*time.Minute, "a.example")
+	f("shop/old", Partial, "2025-12-30 00:00:00 UTC, 48h before")
+	f("shop/calm", Learning, "30m of the 1h that learning takes (50 %)")
+	for i := range 30 {
+		see("shop/busy", time.Duration(2+i)*time.Hour, fmt.Sprintf("new-%d.example", i))
+	}
+	f("shop/busy", Unstable, "9.4 new resources a day (4.0 and more are too many")
+	f("shop/busy", Unstable, "9.4 new resources a day")
+	f("shop/old", Stable, "past the learning time")
+	f("shop/calm", Stable, "past the learning time")
+}

@@ -353,7 +353,7 @@ func TestAnswers(t *testing.T) {
 		}
 		f("GET", "/api/v1/identities?stat=stable", 400, `"stat"`)
 		f("GET", "/api/v1/identities?inventory=lost", 400, "declared-seen, declared-never-seen, seen-undeclared, orphaned")
-		f("GET", "/api/v1/identities?state=ready", 400, "warming, learning, stable")
+		f("GET", "/api/v1/identities?state=ready", 400, "warming, learning, partial, stable, unstable")
 		f("GET", "/api/v1/identities?unattributed=yes", 400, "true, false")
 		f("GET", "/api/v1/identities?unattributed=true&window=90", 400, "90d")
 		f("GET", "/api/v1/identities?window=90d", 400, "unattributed=true")

@@ -17,7 +17,7 @@ func (s *Server) getIdentities(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	state, err := oneOf(values, "state", string(detector.Warming), string(detector.Learning), string(detector.Stable))
+	state, err := oneOf(values, "state", learningStates()...)
 	if err != nil {
 		return err
 	}
@@ -48,6 +48,14 @@ func (s *Server) getIdentities(w http.ResponseWriter, r *http.Request) error {
 		page.Items = append(page.Items, s.identity(&list.Items[i]))
 	}
 	return writeJSON(w, page)
+}
+
+func learningStates() []string {
+	var out []string
+	for _, state := range detector.States() {
+		out = append(out, string(state))
+	}
+	return out
 }
 
 func (s *Server) getIdentity(w http.ResponseWriter, r *http.Request) error {
@@ -133,7 +141,7 @@ func (s *Server) identity(i *report.Identity) Identity {
 	out.State = string(p.State)
 	out.Progress = Progress{ObservedSeconds: p.Observed.Seconds(), LearnSeconds: p.Learn.Seconds(), Reason: p.Reason}
 	switch {
-	case p.State == detector.Stable:
+	case p.State == detector.Stable || p.State == detector.Unstable:
 		out.Progress.Fraction = 1
 	case p.Learn > 0:
 		out.Progress.Fraction = min(p.Observed.Seconds()/p.Learn.Seconds(), 1)

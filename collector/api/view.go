@@ -18,7 +18,7 @@ type Page[T any] struct {
 type Identity struct {
 	Identity      event.Identity `json:"identity"`
 	Kind          string         `json:"kind"`  // service-account, unit, cgroup, container, process, workload, certificate
-	State         string         `json:"state"` // warming, learning, stable; unknown where the detector holds no state of it
+	State         string         `json:"state"` // warming, learning, partial, stable, unstable; unknown where the detector holds no state of it
 	Progress      Progress       `json:"progress"`
 	Evidence      event.Evidence `json:"evidence,omitempty"`
 	Namespace     string         `json:"namespace,omitempty"`

@@ -29,7 +29,7 @@ in TLS handshakes.`,
 		},
 	}
 	server, form, limit := serverFlag(cmd), outputFlag(cmd), limitFlag(cmd)
-	state := cmd.Flags().String("state", "", "only those in this state: warming, learning or stable")
+	state := cmd.Flags().String("state", "", "only those in this state: warming, learning, partial, stable or unstable")
 	declared := cmd.Flags().String("inventory", "", "only those that fit to the inventory so: declared-seen, declared-never-seen, seen-undeclared or orphaned")
 	text := cmd.Flags().StringP("query", "q", "", "only those whose URI holds this text")
 	unattributed := cmd.Flags().Bool("unattributed", false, "what could not be attributed to an identity proper, and why")
@@ -133,7 +133,8 @@ func identityOf(r *api.Identity) string { return r.Identity.String() }
 
 // stateOf shows how far an identity is that is still being learned.
 func stateOf(r *api.Identity) string {
-	if r.State == "warming" || r.State == "learning" {
+	switch r.State {
+	case "warming", "learning", "partial":
 		return fmt.Sprintf("%s %d%%", r.State, int(100*r.Progress.Fraction))
 	}
 	return r.State
