@@ -15,6 +15,7 @@ type Config struct {
 	MaxResources      int           // resources known per identity
 	MaxEdges          int           // pairs of identity and resource known
 	MaxNodes          int           // nodes known
+	Policy            Policy        // what is told otherwise than by default
 	FindingsPerMinute int           // per identity and minute of event time; those beyond are folded into one
 }
 
@@ -57,5 +58,6 @@ func (c Config) Validate() error {
 			faults = append(faults, fmt.Errorf("%s is %d; it must be between 1 and %d", bound.name, bound.value, 1<<30))
 		}
 	}
+	faults = append(faults, c.Policy.Validate())
 	return errors.Join(faults...)
 }

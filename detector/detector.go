@@ -2,6 +2,7 @@ package detector
 
 import (
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/ambit-nhi/ambit/event"
@@ -10,6 +11,7 @@ import (
 // Detector holds what is known of all identities. It is not safe for concurrent use.
 type Detector struct {
 	config Config
+	policy Policy // the configured one, and the default
 
 	nodes      []node
 	nodeIndex  map[string]uint32
@@ -42,6 +44,7 @@ const (
 	causeNodes       = "node_table_full"     // something seen on a node that is not known and cannot be
 	causeSpans       = "span_forgotten"      // a period of watching of a node that has had very many
 	causeInvalidSpan = "span_invalid"        // a period of watching that ends before it begins
+	causePolicy      = "policy"              // something that would have been told, or counted in a finding, if the policy did not silence it
 	causeFindings    = "finding_table_full"  // a use of a resource whose finding is too long ago to be kept up to date
 )
 
@@ -63,6 +66,7 @@ type identity struct {
 func New(c Config) *Detector {
 	return &Detector{
 		config:     c,
+		policy:     slices.Concat(c.Policy, DefaultPolicy()),
 		nodeIndex:  map[string]uint32{},
 		idIndex:    map[event.Identity]uint32{},
 		resIndex:   map[event.Resource]uint32{},

@@ -29,6 +29,7 @@ const (
 	edgeTold                       // has a finding of its own
 	edgeFolded                     // first used after learning, in a minute that had its fill of findings
 	edgeApproved                   // normal by a person's word
+	edgeSilent                     // first used after learning; the policy silences its finding
 	edgeConfirmed                  // learned, and used again since in a way that raises no doubt
 )
 

@@ -24,6 +24,9 @@ const (
 // fanOut judges how many new resources came together, and says whether this one is counted in the finding about that.
 func (s *sight) fanOut() bool {
 	f := &s.id.profile.fan
+	if s.silent(&ruleFanOut) {
+		return false
+	}
 	if f.told {
 		s.told(&ruleFanOut, wholeIdentity)
 		return true

@@ -23,12 +23,12 @@ func (s *sight) longLived(own *event.Certificate, c *credential) {
 		return
 	}
 	life := own.NotAfter.Sub(own.NotBefore)
-	severity, reasons := ruleLongLivedCredential.severity, []string{fmt.Sprintf("The certificate %.16s… is valid from %s to %s.", own.SHA256, clock(own.NotBefore), clock(own.NotAfter))}
+	severity, score, reasons := ruleLongLivedCredential.severity, 0.4, []string{fmt.Sprintf("The certificate %.16s… is valid from %s to %s.", own.SHA256, clock(own.NotBefore), clock(own.NotAfter))}
 	if before := time.Duration(c.after-c.notBefore) * time.Microsecond; c.sha != "" && before > 0 && life > 10*before {
-		severity = event.Medium
+		severity, score = event.Medium, 0.8
 		reasons = append(reasons, fmt.Sprintf("Until now its certificates were valid for %s; nobody who renews them does that.", spell(before)))
 	}
-	s.tell(alarm{rule: &ruleLongLivedCredential, what: wholeIdentity, score: 0.4, severity: severity,
+	s.tell(alarm{rule: &ruleLongLivedCredential, what: wholeIdentity, score: score, severity: severity,
 		title:       fmt.Sprintf("%s uses a certificate that is valid for %s", shortName(&s.o.Workload), spell(life)),
 		explanation: reasons})
 }

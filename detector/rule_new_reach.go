@@ -62,11 +62,16 @@ func (s *sight) tellReach(key edgeKey, e *edge, r event.Resource, novel surprise
 	if note != "" {
 		explanation = append(explanation, note)
 	}
-	f := s.finding(alarm{
+	a := alarm{
 		rule: reachRules[which], resource: r, score: novel.probability(), severity: severityAt(novel.points, z), count: o.Counts.Connections,
 		title:       fmt.Sprintf("%s %s %s for the first time", shortName(&o.Workload), verb, what),
 		explanation: explanation, owasp: where.owasp, attack: where.attack,
-	})
+	}
+	if !s.allow(&a) {
+		e.state = edgeSilent
+		return
+	}
+	f := s.finding(a)
 	s.reached = f.Severity
 	s.d.newFinding(findingKey{key, reachRules[which]}, f, &s.out)
 	s.out = append(s.out, f)

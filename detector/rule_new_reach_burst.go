@@ -29,7 +29,7 @@ func (s *sight) fold() {
 		return
 	}
 	limit := d.config.FindingsPerMinute
-	f := s.finding(alarm{
+	a := alarm{
 		rule: &ruleNewReachBurst, score: 0.9, severity: ruleNewReachBurst.severity, count: 1,
 		title: fmt.Sprintf("%s reached more than %d new resources within a minute", shortName(&s.o.Workload), limit),
 		explanation: []string{
@@ -37,7 +37,11 @@ func (s *sight) fold() {
 			fmt.Sprintf("The first %d have a finding each; the rest of that minute, and of later minutes like it, are counted here.", limit),
 			"Many new resources at once can be a scan, or a new version of a program.",
 		},
-	})
+	}
+	if !s.allow(&a) {
+		return
+	}
+	f := s.finding(a)
 	f.LastTime = f.FirstTime
 	d.newFinding(k, f, &s.out)
 	s.out = append(s.out, f)

@@ -36,10 +36,15 @@ type alarm struct {
 	owasp       []string
 }
 
-// told says that a finding of the rule is held already, after bringing it up to date. It is asked before a rule finds its words.
+// told says that there is nothing more to tell by the rule: a finding of it is held already, which is brought up to date, or the policy turns it off.
+// It is asked before a rule finds its words.
 func (s *sight) told(r *rule, what uint32) bool {
 	t := s.d.findings.open[findingKey{edgeKey{s.who, what}, r}]
 	if t == nil {
+		if s.silent(r) {
+			s.d.refused[causePolicy]++
+			return true
+		}
 		return false
 	}
 	t.raise(t.finding.Count+s.o.Counts.Connections, s.last)
@@ -56,6 +61,9 @@ func (s *sight) said() bool {
 
 // tell makes a finding of an alarm, or folds it into the identity's summary.
 func (s *sight) tell(a alarm) {
+	if !s.allow(&a) {
+		return
+	}
 	d, id := s.d, s.id
 	if !id.spend(s.first, d.config.FindingsPerMinute) {
 		s.fold()
