@@ -48,13 +48,15 @@ func refuse(err error) *refusal {
 type content struct {
 	batch     *event.Batch
 	heartbeat *event.Heartbeat
+	untimely  bool              // the batch is not believed for its time, and says only what was lost
 	left      map[string]uint64 // observations, and sightings of workloads, that were left out of the batch, by cause
 }
 
 // decode reads a message by its subject. A node may speak for itself only: its token in the subject, which the server can hold it to, must
 // be that of the node in the message, and what is bound to another node is left out. stored is when the message came into the stream, so
 // that a repetition judges like the first time; what is older by more than behind is refused, or left out where it is part of a batch. So is
-// what belongs to another of the partitions: it would be learned where nobody looks for it.
+// what belongs to another of the partitions: it would be learned where nobody looks for it. A batch that is refused for its time comes back, too,
+// with nothing in it but what was lost.
 func decode(subject string, data []byte, stored time.Time, behind time.Duration, partitions int) (content, *refusal) {
 	parts := strings.Split(subject, ".")
 	switch {
@@ -67,7 +69,11 @@ func decode(subject string, data []byte, stored time.Time, behind time.Duration,
 		if err != nil {
 			return content{}, refuse(err)
 		}
-		if r := checkSource(subject, parts[4], b.Node, b.Time, stored, behind); r != nil {
+		r := checkSource(subject, parts[4], b.Node, b.Time, stored, behind)
+		if r != nil && r.cause == causeClock {
+			return onlyCounted(b, stored), r
+		}
+		if r != nil {
 			return content{}, r
 		}
 		c := content{batch: b}
@@ -88,6 +94,15 @@ func decode(subject string, data []byte, stored time.Time, behind time.Duration,
 		return content{heartbeat: h}, nil
 	}
 	return content{}, &refusal{causeSubject, fmt.Errorf("subject %s is neither of observations nor of an agent", subject)}
+}
+
+// onlyCounted is a batch that cannot be believed for its time: what it held is lost, and its sender's coverage says so. It claims no time that was watched.
+func onlyCounted(b *event.Batch, stored time.Time) content {
+	c := content{batch: b, untimely: true}
+	_, observations := b.DropWorkloads(func(*event.Workload) bool { return true })
+	c.leave(causeClock, observations)
+	b.Started, b.Time = stored, stored
+	return c
 }
 
 func (c *content) leave(cause string, n int) {

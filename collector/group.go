@@ -89,6 +89,9 @@ func (g *group) addBatch(b *event.Batch, sequence uint64, partition int, w *work
 		g.batches = append(g.batches, stamped{b, sequence, partition, w})
 		g.rows += b.Len()
 	}
+	if b.Len() == 0 && len(b.Workloads) == 0 { // nothing of it is believed
+		return
+	}
 	g.cover(store.Coverage{Node: b.Node, Boot: b.Boot, From: b.Started, Until: b.Time})
 }
 

@@ -87,10 +87,10 @@ func (w *worker) take(ctx context.Context, m message) error {
 	}
 	before := m.sequence <= w.claim.Done
 	in, refused := decode(m.Subject(), m.Data(), m.stored, w.cfg.MaxBehind, w.cfg.Partitions)
-	if refused != nil {
-		if !before {
-			w.refuse(ctx, m, refused)
-		}
+	if refused != nil && !before {
+		w.refuse(ctx, m, refused)
+	}
+	if in.batch == nil {
 		w.verdicts.pass(m.sequence, false)
 		return nil
 	}
@@ -104,6 +104,9 @@ func (w *worker) take(ctx context.Context, m message) error {
 		return nil
 	case !fresh:
 		w.metrics.duplicate.Inc()
+	case refused != nil:
+		w.metrics.left.WithLabelValues(causeClock).Add(float64(in.left[causeClock]))
+		w.lose(coverageKey{in.batch.Node, in.batch.Boot}, window)
 	default:
 		w.metrics.received.WithLabelValues("batch").Inc()
 		if n := w.judge(in.batch, m.stored); n > 0 {

@@ -2,6 +2,8 @@ package collector
 
 import (
 	"bytes"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -86,11 +88,24 @@ func TestRefusedMessagesAreKept(t *testing.T) {
 	if int(info.State.Msgs) != len(bad) {
 		t.Fatalf("there are %d letters", info.State.Msgs)
 	}
-	for i, m := range bad {
+	var letters []*jetstream.RawStreamMsg
+	for i := range bad {
 		letter, err := stream.GetMsg(t.Context(), uint64(i)+1)
 		if err != nil {
 			t.Fatal(err)
 		}
+		letters = append(letters, letter)
+	}
+	refusedAt := func(m *jetstream.RawStreamMsg) int { // partitions are worked at the same time
+		n, err := strconv.Atoi(m.Header.Get(deadletter.HeaderSequence))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	slices.SortFunc(letters, func(a, b *jetstream.RawStreamMsg) int { return refusedAt(a) - refusedAt(b) })
+	for i, m := range bad {
+		letter := letters[i]
 		if h := letter.Header; h.Get(deadletter.HeaderCause) != m.cause || h.Get(deadletter.HeaderSubject) != m.subject || !strings.Contains(h.Get(deadletter.HeaderError), m.reason) {
 			t.Errorf("letter %d, want %s %q: %v", i+1, m.cause, m.reason, h)
 		}

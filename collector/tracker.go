@@ -88,7 +88,11 @@ func (t *tracker) note(c *content, stored time.Time) (w *window, fresh bool) {
 		return w, true
 	}
 	b := c.batch
-	w, partial := t.window(coverageKey{b.Node, b.Boot}, b.Started, b.Time)
+	k, started, until := coverageKey{b.Node, b.Boot}, b.Started, b.Time
+	if known := t.find(k); known != nil && c.untimely {
+		started, until = known.started, known.until
+	}
+	w, partial := t.window(k, started, until)
 	switch {
 	case b.Number == 0 || b.Number > maxNumber: // no agent numbers like that, or an old one not at all: each is taken
 	case partial:
