@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -59,6 +60,7 @@ func runUp(cmd *cobra.Command, c *config) error {
 	if err := api.CheckListen(c.Listen); err != nil {
 		return err
 	}
+	boundHeap()
 	if !c.NoAgent {
 		if err := agent.Preflight(); err != nil {
 			return err
@@ -113,6 +115,14 @@ func runUp(cmd *cobra.Command, c *config) error {
 		}
 	}
 	return errors.Join(err, u.stop())
+}
+
+// boundHeap keeps the garbage of large inserts small. Go's own variable wins.
+func boundHeap() {
+	const limit = 320 << 20 // a soft limit: near it, garbage is collected more often
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(limit)
+	}
 }
 
 // prepare checks what the parts will want, before anything starts.
