@@ -1,25 +1,20 @@
-// Package nearest finds the word that somebody meant.
-package nearest
+package detector
 
 import "strings"
 
-// Of is the known word that takes the fewest changes (Levenshtein); with too many of them it is another word.
-func Of(word string, known []string) (string, bool) {
+// meant is ", did you mean X?" where one of known is close to word, else "". The nearest takes the fewest changes (Levenshtein); with too many of them it is
+// another word.
+func meant(word string, known []string) string {
 	best, least := "", len(word)/3+2
 	for _, k := range known {
 		if d := distance(strings.ToLower(word), strings.ToLower(k)); d < least {
 			best, least = k, d
 		}
 	}
-	return best, best != ""
-}
-
-// Hint is ", did you mean X?" where one of known is close to word, else "".
-func Hint(word string, known []string) string {
-	if near, ok := Of(word, known); ok {
-		return ", did you mean " + near + "?"
+	if best == "" {
+		return ""
 	}
-	return ""
+	return ", did you mean " + best + "?"
 }
 
 // distance is how many characters must be added, dropped or replaced.
