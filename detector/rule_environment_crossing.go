@@ -8,4 +8,5 @@ var ruleEnvironmentCrossing = rule{
 	advice:   "Ask the owners of both sides; a credential of one environment should not work in another.",
 	severity: event.High,
 	owasp:    []string{"NHI5:2025", "NHI8:2025"}, // environment isolation
+	attack:   []string{"T1021"},                  // remote services
 }

@@ -13,6 +13,7 @@ var ruleLongLivedCredential = rule{
 	advice:   "Have it issued for hours or days, by the SPIFFE Workload API for instance.",
 	severity: event.Low,
 	owasp:    []string{"NHI7:2025"}, // long-lived secrets
+	attack:   []string{"T1649"},     // steal or forge authentication certificates
 }
 
 const longLived = 398 * 24 * time.Hour

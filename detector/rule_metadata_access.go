@@ -8,4 +8,5 @@ var ruleMetadataAccess = rule{
 	advice:   "If its program does not use a cloud's SDK, take it for an attack: stop it, and rotate the credentials of that machine.",
 	severity: event.High,
 	owasp:    []string{"NHI5:2025"},
+	attack:   []string{"T1552.005"}, // cloud instance metadata API
 }

@@ -11,7 +11,8 @@ var ruleOffHours = rule{
 	about:    "An identity with regular hours is active at a time of the day at which it hardly ever was in weeks.",
 	advice:   "Ask the owner whether its schedule was changed.",
 	severity: event.Low,
-	attack:   []string{"T1078"}, // valid accounts
+	owasp:    []string{"NHI10:2025"}, // human use of NHI
+	attack:   []string{"T1078"},      // valid accounts
 }
 
 const (

@@ -13,6 +13,7 @@ var ruleRotationStalled = rule{
 	advice:   "Look at what issues its certificates (the SPIRE agent, cert-manager) on that node.",
 	severity: event.Low,
 	owasp:    []string{"NHI7:2025"},
+	attack:   []string{"T1649"}, // a key that is not renewed may be in other hands
 }
 
 func (s *sight) stalled(own *event.Certificate) {
