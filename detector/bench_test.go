@@ -59,7 +59,8 @@ func BenchmarkObserveFinding(b *testing.B) {
 	n := 50
 	for b.Loop() {
 		o := benchObservation(0, n)
-		o.Time = epoch.Add(time.Hour)
+		o.Time = epoch.Add(time.Duration(n) * time.Hour) // one by one: many at once are a scan
+		d.Cover("n1", "boot", epoch, o.Time)
 		n++
 		if len(d.Observe(&o, nil)) == 0 {
 			b.Fatal("no finding")

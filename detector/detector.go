@@ -58,6 +58,7 @@ type identity struct {
 	minute   int64  // the latest minute in which a finding was told
 	told     int    // how many in that minute
 	stable   bool   // once learned, it stays so
+	since    int64  // it was learned then, µs, if not before
 	tls      bool   // some way of it was protected
 	profile  profile
 }
@@ -114,16 +115,25 @@ func (d *Detector) Observe(o *event.Observation, out []event.Finding) []event.Fi
 }
 
 // learned says whether an identity's baseline is complete: it was watched for the learning time, and was active often enough in it to show its habits.
+// What comes late is judged as of its own time.
 func (d *Detector) learned(id *identity, at int64) bool {
-	if !id.stable && id.profile.hours >= d.occasions {
-		if id.stable = d.watched(id, at).total >= d.config.Learn; id.stable {
-			d.stable++
-			if d.settled == 0 && d.stable >= enoughStable && d.stable*2 >= len(d.identities) {
-				d.settled = at
-			}
-		}
+	switch {
+	case id.stable && at >= id.since:
+		return true
+	case !id.stable && id.profile.hours < d.occasions:
+		return false
+	case d.watched(id, at).total < d.config.Learn:
+		return false
+	case id.stable:
+		id.since = at
+		return true
 	}
-	return id.stable
+	id.stable, id.since = true, at
+	d.stable++
+	if d.settled == 0 && d.stable >= enoughStable && d.stable*2 >= len(d.identities) {
+		d.settled = at
+	}
+	return true
 }
 
 // reach judges what the observation reached.

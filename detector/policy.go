@@ -66,6 +66,9 @@ func ParsePolicy(list []map[string]any) (Policy, error) {
 		for _, key := range seen.Unused {
 			faults = append(faults, fmt.Errorf("detector.policy: rule %d: unknown key %s%s", i+1, key, meant(key, policyKeys)))
 		}
+		if err := r.validate(); err != nil && len(seen.Unused) == 0 {
+			faults = append(faults, fmt.Errorf("detector.policy: rule %d: %w", i+1, err))
+		}
 		p = append(p, r)
 	}
 	if len(faults) > 0 {

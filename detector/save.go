@@ -18,7 +18,7 @@ import (
 // reads it, and is no contract: a state of another version is refused, and the detector is rebuilt from the store.
 
 // savedVersion changes whenever what is saved changes its meaning.
-const savedVersion = 2
+const savedVersion = 3
 
 // ErrSaved means that a saved state cannot be read by this program. The detector must be thrown away then.
 var ErrSaved = errors.New("the saved state is of another version, or damaged")
@@ -68,6 +68,7 @@ type savedIdentity struct {
 	Minute  int64
 	Told    int
 	Stable  bool
+	Since   int64
 	TLS     bool
 	Profile savedProfile
 }
@@ -250,7 +251,7 @@ func (d *Detector) Save(to io.Writer) error {
 	owners := make([]uint32, d.edges.len) // identity of each edge
 	for i := range d.identities {
 		id := &d.identities[i]
-		s := savedIdentity{ID: id.id.String(), Group: id.group, Minute: id.minute, Told: id.told, Stable: id.stable, TLS: id.tls, Profile: saveProfile(&id.profile)}
+		s := savedIdentity{ID: id.id.String(), Group: id.group, Minute: id.minute, Told: id.told, Stable: id.stable, Since: id.since, TLS: id.tls, Profile: saveProfile(&id.profile)}
 		for _, at := range id.seen {
 			s.Seen = append(s.Seen, savedSighting{Node: at.node, First: at.first})
 		}
@@ -411,7 +412,7 @@ func (d *Detector) loadIdentity(s *savedIdentity) error {
 	if s.Stable {
 		d.stable++
 	}
-	x.group, x.minute, x.told, x.stable, x.tls, x.profile = s.Group, s.Minute, s.Told, s.Stable, s.TLS, s.Profile.profile()
+	x.group, x.minute, x.told, x.stable, x.since, x.tls, x.profile = s.Group, s.Minute, s.Told, s.Stable, s.Since, s.TLS, s.Profile.profile()
 	if s.Group > 0 {
 		d.groups[s.Group-1].identities++
 	}
