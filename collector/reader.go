@@ -17,8 +17,8 @@ import (
 const (
 	ackWait    = 2 * time.Minute
 	fetchAhead = 128
-	fetchBytes = 1 << 20         // at most, and the largest message that the server takes
-	heartbeat  = 5 * time.Second // of the server, while there are no messages: two that are missing mean that the consumer is another one now
+	fetchBytes = 1 << 20     // at most, and the largest message that the server takes
+	heartbeat  = time.Second // of the server, while there are no messages: two that are missing mean that it does not know of the request, or of the consumer
 )
 
 // message is one message of the stream, with its sequence there and when it came.
