@@ -47,7 +47,7 @@ func (s *stage) query(ctx context.Context, rows any, sql string) error {
 			return d.DialContext(ctx, "unix", s.socket())
 		},
 	}}
-	settings := url.Values{"default_format": {"JSON"}, "output_format_json_quote_64bit_integers": {"0"}}
+	settings := url.Values{"default_format": {"JSONEachRow"}, "output_format_json_quote_64bit_integers": {"0"}}
 	if rows != nil {
 		settings.Set("database", "ambit")
 	}
@@ -70,11 +70,10 @@ func (s *stage) query(ctx context.Context, rows any, sql string) error {
 	if rows == nil {
 		return nil
 	}
-	var result struct {
-		Data json.RawMessage `json:"data"`
+	// The engine writes each block of a large result by itself, so only forms of a row a line are whole.
+	list := "[" + strings.ReplaceAll(strings.TrimSpace(string(text)), "\n", ",") + "]"
+	if err := json.Unmarshal([]byte(list), rows); err != nil {
+		return fmt.Errorf("ask the engine: %w in %.300q", err, text)
 	}
-	if err := json.Unmarshal(text, &result); err != nil {
-		return fmt.Errorf("ask the engine: %w in %.100q", err, text)
-	}
-	return json.Unmarshal(result.Data, rows)
+	return nil
 }

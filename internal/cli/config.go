@@ -20,6 +20,7 @@ import (
 	"github.com/ambit-nhi/ambit/collector"
 	"github.com/ambit-nhi/ambit/collector/report"
 	"github.com/ambit-nhi/ambit/collector/store"
+	"github.com/ambit-nhi/ambit/detector"
 	"github.com/ambit-nhi/ambit/event"
 	"github.com/ambit-nhi/ambit/internal/svid"
 )
@@ -70,6 +71,10 @@ type config struct {
 		Cluster      string           `mapstructure:"cluster"`       // name of the Kubernetes cluster as a source
 		LegacyTokens bool             `mapstructure:"legacy_tokens"` // look for tokens in Secrets, of which only the metadata is read
 	} `mapstructure:"inventory"`
+	Detector struct {
+		AlertsPerDay float64          `mapstructure:"alerts_per_day"` // new reach of medium severity or more that a day should bring, per 1,000 identities
+		Policy       []map[string]any `mapstructure:"policy"`         // what is told otherwise than by default; see detector.ParsePolicy
+	} `mapstructure:"detector"`
 	Log struct {
 		Level  string `mapstructure:"level"`
 		Format string `mapstructure:"format"` // text, json
@@ -91,6 +96,7 @@ func defaultConfig() config {
 	c.Kubernetes.Mode, c.Kubernetes.Identity, c.Kubernetes.ClusterDomain = "auto", event.DefaultIdentityTemplate, "cluster.local"
 	c.Containers.Sockets = []string{"/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock"}
 	c.Inventory.Cluster = "cluster"
+	c.Detector.AlertsPerDay = detector.Default().AlertsPerDay
 	c.Log.Level, c.Log.Format = "warn", "text"
 	return c
 }
@@ -231,9 +237,17 @@ func (c *config) validate() error {
 	faults = append(faults, c.Retention.Validate())
 	faults = append(faults, c.validateTLS()...)
 	faults = append(faults, c.validateProbes()...)
-	faults = append(faults, c.validateInventory())
+	faults = append(faults, c.validateInventory(), c.validateDetector())
 	faults = append(faults, c.validateLog(), checkLoopback("pprof", c.Pprof, "profiles show what is in memory"), checkLoopback("metrics", c.Metrics, "there is no authentication"))
 	return errors.Join(faults...)
+}
+
+func (c *config) validateDetector() error {
+	_, err := detector.ParsePolicy(c.Detector.Policy)
+	if n := c.Detector.AlertsPerDay; n < 0.01 || n > 10_000 {
+		err = errors.Join(err, fmt.Errorf("detector.alerts_per_day %g is not from 0.01 to 10000", n))
+	}
+	return err
 }
 
 // envName is the environment variable of a key.

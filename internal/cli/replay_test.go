@@ -114,11 +114,11 @@ func TestReplayForms(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows, err := csv.NewReader(strings.NewReader(out)).ReadAll()
-	if err != nil || len(rows) != 4 || rows[0][0] != "first_time" || rows[1][0] != "2026-11-21T09:31:10Z" {
+	if err != nil || len(rows) != 5 || rows[0][0] != "first_time" || rows[1][0] != "2026-11-21T09:31:10Z" {
 		t.Errorf("CSV %v, %v", rows, err)
 	}
 	out, _, err = runReplay(t, "", nil, "--learn=30m", "-o", "table", shopRecording)
-	if lines := strings.Split(out, "\n"); err != nil || len(lines) != 5 || !strings.HasPrefix(lines[0], "FIRST TIME") || !strings.Contains(lines[1], "169.254.169.254") {
+	if lines := strings.Split(out, "\n"); err != nil || len(lines) != 6 || !strings.HasPrefix(lines[0], "FIRST TIME") || !strings.Contains(lines[1], "169.254.169.254") {
 		t.Errorf("table %s, %v", out, err)
 	}
 	out, errs, err := runReplay(t, "", nil, shopRecording)
@@ -145,7 +145,7 @@ func TestReplayDoesNotCountTheTimeBetweenRecordings(t *testing.T) {
 		t.Errorf("in two recordings: %s%v", out, err)
 	}
 	out, _, err = runReplay(t, "", nil, "--learn=5h", writeFile(t, "ab", recorded+strings.ReplaceAll(later, "198.51.100.77", "198.51.100.78")))
-	if err != nil || strings.Count(out, "\n") != 1 {
+	if err != nil || strings.Count(out, "\n") != 2 {
 		t.Errorf("in one recording: %s%v", out, err)
 	}
 }
@@ -278,7 +278,7 @@ func TestReplayLoad(t *testing.T) {
 		}
 	}
 	found, _, err := s.Findings(t.Context(), store.FindingFilter{})
-	if err != nil || len(found) != len(lines) || len(found) != 3 {
+	if err != nil || len(found) != len(lines) || len(found) != 4 {
 		t.Errorf("%d findings, %d printed, %v", len(found), len(lines), err)
 	}
 	nodes := map[string]int{}

@@ -24,6 +24,7 @@ import (
 	"github.com/ambit-nhi/ambit/collector/engine"
 	"github.com/ambit-nhi/ambit/collector/report"
 	"github.com/ambit-nhi/ambit/collector/store"
+	"github.com/ambit-nhi/ambit/detector"
 	"github.com/ambit-nhi/ambit/event"
 	"github.com/ambit-nhi/ambit/internal/svid"
 )
@@ -191,6 +192,10 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 	}
 	config := collector.Default()
 	config.Detector.Learn, config.Partitions = c.Learn, c.Partitions
+	config.Detector.AlertsPerDay = c.Detector.AlertsPerDay
+	if config.Detector.Policy, err = detector.ParsePolicy(c.Detector.Policy); err != nil {
+		return usageError(err)
+	}
 	worker, err := collector.New(config, u.bus, u.store, metrics, u.log)
 	if err != nil {
 		return usageError(err)
