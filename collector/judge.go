@@ -105,7 +105,6 @@ func (w *worker) take(ctx context.Context, m message) error {
 	case !fresh:
 		w.metrics.duplicate.Inc()
 	case refused != nil:
-		w.metrics.left.WithLabelValues(causeClock).Add(float64(in.left[causeClock]))
 		w.lose(coverageKey{in.batch.Node, in.batch.Boot}, window)
 	default:
 		w.metrics.received.WithLabelValues("batch").Inc()
