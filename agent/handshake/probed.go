@@ -150,7 +150,7 @@ func (t *Tracker) begin(key connection, r *bpf.TLSRecord) *probed {
 	case r.Kind == bpf.RecordFreed, r.Kind == bpf.RecordALPN, r.Kind == bpf.RecordVerified, r.Kind == bpf.RecordDone && !r.OK:
 		return nil
 	case r.Cookie != 0:
-		if wireOnly, ok := t.told.sockets[r.Cookie]; ok && !wireOnly {
+		if as, ok := t.told.sockets[r.Cookie]; ok && !as.wireOnly {
 			return nil // of a connection that was told
 		}
 	}

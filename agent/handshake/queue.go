@@ -61,17 +61,23 @@ func (q *queue) wait(x *pending, due time.Duration) {
 	}
 }
 
-// told are the sockets whose handshakes were told, the latest ones, and whether by the wire only.
+// told are the sockets whose handshakes were told, the latest ones, and how.
 type told struct {
-	sockets map[uint64]bool
+	sockets map[uint64]toldAs
 	order   []uint64
 	next    int
 	max     int
 }
 
-func newTold(max int) told { return told{sockets: map[uint64]bool{}, max: max} }
+// toldAs is what stays known of a handshake that was told.
+type toldAs struct {
+	wireOnly bool
+	role     role
+}
 
-func (t *told) add(cookie uint64, wireOnly bool) {
+func newTold(max int) told { return told{sockets: map[uint64]toldAs{}, max: max} }
+
+func (t *told) add(cookie uint64, as toldAs) {
 	if _, ok := t.sockets[cookie]; !ok {
 		if len(t.order) < t.max {
 			t.order = append(t.order, cookie)
@@ -81,5 +87,5 @@ func (t *told) add(cookie uint64, wireOnly bool) {
 			t.next = (t.next + 1) % t.max
 		}
 	}
-	t.sockets[cookie] = wireOnly
+	t.sockets[cookie] = as
 }

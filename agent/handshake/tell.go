@@ -53,12 +53,15 @@ func (t *Tracker) tellProbed(p *probed, w *wired) {
 		}
 		w.describe(&h.TLS)
 	}
-	wireOnlyBefore, before := t.told.sockets[h.Cookie]
-	if before && !wireOnlyBefore {
+	earlier, before := t.told.sockets[h.Cookie]
+	if before && !earlier.wireOnly {
 		t.losses[nested]++
 		return
 	}
 	as := p.role(w)
+	if as == unknownRole && before { // the wire's word was first, and is forgotten but for this
+		as = earlier.role
+	}
 	h.Client = as == clientRole
 	how := t.prove(p, w, as, &h)
 	h.TLS.Provenance = words[how]
@@ -70,7 +73,7 @@ func (t *Tracker) tellProbed(p *probed, w *wired) {
 		t.gauges[wireOnly]--
 	}
 	t.gauges[how]++
-	t.told.add(h.Cookie, false)
+	t.told.add(h.Cookie, toldAs{role: as})
 	if w != nil {
 		t.forgetWired(w)
 	}
@@ -87,7 +90,14 @@ func (t *Tracker) tellWired(w *wired) {
 	h.TLS.Mutual = w.peer != nil && w.own != nil
 	t.doubt(w.asClient && !w.resumes(), &h)
 	t.gauges[wireOnly]++
-	t.told.add(w.cookie, true)
+	as := unknownRole
+	if w.client != nil || w.server != nil {
+		as = serverRole
+		if w.asClient {
+			as = clientRole
+		}
+	}
+	t.told.add(w.cookie, toldAs{wireOnly: true, role: as})
 	t.ready = append(t.ready, h)
 }
 
@@ -201,7 +211,7 @@ func (p *probed) lacks(as role, shown presented) bool {
 	case as == serverRole:
 		return shown.own == nil
 	}
-	return leaf == nil && shown.own == nil
+	return shown.own == nil // a server that reads its own while it shakes hands would look like a client that has none
 }
 
 // identify says whom the certificates of a handshake that completed prove its ends to be.
