@@ -82,7 +82,7 @@ func TestKernelRefusals(t *testing.T) {
 	})
 	t.Run("unknown configuration key", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "ambit.yaml")
-		check(t, os.WriteFile(file, []byte("detector:\n  lern: 1h\n"), 0o600))
+		check(t, os.WriteFile(file, []byte("collector:\n  lern: 1h\n"), 0o600))
 		refuse(t, nil, nil, 2, []string{"lern", "learn"}, "up", "--config", file, "--data", t.TempDir())
 	})
 	t.Run("unknown flag", func(t *testing.T) {
