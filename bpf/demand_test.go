@@ -91,13 +91,13 @@ func demandTraffic() {
 		"room": func(args ...int) any { // there now is
 			s, _, err := unix.Accept4(listeners[args[0]], unix.SOCK_CLOEXEC)
 			check(err)
-			must(unix.Poll([]unix.PollFd{{Fd: int32(begun), Events: unix.POLLOUT}}, -1))
+			settled(begun)
 			hangUp(filled, s)
 			return must(unix.GetsockoptInt(begun, unix.SOL_SOCKET, unix.SO_ERROR))
 		},
 		"leave": func(args ...int) any { // all that waits for the listener is reset, or refused
 			check(unix.Close(listeners[args[0]]))
-			must(unix.Poll([]unix.PollFd{{Fd: int32(begun), Events: unix.POLLOUT}}, -1))
+			settled(begun)
 			e := must(unix.GetsockoptInt(begun, unix.SOL_SOCKET, unix.SO_ERROR))
 			check(unix.Close(filled))
 			check(unix.Close(begun))
@@ -151,5 +151,15 @@ func allowFiles(n uint64) {
 	check(unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
 	if limit.Cur < n {
 		check(unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: max(n, limit.Max)}))
+	}
+}
+
+// settled waits until a connect has succeeded or failed. Unlike other calls, a poll is not begun again after a signal, and Go's own come any time.
+func settled(fd int) {
+	for {
+		if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, -1); err != unix.EINTR {
+			check(err)
+			return
+		}
 	}
 }
