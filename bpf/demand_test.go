@@ -91,13 +91,13 @@ func demandTraffic() {
 		"room": func(args ...int) any { // there now is
 			s, _, err := unix.Accept4(listeners[args[0]], unix.SOCK_CLOEXEC)
 			check(err)
-			settled(begun)
+			awaitEvent(begun, unix.POLLOUT)
 			hangUp(filled, s)
 			return must(unix.GetsockoptInt(begun, unix.SOL_SOCKET, unix.SO_ERROR))
 		},
 		"leave": func(args ...int) any { // all that waits for the listener is reset, or refused
 			check(unix.Close(listeners[args[0]]))
-			settled(begun)
+			awaitEvent(begun, unix.POLLOUT)
 			e := must(unix.GetsockoptInt(begun, unix.SOL_SOCKET, unix.SO_ERROR))
 			check(unix.Close(filled))
 			check(unix.Close(begun))
@@ -154,10 +154,10 @@ func allowFiles(n uint64) {
 	}
 }
 
-// settled waits until a connect has succeeded or failed. Unlike other calls, a poll is not begun again after a signal, and Go's own come any time.
-func settled(fd int) {
+// awaitEvent waits for a descriptor. Unlike other calls, a poll is not begun again after a signal, and Go's own come any time.
+func awaitEvent(fd int, event int16) {
 	for {
-		if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, -1); err != unix.EINTR {
+		if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: event}}, -1); err != unix.EINTR {
 			check(err)
 			return
 		}

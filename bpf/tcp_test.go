@@ -114,9 +114,9 @@ var tcpScenarios = []scenario{
 	{"reset by the server, which left data unread", func() {
 		c, s := pair(listenTCP(1000, 0, 8), 0, here4(1000))
 		send(c, 600)
-		must(unix.Poll([]unix.PollFd{{Fd: int32(s), Events: unix.POLLIN}}, -1))
+		awaitEvent(s, unix.POLLIN)
 		check(unix.Close(s))
-		must(unix.Poll([]unix.PollFd{{Fd: int32(c), Events: unix.POLLIN}}, -1))
+		awaitEvent(c, unix.POLLIN)
 		check(unix.Close(c))
 	}, []string{
 		"out tcp 127.0.0.1 1000: opened=1 closed=1 sent=600",
