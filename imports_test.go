@@ -18,7 +18,7 @@ var allowed = map[string][]string{
 	"event":        {},
 	"bpf":          {},
 	"agent":        {"bpf", "event", "internal/lru"},
-	"detector":     {"event", "internal/lru"},
+	"detector":     {"event", "internal/lru", "internal/nearest"},
 	"collector":    {"detector", "event", "internal/lru"},
 	"internal/lru": {},
 	"internal/sim": {"event"},

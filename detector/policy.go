@@ -9,6 +9,7 @@ import (
 	"github.com/go-viper/mapstructure/v2"
 
 	"github.com/ambit-nhi/ambit/event"
+	"github.com/ambit-nhi/ambit/internal/nearest"
 )
 
 // Policy says what is told otherwise than by default. Of the rules that match, the first one that sets something wins; what none sets is as
@@ -64,7 +65,7 @@ func ParsePolicy(list []map[string]any) (Policy, error) {
 		}
 		slices.Sort(seen.Unused)
 		for _, key := range seen.Unused {
-			faults = append(faults, fmt.Errorf("detector.policy: rule %d: unknown key %s%s", i+1, key, meant(key, policyKeys)))
+			faults = append(faults, fmt.Errorf("detector.policy: rule %d: unknown key %s%s", i+1, key, nearest.Hint(key, policyKeys)))
 		}
 		if err := r.validate(); err != nil && len(seen.Unused) == 0 {
 			faults = append(faults, fmt.Errorf("detector.policy: rule %d: %w", i+1, err))
@@ -97,11 +98,11 @@ var severityNames = []string{string(event.Info), string(event.Low), string(event
 
 func (r *PolicyRule) validate() error {
 	if r.Rule != "" && ruleNamed(r.Rule) == nil {
-		return fmt.Errorf("unknown rule %s%s", r.Rule, meant(r.Rule, Rules()))
+		return fmt.Errorf("unknown rule %s%s", r.Rule, nearest.Hint(r.Rule, Rules()))
 	}
 	for key, severity := range map[string]event.Severity{"severity": r.Severity, "at_most": r.AtMost} {
 		if severity != "" && !slices.Contains(severityNames, string(severity)) {
-			return fmt.Errorf("%s %s is not one of %s%s", key, severity, strings.Join(severityNames, ", "), meant(string(severity), severityNames))
+			return fmt.Errorf("%s %s is not one of %s%s", key, severity, strings.Join(severityNames, ", "), nearest.Hint(string(severity), severityNames))
 		}
 	}
 	if r.MinScore != nil && (*r.MinScore < 0 || *r.MinScore > 1) {

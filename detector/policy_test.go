@@ -99,18 +99,3 @@ func TestPolicy(t *testing.T) {
 	f([]map[string]any{{"at_most": "low"}}, "shop/cart low", "blog/web low")
 	f([]map[string]any{{"rule": "new-reach", "min_score": 0.99}})
 }
-
-func TestMeant(t *testing.T) {
-	known := []string{"new-reach", "volume", "fan-out"}
-	f := func(word, want string) {
-		t.Helper()
-		if got := meant(word, known); got != want {
-			t.Errorf("%s: %q instead of %q", word, got, want)
-		}
-	}
-	f("new-reech", ", did you mean new-reach?")
-	f("Volume", ", did you mean volume?")
-	f("fanout", ", did you mean fan-out?")
-	f("something-else", "")
-	f("", "")
-}

@@ -22,6 +22,7 @@ import (
 	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/detector"
 	"github.com/ambit-nhi/ambit/event"
+	"github.com/ambit-nhi/ambit/internal/nearest"
 	"github.com/ambit-nhi/ambit/internal/svid"
 )
 
@@ -339,7 +340,7 @@ func readConfigFile(file string) (map[string]any, error) {
 
 // keyHint looks for the nearest key, then for one whose last part is near, for keys that stand in the wrong section.
 func keyHint(key string, known []string) string {
-	if h := hint(key, known); h != "" {
+	if h := nearest.Hint(key, known); h != "" {
 		return h
 	}
 	last := func(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
@@ -349,8 +350,8 @@ func keyHint(key string, known []string) string {
 		parts = append(parts, last(k))
 		full[last(k)] = k
 	}
-	if near, ok := nearest(last(key), parts); ok {
-		return didYouMean(full[near])
+	if near, ok := nearest.Word(last(key), parts); ok {
+		return nearest.DidYouMean(full[near])
 	}
 	return ""
 }
@@ -365,7 +366,7 @@ func unknownEnvironment() []string {
 	for _, entry := range os.Environ() {
 		name, _, _ := strings.Cut(entry, "=")
 		if strings.HasPrefix(name, "AMBIT_") && !slices.Contains(known, name) {
-			out = append(out, name+hint(name, known))
+			out = append(out, name+nearest.Hint(name, known))
 		}
 	}
 	return out

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/ambit-nhi/ambit/internal/nearest"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -76,7 +77,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 			known = append(known, c.Name())
 		}
 	}
-	return usagef("unknown command %q%s; %s --help lists them", args[0], hint(args[0], known), cmd.CommandPath())
+	return usagef("unknown command %q%s; %s --help lists them", args[0], nearest.Hint(args[0], known), cmd.CommandPath())
 }
 
 // flagError makes one line with the nearest flag of what the parser complains about.
@@ -88,7 +89,7 @@ func flagError(cmd *cobra.Command, err error) error {
 		cmd.Flags().VisitAll(add)
 		cmd.InheritedFlags().VisitAll(add)
 		name := "--" + strings.TrimLeft(unknown.GetSpecifiedName(), "-")
-		return usagef("unknown flag %s%s; %s --help lists them", name, hint(name, known), cmd.CommandPath())
+		return usagef("unknown flag %s%s; %s --help lists them", name, nearest.Hint(name, known), cmd.CommandPath())
 	}
 	return usagef("%w; %s --help says what it takes", err, cmd.CommandPath())
 }

@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"pgregory.net/rapid"
 )
 
 // ambit runs a command line as main does.
@@ -233,20 +231,6 @@ func TestDefaultLogger(t *testing.T) {
 		if got := errs.String(); strings.Contains(got, "warning") || !strings.Contains(got, `level=ERROR msg="an error" of=`+args[0]) {
 			t.Errorf("%v: the log is %q", args, got)
 		}
-	}
-}
-
-// TestDistance holds the properties of a distance.
-func TestDistance(t *testing.T) {
-	word := rapid.StringMatching(`[a-c]{0,6}`)
-	rapid.Check(t, func(t *rapid.T) {
-		a, b, c := word.Draw(t, "a"), word.Draw(t, "b"), word.Draw(t, "c")
-		if d := distance(a, b); d != distance(b, a) || (d == 0) != (a == b) || d > distance(a, c)+distance(c, b) || d > max(len(a), len(b)) {
-			t.Errorf("%q and %q: %d", a, b, d)
-		}
-	})
-	if got := distance("kitten", "sitting"); got != 3 {
-		t.Errorf("kitten and sitting: %d", got)
 	}
 }
 

@@ -1,22 +1,10 @@
-package cli
+// Package nearest finds the word that somebody meant.
+package nearest
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
-// hint is ", did you mean X?" where one of known is close to word, else "".
-func hint(word string, known []string) string {
-	if near, ok := nearest(word, known); ok {
-		return didYouMean(near)
-	}
-	return ""
-}
-
-func didYouMean(word string) string { return fmt.Sprintf(", did you mean %s?", word) }
-
-// nearest is the known word that takes the fewest changes; with too many of them it is another word.
-func nearest(word string, known []string) (string, bool) {
+// Word is the known word that takes the fewest changes; with too many of them it is another word, and ok is false.
+func Word(word string, known []string) (found string, ok bool) {
 	best, least := "", len(word)/3+2
 	for _, k := range known {
 		if d := distance(strings.ToLower(word), strings.ToLower(k)); d < least {
@@ -25,6 +13,17 @@ func nearest(word string, known []string) (string, bool) {
 	}
 	return best, best != ""
 }
+
+// Hint is ", did you mean X?" where one of known is close to word, else "".
+func Hint(word string, known []string) string {
+	if found, ok := Word(word, known); ok {
+		return DidYouMean(found)
+	}
+	return ""
+}
+
+// DidYouMean is the hint at a word.
+func DidYouMean(word string) string { return ", did you mean " + word + "?" }
 
 // distance is how many characters must be added, dropped or replaced (Levenshtein).
 func distance(a, b string) int {
