@@ -36,9 +36,11 @@ demo: build engine ## a story in 90 seconds: learn, leave the normal reach, fall
 	go run ./internal/demo -ambit bin/ambit
 
 test: engine kube-apiserver tls-stacks ## all tests, also those against the live kernel (as root)
-	go test -race -timeout 9m $$(go list ./... | grep -vE '$(UNRACED)|$(WHOLE)')
-	go test -timeout 9m $$(go list ./... | grep -E '$(UNRACED)')
-	go test -timeout 15m ./internal/e2e
+	@failed=; \
+	go test -race -timeout 12m $$(go list ./... | grep -vE '$(UNRACED)|$(WHOLE)') || failed=1; \
+	go test -timeout 12m $$(go list ./... | grep -E '$(UNRACED)') || failed=1; \
+	go test -timeout 15m ./internal/e2e || failed=1; \
+	[ -z "$$failed" ] # all are run, so that one failure does not hide another
 
 test-kernels: ## the live kernel tests on Linux 5.10, 6.1, 6.12 and 7.x, in QEMU; ARGS='-only 5.10 -run TCP'
 	go run ./internal/kernels $(ARGS)
