@@ -3,6 +3,7 @@ package event
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"strconv"
 	"time"
 )
 
@@ -51,11 +52,32 @@ type Finding struct {
 	LastTime    time.Time `json:"last_time"`
 	Count       uint64    `json:"count"` // connections since
 	Explanation []string  `json:"explanation"`
-	Baseline    []string  `json:"baseline"` // what was normal
+	Baseline    []string  `json:"baseline"`         // what was normal
+	Advice      []string  `json:"advice,omitempty"` // what to do
 	OWASP       []string  `json:"owasp,omitempty"`
 	Attack      []string  `json:"attack,omitempty"`
 	Status      Status    `json:"status"`
-	Coverage    string    `json:"coverage,omitempty"` // what was not seen while the baseline was learned
+
+	// The latest decision about it, of a person or, By Ambit itself, because time has passed or it went on; all are zero before the first.
+	Verdict VerdictKind `json:"verdict,omitempty"` // "" where a person has not decided
+	Reason  string      `json:"reason,omitempty"`
+	By      string      `json:"by,omitempty"`
+	Decided time.Time   `json:"decided,omitzero"`
+	Until   time.Time   `json:"until,omitzero"` // it holds so long; zero: until the next one
+
+	Coverage string `json:"coverage,omitempty"` // what was not seen while the baseline was learned
+}
+
+// ByAmbit is who decides what no person did.
+const ByAmbit = "ambit"
+
+// MessageID is the Nats-Msg-Id of a finding as it is told now: it changes with its last time, and with each decision about it.
+func (f *Finding) MessageID() string {
+	id := f.ID + "/" + strconv.FormatInt(f.LastTime.UnixMicro(), 10)
+	if !f.Decided.IsZero() {
+		id += "/" + strconv.FormatInt(f.Decided.UnixMicro(), 10)
+	}
+	return id
 }
 
 // FindingID makes the stable ID of a finding.
