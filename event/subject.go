@@ -12,11 +12,15 @@ const (
 	StreamObservations = "AMBIT_OBS"
 	StreamFindings     = "AMBIT_FINDINGS"
 	StreamDead         = "AMBIT_DEAD"
+	StreamAcks         = "AMBIT_ACKS"
+	StreamAudit        = "AMBIT_AUDIT"
 
 	SubjectObservations = "ambit.v1.obs.>"     // ambit.v1.obs.<partition>.<node>
 	SubjectAgents       = "ambit.v1.agent.>"   // ambit.v1.agent.<node>
 	SubjectFindings     = "ambit.v1.finding.>" // ambit.v1.finding.<severity>.<rule>
+	SubjectAcks         = "ambit.v1.ack.*"     // ambit.v1.ack.<node>: what nodes did about decisions
 	SubjectDead         = "ambit.v1.dead.>"    // ambit.v1.dead.<cause>: messages that were refused
+	SubjectAudit        = "ambit.v1.audit.>"   // ambit.v1.audit.<kind>-<verb>: who did what
 )
 
 // Decisions are in a key-value bucket. Copies of its changes go to subjects for those who may not make consumers.
@@ -47,6 +51,9 @@ func ObservationSubject(partition int, node string) string {
 // AgentSubject is where a node publishes its heartbeats.
 func AgentSubject(node string) string { return "ambit.v1.agent." + NodeToken(node) }
 
+// DecisionSubject is where a copy of a change of a decision goes.
+func DecisionSubject(id string) string { return "ambit.v1.decision." + id }
+
 // AckSubject is where a node tells what it did about decisions.
 func AckSubject(node string) string { return "ambit.v1.ack." + NodeToken(node) }
 
@@ -56,6 +63,11 @@ func AgentInbox(node string) string { return "_INBOX.agent." + NodeToken(node) }
 // FindingSubject is where a finding is published.
 func FindingSubject(f *Finding) string {
 	return fmt.Sprintf("ambit.v1.finding.%s.%s", f.Severity, f.Rule)
+}
+
+// AuditSubject is where the record of an action, <kind>.<verb>, is published.
+func AuditSubject(action string) string {
+	return "ambit.v1.audit." + strings.ReplaceAll(action, ".", "-")
 }
 
 // NodeToken makes one subject token of a node's name: subjects are split at dots, and node names often are host names. Where a name had to
