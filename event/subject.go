@@ -17,6 +17,8 @@ const (
 
 	SubjectObservations = "ambit.v1.obs.>"     // ambit.v1.obs.<partition>.<node>
 	SubjectAgents       = "ambit.v1.agent.>"   // ambit.v1.agent.<node>
+	SubjectDeclared     = "ambit.v1.declare.>" // ambit.v1.declare.<partition>: what inventories and scopes say of identities
+	SubjectShared       = "ambit.v1.share.>"   // ambit.v1.share.<partition>: what its detector tells those of the others
 	SubjectFindings     = "ambit.v1.finding.>" // ambit.v1.finding.<severity>.<rule>
 	SubjectAcks         = "ambit.v1.ack.*"     // ambit.v1.ack.<node>: what nodes did about decisions
 	SubjectDead         = "ambit.v1.dead.>"    // ambit.v1.dead.<cause>: messages that were refused
@@ -47,6 +49,12 @@ func Partition(id Identity, partitions int) int {
 func ObservationSubject(partition int, node string) string {
 	return "ambit.v1.obs." + strconv.Itoa(partition) + "." + NodeToken(node)
 }
+
+// DeclaredSubject is where changes of what is declared of the identities of a partition are published.
+func DeclaredSubject(partition int) string { return "ambit.v1.declare." + strconv.Itoa(partition) }
+
+// SharedSubject is where the detector of a partition tells those of the others what they must know of its identities.
+func SharedSubject(partition int) string { return "ambit.v1.share." + strconv.Itoa(partition) }
 
 // AgentSubject is where a node publishes its heartbeats.
 func AgentSubject(node string) string { return "ambit.v1.agent." + NodeToken(node) }
