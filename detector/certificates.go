@@ -1,8 +1,10 @@
 package detector
 
 import (
+	"fmt"
 	"time"
 
+	"github.com/ambit-nhi/ambit/event"
 	"github.com/ambit-nhi/ambit/internal/lru"
 )
 
@@ -24,6 +26,8 @@ type presented struct {
 	node     string
 	identity uint32
 	at       int64 // µs
+	since    int64 // likewise, the first time
+	told     int64 // when other partitions heard of it last, µs; 0: never
 }
 
 // maxCertificates bounds them; with a life of an hour each, it is what 50,000 workloads present in four hours.
@@ -53,8 +57,23 @@ func (s *sight) certificate() {
 		}
 		s.longLived(own, c)
 		if micros(own.NotBefore) >= c.notBefore {
+			if c.sha != "" {
+				s.renewed(own)
+			}
 			c.sha, c.notBefore, c.after, c.since = own.SHA256, micros(own.NotBefore), micros(own.NotAfter), s.first
 		}
 	}
 	s.stalled(own)
+}
+
+// renewed ends what was told of the certificate before.
+func (s *sight) renewed(own *event.Certificate) {
+	about := edgeKey{s.who, wholeIdentity}
+	reason := fmt.Sprintf("It presents a new certificate since %s, which is valid until %s.", clockMicros(s.first), clock(own.NotAfter))
+	if micros(own.NotAfter) > s.first {
+		s.out = s.d.heal(findingKey{about, &ruleRotationStalled}, s.first, reason, s.out)
+	}
+	if own.NotAfter.Sub(own.NotBefore) <= longLived {
+		s.out = s.d.heal(findingKey{about, &ruleLongLivedCredential}, s.first, reason, s.out)
+	}
 }

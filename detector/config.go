@@ -16,7 +16,11 @@ type Config struct {
 	MaxEdges          int           // pairs of identity and resource known
 	MaxNodes          int           // nodes known
 	Policy            Policy        // what is told otherwise than by default
+	Share             bool          // there are detectors of other partitions, see Notes and Hear
 	FindingsPerMinute int           // per identity and minute of event time; those beyond are folded into one
+
+	AllFindingsPerMinute int           // of all identities together, once up to medium severity and once above; those beyond are folded into one
+	ResolveAfter         time.Duration // a finding that does not occur again for so long is resolved
 }
 
 // Default is what suits a cluster of 10,000 nodes. An edge takes about 220 bytes where its resource is its own, and fewer where it is shared, so
@@ -31,6 +35,9 @@ func Default() Config {
 		MaxEdges:          10_000_000,
 		MaxNodes:          20_000,
 		FindingsPerMinute: 20,
+
+		AllFindingsPerMinute: 100,
+		ResolveAfter:         30 * 24 * time.Hour,
 	}
 }
 
@@ -43,6 +50,9 @@ func (c Config) Validate() error {
 	if c.AlertsPerDay < 0.01 || c.AlertsPerDay > 10_000 {
 		faults = append(faults, fmt.Errorf("alerts per day are %g; they must be between 0.01 and 10000; 7 is usual", c.AlertsPerDay))
 	}
+	if c.ResolveAfter < time.Hour {
+		faults = append(faults, fmt.Errorf("resolve after is %s; it must be at least 1h; 720h is usual", c.ResolveAfter))
+	}
 	for _, bound := range []struct {
 		name  string
 		value int
@@ -53,6 +63,7 @@ func (c Config) Validate() error {
 		{"max edges", c.MaxEdges},
 		{"max nodes", c.MaxNodes},
 		{"findings per minute", c.FindingsPerMinute},
+		{"findings per minute of all", c.AllFindingsPerMinute},
 	} {
 		if bound.value < 1 || bound.value > 1<<30 {
 			faults = append(faults, fmt.Errorf("%s is %d; it must be between 1 and %d", bound.name, bound.value, 1<<30))

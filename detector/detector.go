@@ -30,7 +30,15 @@ type Detector struct {
 	settled    int64 // when most identities had become so, µs; 0: not yet
 	occasions  int   // see Config.Occasions
 	holders    certificates
+	declared   map[event.Identity]declared
+	elsewhere  elsewhere
+	notes      notes
+	loading    bool // from a saved state, of which the others were told
 	findings   findingTable
+	scopes     map[uint32]*scoped // by identity
+	clock      eventTime
+	minute     minuteBudget
+	flooded    uint32 // the identity of the latest summary of all
 
 	refused map[string]uint64
 	periods []period // scratch of watched
@@ -45,22 +53,28 @@ const (
 	causeSpans       = "span_forgotten"      // a period of watching of a node that has had very many
 	causeInvalidSpan = "span_invalid"        // a period of watching that ends before it begins
 	causePolicy      = "policy"              // something that would have been told, or counted in a finding, if the policy did not silence it
+	causeVerdict     = "verdict_unknown"     // a verdict about what is not known here, or is not any more
+	causeAhead       = "time_far_ahead"      // something seen a day or more ahead of all others: judged as of a day ahead of them
+	causeBehind      = "time_far_behind"     // something seen a week or more behind: judged as of its own time
 	causeFindings    = "finding_table_full"  // a use of a resource whose finding is too long ago to be kept up to date
 )
 
 // identity is what is known of one, besides its edges.
 type identity struct {
-	id       event.Identity
-	seen     []sighting
-	edges    uint32 // how many
-	lastEdge uint32 // index of the newest edge plus 1; each names the one before
-	group    uint32 // index plus 1
-	minute   int64  // the latest minute in which a finding was told
-	told     int    // how many in that minute
-	stable   bool   // once learned, it stays so
-	since    int64  // it was learned then, µs, if not before
-	tls      bool   // some way of it was protected
-	profile  profile
+	id         event.Identity
+	seen       []sighting
+	edges      uint32 // how many
+	lastEdge   uint32 // index of the newest edge plus 1; each names the one before
+	group      uint32 // index plus 1
+	minute     int64  // the latest minute in which a finding was told
+	told       int    // how many in that minute
+	stable     bool   // once learned, it stays so
+	since      int64  // it was learned then, µs, if not before
+	tls        bool   // some way of it was protected
+	dormant    bool   // it was told so
+	scoped     bool   // it has a scope
+	downgraded bool   // it has a finding of that rule, which may be over
+	profile    profile
 }
 
 // New makes an empty detector. c is valid.
@@ -75,7 +89,10 @@ func New(c Config) *Detector {
 		groupIndex: map[string]uint32{},
 		groupUses:  map[groupUse]uint32{},
 		trust:      map[trustKey]trust{},
+		scopes:     map[uint32]*scoped{},
 		holders:    newCertificates(),
+		declared:   map[event.Identity]declared{},
+		elsewhere:  newElsewhere(),
 		findings:   findingTable{open: map[findingKey]*openFinding{}, limit: maxFindings},
 		refused:    map[string]uint64{},
 		occasions:  min(max(int(c.Learn/occasion), 1), c.Occasions),
@@ -98,17 +115,24 @@ func (d *Detector) Sight(w *event.Workload, node string, at time.Time) {
 //
 // Nothing is kept of o but its strings. It does not allocate where nothing about the observation is new.
 func (d *Detector) Observe(o *event.Observation, out []event.Finding) []event.Finding {
+	if d.clock.now/hourMicros > d.clock.hour {
+		out = d.sweep(out)
+	}
 	who, ok := d.identity(o.Workload.Identity)
 	if !ok {
 		return out
 	}
-	s := sight{d: d, o: o, who: who, id: &d.identities[who], first: o.First().UnixMicro(), last: o.Time.UnixMicro(), out: out}
+	s := sight{d: d, o: o, who: who, id: &d.identities[who], out: out}
+	s.first, s.last = d.timesOf(o)
 	d.see(who, o.Node, s.first)
 	d.join(s.id, &o.Workload)
 	s.news = s.id.profile.note(o, s.first, s.last)
 	s.learned = d.learned(s.id, s.first)
+	s.awake()
 	if o.Direction == event.Outbound {
 		s.reach(event.ResourceOf(o))
+	} else {
+		s.callers()
 	}
 	s.behaviour()
 	return s.out
@@ -144,10 +168,13 @@ func (s *sight) reach(r event.Resource) {
 		if e := d.edges.find(key); e != nil {
 			candidate, once := s.learned && e.state == edgeLearned && c.Connections > 0, !e.recurred()
 			e.use(s.first, s.last, c.Connections)
+			outside := s.scope(key, e, r, false)
 			switch {
 			case e.state == edgeTold:
-				s.out = d.update(findingKey{key, reachRules[e.rule]}, e.connections, s.last, s.out)
-			case candidate:
+				s.out = d.update(findingKey{key, reachRules[e.rule]}, e.connections, s.first, s.last, s.out)
+			case e.state == edgeApproved:
+				s.approved(key, e)
+			case candidate && !outside:
 				s.confirm(key, e, r, once)
 			}
 			s.amount(key, e, r)
@@ -176,14 +203,18 @@ func (s *sight) meet(r event.Resource) {
 	}
 	e.connections = s.o.Counts.Connections
 	s.amount(key, e, r)
+	outside := s.scope(key, e, r, true)
 	if !s.learned {
-		if judged {
+		if judged && !outside {
 			s.early(key, e, r, novel)
 		}
 		return
 	}
 	s.id.profile.novelty.note(s.first)
 	s.id.profile.fan.note(s.first, allFailed(s.o))
+	if outside {
+		return
+	}
 	if s.fanOut() { // it is counted there
 		e.state = edgeFolded
 		return
@@ -211,6 +242,22 @@ func (s *sight) behaviour() {
 	}
 }
 
+// timesOf are the times of an observation, µs. What is far ahead of all nodes must not spoil what is counted for all; what is behind is judged as of its
+// own time.
+func (d *Detector) timesOf(o *event.Observation) (first, last int64) {
+	first, last = o.First().UnixMicro(), o.Time.UnixMicro()
+	switch now := d.clock.now; {
+	case now == 0:
+	case last > now+farAhead && len(d.nodes) > 1:
+		d.refused[causeAhead]++
+		last = now + farAhead
+		first = min(first, last)
+	case last < now-farBehind:
+		d.refused[causeBehind]++
+	}
+	return first, last
+}
+
 // spend takes one of the findings that an identity has in the minute of a time (µs). Time that goes back is the latest minute still.
 func (id *identity) spend(at int64, limit int) bool {
 	if minute := at / minuteMicros; minute > id.minute {
@@ -235,12 +282,17 @@ func (d *Detector) identity(id event.Identity) (uint32, bool) {
 	i := uint32(len(d.identities))
 	d.identities = append(d.identities, identity{id: id})
 	d.idIndex[id] = i
+	d.profess(i)
+	d.count(countIdentities, "", event.Resource{}, i+1)
 	return i, true
 }
 
-// Knows says whether an identity is in the table.
+// Knows says whether an identity was seen, or is declared.
 func (d *Detector) Knows(id event.Identity) bool {
-	_, known := d.idIndex[id]
+	if _, known := d.idIndex[id]; known {
+		return true
+	}
+	_, known := d.declared[id]
 	return known
 }
 

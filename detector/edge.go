@@ -97,23 +97,39 @@ func (d *Detector) add(who uint32, r event.Resource, first, last int64) (edgeKey
 		d.refused[causeEdges]++
 		return edgeKey{}, nil
 	}
-	what, known := d.resIndex[r]
-	if !known {
-		what = uint32(len(d.resources))
-		d.resources = append(d.resources, r)
-		d.users = append(d.users, users{})
-		d.resIndex[r] = what
+	what, ok := d.intern(r)
+	if !ok {
+		return edgeKey{}, nil
 	}
 	key := edgeKey{who, what}
 	i, e := d.edges.add(key, edge{first: first, last: last, resource: what, before: id.lastEdge, days: 1, hours: 1})
 	id.edges++
 	id.lastEdge = i + 1
 	d.users[what].all++
+	d.count(countAll, "", r, d.users[what].all)
 	if ns := namespaceOf(r); ns != "" && ns != namespaceOfIdentity(id.id) {
 		d.users[what].outside++
+		d.count(countOutside, "", r, d.users[what].outside)
 	}
 	d.share(id, what)
 	return key, e
+}
+
+// intern gives a resource its place in the table, or says that there is none left.
+func (d *Detector) intern(r event.Resource) (uint32, bool) {
+	what, known := d.resIndex[r]
+	if known {
+		return what, true
+	}
+	if len(d.resources) >= 2*d.config.MaxEdges { // most are of edges
+		d.refused[causeResources]++
+		return 0, false
+	}
+	what = uint32(len(d.resources))
+	d.resources = append(d.resources, r)
+	d.users = append(d.users, users{})
+	d.resIndex[r] = what
+	return what, true
 }
 
 // eachEdge calls f with each edge of an identity, newest first.

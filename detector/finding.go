@@ -34,7 +34,7 @@ type openFinding struct {
 // hold keeps a finding, and gives the last change of the one that makes room for it.
 func (t *findingTable) hold(k findingKey, f event.Finding) (*openFinding, *event.Finding) {
 	if held := t.open[k]; held != nil { // the store may give several versions
-		if f.LastTime.After(held.finding.LastTime) {
+		if f.LastTime.After(held.finding.LastTime) || f.Decided.After(held.finding.Decided) {
 			*held = openFinding{finding: f, given: f.LastTime.UnixMicro()}
 		}
 		return held, nil
@@ -61,15 +61,16 @@ func (d *Detector) newFinding(k findingKey, f event.Finding, out *[]event.Findin
 	}
 }
 
-// update notes that the edge of a finding was used again until last (µs), in all connections times.
-func (d *Detector) update(k findingKey, connections uint64, last int64, out []event.Finding) []event.Finding {
+// update notes that the edge of a finding was used again from first until last (µs), in all connections times.
+func (d *Detector) update(k findingKey, connections uint64, first, last int64, out []event.Finding) []event.Finding {
 	t := d.findings.open[k]
 	if t == nil {
 		d.refused[causeFindings]++
 		return out
 	}
+	now := t.again(first)
 	t.raise(connections, last)
-	if !t.changed || last-t.given < minuteMicros {
+	if !now && (!t.changed || last-t.given < minuteMicros) {
 		return out
 	}
 	return append(out, t.give())
@@ -94,6 +95,7 @@ func (t *openFinding) give() event.Finding {
 // Pending appends the findings that have changed since they were told last, sorted by ID, and counts them as told. Called now and then, and
 // at the end, it makes final what [Detector.Observe] holds back for up to a minute.
 func (d *Detector) Pending(out []event.Finding) []event.Finding {
+	out = d.sweep(out)
 	begin := len(out)
 	for k, t := range d.findings.open {
 		if t.recount {

@@ -54,13 +54,16 @@ func (d *Detector) join(id *identity, w *event.Workload) {
 	}
 	id.group = g
 	d.groups[g-1].identities++
+	d.count(countGroup, name, event.Resource{}, d.groups[g-1].identities)
 	d.eachEdge(id, func(e *edge) { d.share(id, e.resource) }) // those that came from the store
 }
 
 // share notes that an identity knows a resource.
 func (d *Detector) share(id *identity, resource uint32) {
 	if id.group != 0 {
-		d.groupUses[groupUse{id.group, resource}]++
+		use := groupUse{id.group, resource}
+		d.groupUses[use]++
+		d.count(countInGroup, d.groups[id.group-1].name, d.resources[resource], d.groupUses[use])
 	}
 }
 
@@ -134,3 +137,10 @@ func namespaceIn(uri string) string {
 }
 
 func namespaceOfIdentity(id event.Identity) string { return namespaceIn(id.String()) }
+
+// accountIn is the service account in a SPIFFE ID of the usual form.
+func accountIn(uri string) string {
+	_, path, _ := strings.Cut(uri, "/sa/")
+	account, _, _ := strings.Cut(path, "/")
+	return account
+}

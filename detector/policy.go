@@ -30,7 +30,7 @@ type PolicyRule struct {
 type PolicyMatch struct {
 	Namespace []string `mapstructure:"namespace"`
 	Identity  []string `mapstructure:"identity"` // its URI
-	Owner     []string `mapstructure:"owner"`    // of its workload, as Kind/name
+	Owner     []string `mapstructure:"owner"`    // in the inventory; where that says none, of its workload, as Kind/name
 }
 
 // DefaultPolicy turns off what is noise in most places.
@@ -120,8 +120,8 @@ func (r *PolicyRule) validate() error {
 }
 
 // matches says whether the rule is about what somebody did.
-func (r *PolicyRule) matches(name string, w *event.Workload) bool {
-	return (r.Rule == "" || r.Rule == name) && fits(r.Match.Namespace, w.Namespace) && fits(r.Match.Owner, w.Owner) &&
+func (r *PolicyRule) matches(name string, w *event.Workload, owner string) bool {
+	return (r.Rule == "" || r.Rule == name) && fits(r.Match.Namespace, w.Namespace) && fits(r.Match.Owner, owner) &&
 		(len(r.Match.Identity) == 0 || fits(r.Match.Identity, w.Identity.String()))
 }
 
@@ -153,10 +153,10 @@ func glob(pattern, text string) bool {
 }
 
 // say gives what is set for a rule and a workload.
-func (p Policy) say(name string, w *event.Workload) (set PolicyRule) {
+func (p Policy) say(name string, w *event.Workload, owner string) (set PolicyRule) {
 	for i := range p {
 		r := &p[i]
-		if !r.matches(name, w) {
+		if !r.matches(name, w, owner) {
 			continue
 		}
 		if set.Off == nil {
@@ -177,13 +177,13 @@ func (p Policy) say(name string, w *event.Workload) (set PolicyRule) {
 
 // silent says that the policy turns a rule off for who is being judged.
 func (s *sight) silent(r *rule) bool {
-	set := s.d.policy.say(r.name, &s.o.Workload)
+	set := s.d.policy.say(r.name, &s.o.Workload, s.ownerOf())
 	return set.Off != nil && *set.Off
 }
 
 // allow applies the policy to an alarm, and says whether it is to be told. What is not is counted.
 func (s *sight) allow(a *alarm) bool {
-	set := s.d.policy.say(a.rule.name, &s.o.Workload)
+	set := s.d.policy.say(a.rule.name, &s.o.Workload, s.ownerOf())
 	if set.Off != nil && *set.Off || set.MinScore != nil && a.score < *set.MinScore {
 		s.d.refused[causePolicy]++
 		return false

@@ -29,6 +29,7 @@ type profile struct {
 	own        credential
 	created    int64 // by the inventory, µs; 0: not known
 	gone       int64 // likewise
+	restored   int64 // latest use that the store knows of, µs, where the profile is not known any more
 }
 
 // use is when something was first and last seen, and on how many days.
@@ -134,7 +135,7 @@ func (p *profile) note(o *event.Observation, first, last int64) news {
 	}
 	if p.since == 0 {
 		p.since, s.first = first, true
-	} else if pause := first - p.last; pause > 0 {
+	} else if pause := first - p.last; pause > 0 && p.last != 0 {
 		s.pause, s.longest = pause, p.longest
 		if pause > p.longest {
 			p.longest, p.second = pause, p.longest

@@ -72,6 +72,9 @@ func (d *Detector) Progress(id event.Identity) (Progress, bool) {
 	if int(who.edges) >= d.config.MaxResources {
 		p.Reason += fmt.Sprintf(" It reaches %d resources, as many as are kept of one identity; further ones are not judged.", who.edges)
 	}
+	if n := d.approvals(who); n > 0 {
+		p.Reason += fmt.Sprintf(" %s normal by a person's word or its scope.", isAre(n, "resource"))
+	}
 	if len(who.seen) > 0 {
 		p.Since = time.UnixMicro(since).UTC()
 	}

@@ -17,6 +17,7 @@ import (
 // RestoreNode gives the watched time of a node. The spans may be in any order and overlap.
 func (d *Detector) RestoreNode(node string, spans []Span) {
 	for _, s := range spans {
+		d.clock.trust(s.Until.UnixMicro()) // it was believed before
 		d.Cover(node, s.Boot, s.From, s.Until)
 	}
 }
@@ -25,6 +26,7 @@ func (d *Detector) RestoreNode(node string, spans []Span) {
 func (d *Detector) RestoreIdentity(id event.Identity, node string, first time.Time) {
 	if who, ok := d.identity(id); ok {
 		d.see(who, node, first.UnixMicro())
+		d.identities[who].profile.restore(first.UnixMicro(), first.UnixMicro())
 	}
 }
 
@@ -53,6 +55,7 @@ func (d *Detector) RestoreReach(id event.Identity, r event.Resource, first, last
 	}
 	e.connections, e.state = connections, state
 	p := &d.identities[who].profile
+	p.restore(e.first, e.last)
 	for _, at := range []int64{e.first, e.last} {
 		p.occasion(at)
 	}
@@ -67,9 +70,26 @@ func (d *Detector) RestoreFinding(f *event.Finding) {
 	if !ok {
 		return
 	}
-	switch r := ruleNamed(f.Rule); r {
+	r := ruleNamed(f.Rule)
+	what, known := d.resIndex[f.Resource]
+	switch {
+	case r == &ruleScopeViolation && (!known || d.edges.find(edgeKey{who, what}) == nil): // about who reached it, or its edge comes again
+		if what, known = d.intern(f.Resource); known {
+			d.findings.hold(findingKey{edgeKey{who, what}, r}, *f)
+		}
+		return
+	case r == &ruleFindingFlood:
+		if held := d.findings.open[findingKey{edgeKey{d.flooded, wholeIdentity}, r}]; held == nil || f.LastTime.After(held.finding.LastTime) {
+			d.flooded = who
+		}
+	case r == &ruleTrustDowngrade:
+		d.identities[who].downgraded = d.identities[who].downgraded || f.Status != event.StatusResolved
+	case r == &ruleDormantIdentity:
+		d.identities[who].dormant = f.Status != event.StatusResolved
+	}
+	switch r {
 	case nil: // of a rule that is no more
-	case &ruleNewReach, &ruleMetadataAccess, &ruleEnvironmentCrossing:
+	case &ruleNewReach, &ruleMetadataAccess, &ruleEnvironmentCrossing, &ruleScopeViolation:
 		d.restoreNewReach(who, f)
 	case &ruleNewReachBurst:
 		held, _ := d.findings.hold(findingKey{edgeKey{who, wholeIdentity}, r}, *f)
@@ -98,9 +118,21 @@ func (d *Detector) restoreNewReach(who uint32, f *event.Finding) {
 	}
 	e.state, e.rule = edgeTold, uint8(max(slices.Index(reachRules[:], ruleNamed(f.Rule)), 0))
 	held, _ := d.findings.hold(findingKey{key, reachRules[e.rule]}, *f)
-	held.raise(e.connections, e.last)
+	if f.Verdict.Teaches() || f.Rule == ruleScopeViolation.name && f.Status == event.StatusResolved {
+		e.state = edgeApproved
+	} else {
+		held.raise(e.connections, e.last)
+	}
 	id := &d.identities[who]
 	if first/minuteMicros >= id.minute {
 		id.spend(first, math.MaxInt)
 	}
+}
+
+// restore takes in a use of which no more than the times are known. How long the pauses between the uses were is not: none is judged until the next two.
+func (p *profile) restore(first, last int64) {
+	if p.since == 0 || first < p.since {
+		p.since = first
+	}
+	p.restored = max(p.restored, last)
 }

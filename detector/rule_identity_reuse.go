@@ -63,7 +63,13 @@ func (s *sight) reuse(own *event.Certificate) {
 		}
 		return
 	}
-	s.d.holders.where.Put(own.SHA256, presented{s.o.Node, s.who, s.last})
+	if own.Proven {
+		if f := s.ownerElsewhere(own); f != nil {
+			s.tellElsewhere(own, f)
+			return
+		}
+	}
+	s.d.present(own.SHA256, s.o.Node, s.who, s.first, s.last)
 }
 
 // holderName is the workload behind an identity in words.

@@ -19,7 +19,10 @@ var ruleNewReach = rule{
 }
 
 // reachRules are those that judge the first use of a resource; which one depends on where it is.
-var reachRules = [...]*rule{&ruleNewReach, &ruleMetadataAccess, &ruleEnvironmentCrossing}
+var reachRules = [...]*rule{&ruleNewReach, &ruleMetadataAccess, &ruleEnvironmentCrossing, &ruleScopeViolation}
+
+// scopeIndex is the place of the last one among them.
+const scopeIndex = 3
 
 // newReach tells of an edge's first use.
 func (s *sight) newReach(key edgeKey, e *edge, r event.Resource, novel surprise) {
@@ -44,7 +47,6 @@ func (s *sight) tellReach(key edgeKey, e *edge, r event.Resource, novel surprise
 	case novel.crossing:
 		which = 2
 	}
-	e.state, e.rule = edgeTold, uint8(which)
 	verb := "reached"
 	if allFailed(o) {
 		verb = "tried to reach"
@@ -71,6 +73,14 @@ func (s *sight) tellReach(key edgeKey, e *edge, r event.Resource, novel surprise
 		e.state = edgeSilent
 		return
 	}
+	if !s.d.spendAll(a.severity, s.first) {
+		if s.learned {
+			e.state = edgeFolded
+		}
+		s.flood()
+		return
+	}
+	e.state, e.rule = edgeTold, uint8(which)
 	f := s.finding(a)
 	s.reached = f.Severity
 	s.d.newFinding(findingKey{key, reachRules[which]}, f, &s.out)

@@ -25,7 +25,7 @@ func (s *sight) fold() {
 		if t.recount {
 			folded, _ = d.folded(k.edgeKey, t)
 		}
-		s.out = d.update(k, folded, s.first, s.out)
+		s.out = d.update(k, folded, s.first, s.first, s.out)
 		return
 	}
 	limit := d.config.FindingsPerMinute

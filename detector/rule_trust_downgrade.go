@@ -37,6 +37,9 @@ func (s *sight) protection(what uint32, r event.Resource) {
 		reason = fmt.Sprintf("It was %s before (%d times); now it is %s.", trustWords[before.level], before.times, trustWords[now])
 	case t == nil:
 		return
+	case s.id.downgraded && now >= trustVerified && now >= before.level && before.times >= established && !broken(t, o):
+		s.restored(what, r, now)
+		return
 	case t.Version == "1.0" || t.Version == "1.1" || t.Version == "ssl3":
 		reason = fmt.Sprintf("The version is TLS %s, which is broken (RFC 8996).", t.Version)
 	case t.PeerCertificate != nil && !t.PeerCertificate.NotAfter.IsZero() && t.PeerCertificate.NotAfter.Before(o.First()):
@@ -44,6 +47,7 @@ func (s *sight) protection(what uint32, r event.Resource) {
 	default:
 		return
 	}
+	s.id.downgraded = true
 	if what == wholeIdentity {
 		if i, known := s.d.resIndex[r]; known {
 			what = i
@@ -59,4 +63,32 @@ func (s *sight) protection(what uint32, r event.Resource) {
 	s.tell(alarm{rule: &ruleTrustDowngrade, what: what, resource: r, score: 0.8, severity: severity, count: o.Counts.Connections,
 		title:       fmt.Sprintf("%s reaches %s with less protection than before", shortName(&o.Workload), r),
 		explanation: []string{whoConnected(r, o), reason}})
+}
+
+// broken says what no level of trust excuses.
+func broken(t *event.TLS, o *event.Observation) bool {
+	switch t.Version {
+	case "1.0", "1.1", "ssl3":
+		return true
+	}
+	return t.PeerCertificate != nil && !t.PeerCertificate.NotAfter.IsZero() && t.PeerCertificate.NotAfter.Before(o.First())
+}
+
+// restored ends what was told of a way that is protected as it was before.
+func (s *sight) restored(what uint32, r event.Resource, now trustLevel) {
+	if i, known := s.d.resIndex[r]; known && what == wholeIdentity {
+		what = i
+	}
+	begin := len(s.out)
+	reason := fmt.Sprintf("It is %s again since %s.", trustWords[now], clockMicros(s.first))
+	s.out = s.d.heal(findingKey{edgeKey{s.who, what}, &ruleTrustDowngrade}, s.first, reason, s.out)
+	if len(s.out) == begin { // it was told of another name of the way, or there is one more
+		return
+	}
+	s.id.downgraded = false
+	for k, t := range s.d.findings.open {
+		if k.identity == s.who && k.rule == &ruleTrustDowngrade && t.finding.Status != event.StatusResolved {
+			s.id.downgraded = true
+		}
+	}
 }

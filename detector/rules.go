@@ -14,7 +14,7 @@ type rule struct {
 
 // rules are all of them, in the order of the documentation.
 var rules = []*rule{
-	&ruleNewReach, &ruleMetadataAccess, &ruleEnvironmentCrossing, &ruleNewReachBurst, &ruleFanOut, &ruleDormantWakeup, &ruleHumanUse, &ruleUnexpectedExecutable, &ruleIdentityReuse, &ruleIdentityMismatch,
+	&ruleNewReach, &ruleMetadataAccess, &ruleEnvironmentCrossing, &ruleScopeViolation, &ruleNewReachBurst, &ruleFanOut, &ruleFindingFlood, &ruleDormantIdentity, &ruleDormantWakeup, &ruleHumanUse, &ruleUnexpectedExecutable, &ruleIdentityReuse, &ruleIdentityMismatch,
 	&ruleTrustDowngrade, &ruleLongLivedCredential, &ruleRotationStalled, &ruleVolume, &ruleOffHours, &ruleUndeclaredIdentity, &ruleNeverUsed,
 }
 

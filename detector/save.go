@@ -18,7 +18,7 @@ import (
 // reads it, and is no contract: a state of another version is refused, and the detector is rebuilt from the store.
 
 // savedVersion changes whenever what is saved changes its meaning.
-const savedVersion = 3
+const savedVersion = 4
 
 // ErrSaved means that a saved state cannot be read by this program. The detector must be thrown away then.
 var ErrSaved = errors.New("the saved state is of another version, or damaged")
@@ -38,6 +38,20 @@ type savedHead struct {
 	Refused    map[string]uint64
 	Threshold  savedThreshold
 	Settled    int64
+	Declared   int
+	Elsewhere  [2]map[uint64]uint64 // young and old
+	Foreign    int
+	Clock      savedClock
+	Minute     int64 // of the findings of all
+	Told       [2]int
+	Flooded    uint32
+}
+
+type savedClock struct {
+	_                struct{} `cbor:",toarray"`
+	Now, Hour, Began int64
+	Node             uint32
+	At               int64
 }
 
 const savedFormat = "ambit-detector"
@@ -71,6 +85,8 @@ type savedIdentity struct {
 	Since   int64
 	TLS     bool
 	Profile savedProfile
+
+	Dormant, Downgraded bool
 }
 
 type savedUse struct {
@@ -105,7 +121,7 @@ type savedProfile struct {
 	NotBefore, After, From    int64
 	Rotations                 int
 	Interval                  int64
-	Created, Gone             int64
+	Created, Gone, Restored   int64
 }
 
 type savedVolume struct {
@@ -145,6 +161,8 @@ type savedHolder struct {
 	SHA, Node string
 	Identity  uint32
 	At        int64
+	Since     int64
+	Told      int64
 }
 
 type savedFinding struct {
@@ -192,7 +210,7 @@ func saveProfile(p *profile) savedProfile {
 		Terminal: savedUse{First: p.terminal.first, Last: p.terminal.last, Days: p.terminal.days},
 		Week:     p.week[:], Weeks: p.weeks, Acted: p.acted, Active: p.active, Novelty: saveNovelty(p.novelty),
 		Window: p.fan.window, Fresh: p.fan.fresh, Failed: p.fan.failed, Many: p.fan.told,
-		SHA: p.own.sha, NotBefore: p.own.notBefore, After: p.own.after, From: p.own.since, Rotations: p.own.rotations, Interval: p.own.interval, Created: p.created, Gone: p.gone,
+		SHA: p.own.sha, NotBefore: p.own.notBefore, After: p.own.after, From: p.own.since, Rotations: p.own.rotations, Interval: p.own.interval, Created: p.created, Gone: p.gone, Restored: p.restored,
 	}
 }
 
@@ -203,7 +221,7 @@ func (s *savedProfile) profile() profile {
 		terminal: use{s.Terminal.First, s.Terminal.Last, s.Terminal.Days},
 		week:     [168]uint8(append(s.Week, make([]byte, 168)...)), weeks: s.Weeks, acted: s.Acted, active: s.Active, novelty: s.Novelty.novelty(),
 		fan: fan{window: s.Window, fresh: s.Fresh, failed: s.Failed, told: s.Many},
-		own: credential{sha: s.SHA, notBefore: s.NotBefore, after: s.After, since: s.From, rotations: s.Rotations, interval: s.Interval}, created: s.Created, gone: s.Gone,
+		own: credential{sha: s.SHA, notBefore: s.NotBefore, after: s.After, since: s.From, rotations: s.Rotations, interval: s.Interval}, created: s.Created, gone: s.Gone, restored: s.Restored,
 	}
 }
 
@@ -215,15 +233,27 @@ func (v *savedVolume) volume() volume {
 	return volume{sum: v.Sum, peak: v.Peak, mean: v.Mean, variance: v.Variance, period: v.Period, periods: v.Periods, told: v.Told}
 }
 
+// savedEncoding sorts the keys of maps, so that the same state is the same bytes.
+var savedEncoding = func() cbor.EncMode {
+	mode, err := cbor.EncOptions{Sort: cbor.SortBytewiseLexical}.EncMode()
+	if err != nil {
+		panic(err) // of constants
+	}
+	return mode
+}()
+
 // Save writes the whole state.
 func (d *Detector) Save(to io.Writer) error {
-	e := cbor.NewEncoder(to)
+	e := savedEncoding.NewEncoder(to)
 	t := &d.threshold
 	head := savedHead{
 		Format: savedFormat, Version: savedVersion, Nodes: len(d.nodes), Groups: len(d.groups), Identities: len(d.identities), Resources: len(d.resources),
 		Edges: d.edges.len, Trust: len(d.trust), Holders: d.holders.where.Len(), Findings: len(d.findings.open), Refused: d.refused,
 		Threshold: savedThreshold{Sample: t.sample, Peaks: t.peaks, Base: t.base, Seen: t.seen, Over: t.over, Rate: saveNovelty(t.rate)},
 		Settled:   d.settled,
+		Declared:  len(d.declared), Elsewhere: [2]map[uint64]uint64{d.elsewhere.young, d.elsewhere.old}, Foreign: d.elsewhere.holders.Len(),
+		Clock:  savedClock{Now: d.clock.now, Hour: d.clock.hour, Began: d.clock.began, Node: d.clock.ahead.node, At: d.clock.ahead.at},
+		Minute: d.minute.minute, Told: d.minute.told, Flooded: d.flooded,
 	}
 	put := func(v any) error {
 		if err := e.Encode(v); err != nil {
@@ -251,7 +281,8 @@ func (d *Detector) Save(to io.Writer) error {
 	owners := make([]uint32, d.edges.len) // identity of each edge
 	for i := range d.identities {
 		id := &d.identities[i]
-		s := savedIdentity{ID: id.id.String(), Group: id.group, Minute: id.minute, Told: id.told, Stable: id.stable, Since: id.since, TLS: id.tls, Profile: saveProfile(&id.profile)}
+		s := savedIdentity{ID: id.id.String(), Group: id.group, Minute: id.minute, Told: id.told, Stable: id.stable, Since: id.since, TLS: id.tls, Profile: saveProfile(&id.profile),
+			Dormant: id.dormant, Downgraded: id.downgraded}
 		for _, at := range id.seen {
 			s.Seen = append(s.Seen, savedSighting{Node: at.node, First: at.first})
 		}
@@ -299,7 +330,7 @@ func (d *Detector) saveRest(put func(any) error) error {
 	}
 	var holders []savedHolder
 	for sha, p := range d.holders.where.All() {
-		holders = append(holders, savedHolder{SHA: sha, Node: p.node, Identity: p.identity, At: p.at})
+		holders = append(holders, savedHolder{SHA: sha, Node: p.node, Identity: p.identity, At: p.at, Since: p.since, Told: p.told})
 	}
 	slices.Reverse(holders) // the newest last, as they came
 	for i := range holders {
@@ -320,12 +351,14 @@ func (d *Detector) saveRest(put func(any) error) error {
 			return err
 		}
 	}
-	return nil
+	return d.saveKnown(put)
 }
 
 // Load makes a detector of a saved state. c may differ from the one that it was saved with.
 func Load(from io.Reader, c Config) (*Detector, error) {
 	d := New(c)
+	d.loading = true
+	defer func() { d.loading = false }()
 	if err := d.load(cbor.NewDecoder(from)); err != nil {
 		return nil, fmt.Errorf("load the detector: %w: %w", ErrSaved, err)
 	}
@@ -343,6 +376,8 @@ func (d *Detector) load(from *cbor.Decoder) error {
 	t := head.Threshold
 	d.threshold = threshold{sample: t.Sample, peaks: t.Peaks, base: t.Base, seen: t.Seen, over: t.Over, rate: t.Rate.novelty()}
 	d.settled = head.Settled
+	d.clock = eventTime{now: head.Clock.Now, hour: head.Clock.Hour, began: head.Clock.Began, ahead: jump{head.Clock.Node, head.Clock.At}}
+	d.minute, d.flooded = minuteBudget{head.Minute, head.Told}, head.Flooded
 	maps.Copy(d.refused, head.Refused)
 	for range head.Nodes {
 		var n savedNode
@@ -396,7 +431,10 @@ func (d *Detector) load(from *cbor.Decoder) error {
 			return err
 		}
 	}
-	return d.loadRest(from, &head)
+	if err := d.loadRest(from, &head); err != nil {
+		return err
+	}
+	return d.loadKnown(from, &head)
 }
 
 func (d *Detector) loadIdentity(s *savedIdentity) error {
@@ -413,6 +451,7 @@ func (d *Detector) loadIdentity(s *savedIdentity) error {
 		d.stable++
 	}
 	x.group, x.minute, x.told, x.stable, x.since, x.tls, x.profile = s.Group, s.Minute, s.Told, s.Stable, s.Since, s.TLS, s.Profile.profile()
+	x.dormant, x.downgraded = s.Dormant, s.Downgraded
 	if s.Group > 0 {
 		d.groups[s.Group-1].identities++
 	}

@@ -49,7 +49,7 @@ func (d *Detector) loadRest(from *cbor.Decoder, head *savedHead) error {
 		if int(s.Identity) >= len(d.identities) {
 			return errors.New("a certificate refers to nobody")
 		}
-		d.holders.where.Put(s.SHA, presented{s.Node, s.Identity, s.At})
+		d.holders.where.Put(s.SHA, presented{s.Node, s.Identity, s.At, s.Since, s.Told})
 	}
 	for range head.Findings {
 		var s savedFinding

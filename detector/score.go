@@ -69,7 +69,10 @@ func (d *Detector) surpriseOf(id *identity, known *edge, r event.Resource, o *ev
 	var with support
 	if what, ok := d.resIndex[r]; ok {
 		with = d.supportOf(id, what)
+	} else if id.group != 0 {
+		with.groupSize = int(d.groups[id.group-1].identities) - 1
 	}
+	with = with.and(d.supportElsewhere(id, r))
 	if known != nil {
 		with = with.but(id, r)
 	}
@@ -80,7 +83,7 @@ func (d *Detector) surpriseOf(id *identity, known *edge, r event.Resource, o *ev
 		s.add(-1.5*weight, "%s of its group (%s) reach it, too.", plural(uint64(with.group), "other"), d.groups[id.group-1].name)
 	}
 	owner := namespaceOf(r)
-	switch n := len(d.identities); {
+	switch n := d.everybody(); {
 	case with.all == 0 && s.place == placePublic:
 		s.add(1.6, "Nobody ever reached it.")
 	case with.all == 0:

@@ -154,3 +154,11 @@ func unwatched(w watch, at int64) string {
 	}
 	return ""
 }
+
+// isAre is plural with its verb.
+func isAre(n uint64, what string) string {
+	if n == 1 {
+		return "1 " + what + " is"
+	}
+	return plural(n, what) + " are"
+}

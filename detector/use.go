@@ -47,8 +47,9 @@ func (s *sight) told(r *rule, what uint32) bool {
 		}
 		return false
 	}
+	now := t.again(s.first)
 	t.raise(t.finding.Count+s.o.Counts.Connections, s.last)
-	if t.changed && s.last-t.given >= minuteMicros {
+	if now || t.changed && s.last-t.given >= minuteMicros {
 		s.out = append(s.out, t.give())
 	}
 	return true
@@ -64,13 +65,11 @@ func (s *sight) tell(a alarm) {
 	if !s.allow(&a) {
 		return
 	}
-	d, id := s.d, s.id
-	if !id.spend(s.first, d.config.FindingsPerMinute) {
-		s.fold()
+	if !s.spend(a.severity) {
 		return
 	}
 	f := s.finding(a)
-	d.newFinding(findingKey{edgeKey{s.who, a.what}, a.rule}, f, &s.out)
+	s.d.newFinding(findingKey{edgeKey{s.who, a.what}, a.rule}, f, &s.out)
 	s.out = append(s.out, f)
 }
 
@@ -97,6 +96,7 @@ func (s *sight) finding(a alarm) event.Finding {
 		Count:       max(a.count, 1),
 		Explanation: a.explanation,
 		Baseline:    n.sentences(d.resources),
+		Advice:      []string{a.rule.advice},
 		OWASP:       union(a.rule.owasp, a.owasp),
 		Attack:      union(a.rule.attack, a.attack),
 		Status:      event.StatusNew,
@@ -105,9 +105,6 @@ func (s *sight) finding(a alarm) event.Finding {
 	f.Explanation = append(f.Explanation, whatWasNormal(n, w, d.config.Learn))
 	if f.Coverage != "" {
 		f.Explanation = append(f.Explanation, f.Coverage)
-	}
-	if a.rule.advice != "" {
-		f.Explanation = append(f.Explanation, a.rule.advice)
 	}
 	return f
 }

@@ -52,6 +52,9 @@ func (d *Detector) Cover(node, boot string, started, until time.Time) {
 	if !ok {
 		return
 	}
+	if to > d.clock.now && !d.clock.pass(i, to, len(d.nodes) == 1) {
+		d.refused[causeAhead]++
+	}
 	n := &d.nodes[i]
 	for j := len(n.spans) - 1; j >= 0; j-- { // the newest is the one nearly always
 		if s := &n.spans[j]; s.boot == boot {
@@ -187,6 +190,50 @@ func (d *Detector) watchedBetween(id *identity, from, until int64) int64 {
 		if begin := max(p.from, end); p.until > begin {
 			total += p.until - begin
 			end = p.until
+		}
+	}
+	return total
+}
+
+// firstWatched is when the first node was watched first, µs; 0: none was.
+func (d *Detector) firstWatched() int64 {
+	first := int64(0)
+	for i := range d.nodes {
+		for _, s := range d.nodes[i].spans {
+			if first == 0 || s.from < first {
+				first = s.from
+			}
+		}
+	}
+	return first
+}
+
+// watchedAnywhere gives the times in which at least one node was watched, in order and without overlaps. It is never nil.
+func (d *Detector) watchedAnywhere() []period {
+	periods := d.periods[:0]
+	for i := range d.nodes {
+		for _, s := range d.nodes[i].spans {
+			periods = append(periods, period{s.from, s.until})
+		}
+	}
+	d.periods = periods
+	slices.SortFunc(periods, func(a, b period) int { return cmp.Compare(a.from, b.from) })
+	out := make([]period, 0, 8)
+	for _, p := range periods {
+		if n := len(out); n > 0 && p.from <= out[n-1].until {
+			out[n-1].until = max(out[n-1].until, p.until)
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// overlap is how much of a stretch of time lies in periods without overlaps, µs.
+func overlap(periods []period, from, until int64) (total int64) {
+	for _, p := range periods {
+		if a, b := max(p.from, from), min(p.until, until); a < b {
+			total += b - a
 		}
 	}
 	return total
