@@ -50,13 +50,14 @@ memory. It needs root.`,
 		if err := bus.Validate(); err != nil {
 			return usageError(err)
 		}
-		u := &up{config: c, log: log, parts: newParts(out)}
+		u := newUp(c, log, newParts(out))
 		check, _ := cmd.Flags().GetBool("check")
+		u.metrics.MustRegister(&ownMetrics{last: u.lastBeat, fleet: collector.NewFleet()})
 		if err = u.startPprof(ctx); err == nil {
-			err = u.startCertificate(ctx, &bus, check)
+			err = u.startMetrics(ctx)
 		}
 		if err == nil {
-			err = u.startMetrics(ctx, u.lastBeat)
+			err = u.startCertificate(ctx, &bus, check)
 		}
 		if err == nil {
 			u.bus, err = collector.OutsideBus(bus)
@@ -69,6 +70,10 @@ memory. It needs root.`,
 		}
 		if err == nil {
 			err = u.startAgent(ctx)
+		}
+		if err == nil {
+			checks := u.agentChecks
+			u.looked.checks.Store(&checks)
 		}
 		switch {
 		case err != nil && ctx.Err() != nil:
@@ -113,6 +118,7 @@ func (u *up) findStream(ctx context.Context, check bool) error {
 		}
 		ready(u.bus.Where())
 		if missing != nil {
+			u.away.Store(&missing)
 			u.log.Warn("observations wait on this node", "error", missing)
 			again := time.NewTicker(streamAgain)
 			defer again.Stop()
@@ -124,6 +130,7 @@ func (u *up) findStream(ctx context.Context, check bool) error {
 					return nil
 				}
 			}
+			u.away.Store(nil)
 			u.log.Warn("the stream is there now", "at", u.bus.Where())
 		}
 		<-ctx.Done()
@@ -167,6 +174,7 @@ func (u *up) startAgent(ctx context.Context) error {
 			return err
 		}
 		defer closeConnection(nc)
+		u.conn.Store(nc)
 		a, err := agent.New(config, nc)
 		if err != nil {
 			return err

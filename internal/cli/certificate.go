@@ -109,6 +109,7 @@ func (u *up) startCertificate(ctx context.Context, bus *collector.BusConfig, che
 		return usageError(fmt.Errorf("nats.tls.server_ids is not set, and the servers are not known by nats.urls: %w", err))
 	}
 	u.svid, bus.TLS = source, source.Client(peers)
+	u.metrics.MustRegister(certificateMetrics(source)...)
 	waiting := ctx
 	if check {
 		var cancel context.CancelFunc

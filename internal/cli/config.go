@@ -80,7 +80,7 @@ type config struct {
 		Level  string `mapstructure:"level"`
 		Format string `mapstructure:"format"` // text, json
 	} `mapstructure:"log"`
-	Metrics string `mapstructure:"metrics"` // address of the agent's own metrics, on loopback; empty: none. `ambit up` has them with all others
+	Metrics string `mapstructure:"metrics"` // address of metrics and checks apart from the API; empty: none
 	Pprof   string `mapstructure:"pprof"`   // address of Go's profiles, on loopback; empty: none
 }
 
@@ -239,7 +239,7 @@ func (c *config) validate() error {
 	faults = append(faults, c.validateTLS()...)
 	faults = append(faults, c.validateProbes()...)
 	faults = append(faults, c.validateInventory(), c.validateDetector())
-	faults = append(faults, c.validateLog(), checkLoopback("pprof", c.Pprof, "profiles show what is in memory"), checkLoopback("metrics", c.Metrics, "there is no authentication"))
+	faults = append(faults, c.validateLog(), checkLoopback("pprof", c.Pprof, "profiles show what is in memory"), checkAddress("metrics", c.Metrics))
 	return errors.Join(faults...)
 }
 

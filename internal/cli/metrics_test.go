@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"go.uber.org/goleak"
 
+	"github.com/ambit-nhi/ambit/collector"
 	"github.com/ambit-nhi/ambit/event"
 )
 
@@ -142,20 +143,21 @@ func TestMetricsOfAgent(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	c := defaultConfig()
 	var out bytes.Buffer
-	u := &up{config: &c, log: slog.New(slog.DiscardHandler), parts: newParts(&out)}
+	u := newUp(&c, slog.New(slog.DiscardHandler), newParts(&out))
 	var last atomic.Pointer[event.Heartbeat]
-	if err := u.startMetrics(t.Context(), last.Load); err != nil || len(u.parts.list) != 0 {
+	u.metrics.MustRegister(&ownMetrics{last: last.Load, fleet: collector.NewFleet()})
+	if err := u.startMetrics(t.Context()); err != nil || len(u.parts.list) != 0 {
 		t.Fatalf("they are off by default: %v, %d parts", err, len(u.parts.list))
 	}
 	c.Metrics = "127.0.0.1:0"
-	if err := u.startMetrics(t.Context(), last.Load); err != nil {
+	if err := u.startMetrics(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	address := strings.TrimSpace(out.String()[strings.LastIndex(out.String(), " "):])
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	scrape := func() string {
 		t.Helper()
-		answer, err := client.Get("http://" + address + "/")
+		answer, err := client.Get("http://" + address + "/metrics")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,16 +14,23 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// checkLoopback refuses an address that other machines could reach, or nobody. Empty is none.
-func checkLoopback(key, address, why string) error {
+// checkAddress refuses what cannot be listened on. Empty is none.
+func checkAddress(key, address string) error {
 	if address == "" {
 		return nil
 	}
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || port == "" {
+	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
 		return fmt.Errorf("%s: %q is not <host>:<port>, for example 127.0.0.1:6060", key, address)
 	}
-	if !isLoopback(host) {
+	return nil
+}
+
+// checkLoopback also refuses an address that other machines could reach.
+func checkLoopback(key, address, why string) error {
+	if err := checkAddress(key, address); err != nil || address == "" {
+		return err
+	}
+	if host, port, _ := net.SplitHostPort(address); !isLoopback(host) {
 		return fmt.Errorf("%s: %s is not a loopback address, and %s: use 127.0.0.1:%s", key, address, why, port)
 	}
 	return nil
@@ -52,16 +59,16 @@ func (u *up) startPprof(ctx context.Context) error {
 	if u.config.Pprof == "" {
 		return nil
 	}
-	return u.startServer(ctx, "pprof", u.config.Pprof, profiles())
+	return u.startServer(ctx, "pprof", u.config.Pprof, local(profiles()))
 }
 
-// startServer serves what is for this machine alone.
+// startServer serves handler at address.
 func (u *up) startServer(ctx context.Context, key, address string, handler http.Handler) error {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return fmt.Errorf("%s: listen on %s: %w; choose another address", key, address, errors.Unwrap(err))
 	}
-	server := &http.Server{Handler: local(handler), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(u.log.Handler(), slog.LevelDebug)}
 	return u.parts.start(ctx, key, func(ctx context.Context, ready func(string)) error {
 		g, ctx := errgroup.WithContext(ctx)

@@ -41,7 +41,7 @@ func (l *live) Health(ctx context.Context) []health.Check {
 	defer cancel()
 	checks := append(l.watch.Checks(ctx), health.Of("store", l.store.Ping(ctx)), health.Of("collector", l.Ready(ctx)), health.Disk(l.folder))
 	if l.svid != nil {
-		checks = append(checks, l.certificate())
+		checks = append(checks, certificateCheck(l.svid))
 	}
 	if ctx.Err() == nil { // else some of it only says that whoever asked went away
 		l.asked, l.answer = time.Now(), checks
@@ -49,11 +49,11 @@ func (l *live) Health(ctx context.Context) []health.Check {
 	return checks
 }
 
-// certificate is a warning while it is valid, but not renewed when it should be.
-func (l *live) certificate() health.Check {
-	c := health.Of("certificate", l.svid.Ready())
-	if c.State == health.OK && l.svid.Missing() != nil {
-		return health.Warn(c.Name, "%s", l.svid.Status())
+// certificateCheck is a warning while the certificate is valid, but not renewed when it should be.
+func certificateCheck(source *svid.Source) health.Check {
+	c := health.Of("certificate", source.Ready())
+	if c.State == health.OK && source.Missing() != nil {
+		return health.Warn(c.Name, "%s", source.Status())
 	}
 	return c
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -95,8 +94,12 @@ func runUp(cmd *cobra.Command, c *config) error {
 	defer listener.Close()
 
 	bus.Logger = log
-	u := &up{config: c, log: log, parts: newParts(out), token: token}
+	u := newUp(c, log, newParts(out))
+	u.token = token
 	if err = u.startPprof(ctx); err == nil {
+		err = u.startMetrics(ctx)
+	}
+	if err == nil {
 		err = u.startCertificate(ctx, &bus, check)
 	}
 	if err == nil {
@@ -162,6 +165,16 @@ type up struct {
 	svid   *svid.Source // nil without one
 	token  string
 	agent  atomic.Pointer[agent.Agent]
+
+	metrics *prometheus.Registry
+	looked  *looked
+	conn    atomic.Pointer[nats.Conn] // the agent's
+	away    atomic.Pointer[error]     // why the agent's stream has not been there since the start
+}
+
+func newUp(c *config, log *slog.Logger, p *parts) *up {
+	metrics := newMetrics()
+	return &up{config: c, log: log, parts: p, metrics: metrics, looked: &looked{metrics: metrics}}
 }
 
 // start starts the parts: each is ready before the next one starts.
@@ -184,12 +197,8 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 	if err := u.startStore(ctx); err != nil {
 		return err
 	}
-	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		collector.Counters("ambit_store_skipped_total", "Rows of the store that could not be read, by cause.", u.store.Counters))
-	if u.svid != nil {
-		metrics.MustRegister(certificateMetrics(u.svid)...)
-	}
+	metrics := u.metrics
+	metrics.MustRegister(collector.Counters("ambit_store_skipped_total", "Rows of the store that could not be read, by cause.", u.store.Counters))
 	config := collector.Default()
 	config.Detector.Learn, config.Partitions = c.Learn, c.Partitions
 	config.Detector.AlertsPerDay = c.Detector.AlertsPerDay
@@ -212,8 +221,10 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 	})
 	reports.Rules = c.inventoryRules()
 	watch := collector.NewWatch(u.bus)
+	l := &live{Collector: worker, watch: watch, store: u.store, svid: u.svid, folder: c.Data}
+	checks := l.Health
 	server := api.New(api.Config{
-		Reports: reports, Triage: u.store, Inventory: u.store, Live: &live{Collector: worker, watch: watch, store: u.store, svid: u.svid, folder: c.Data}, Metrics: metrics, Token: u.token, Logger: u.log,
+		Reports: reports, Triage: u.store, Inventory: u.store, Live: l, Metrics: metrics, Token: u.token, Logger: u.log,
 	})
 	err = u.parts.start(ctx, "api", func(ctx context.Context, ready func(string)) error {
 		defer watch.Close()
@@ -221,6 +232,7 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 		return server.Run(ctx, listener)
 	})
 	if err == nil {
+		u.looked.checks.Store(&checks)
 		err = u.startInventory(ctx)
 	}
 	if err != nil || c.NoAgent {

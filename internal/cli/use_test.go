@@ -142,7 +142,7 @@ func TestConfiguration(t *testing.T) {
 	g("pprof: '0.0.0.0:6060'", "pprof: 0.0.0.0:6060 is not a loopback address", "use 127.0.0.1:6060")
 	g("pprof: example.com:6060", "pprof", "loopback")
 	g("pprof: '6060'", "pprof", "<host>:<port>")
-	g("metrics: ':9480'", "metrics", "use 127.0.0.1:9480")
+	g("metrics: '9480'", "metrics", "127.0.0.1:6060")
 	g("node: 'a b'", "node")
 	g("nats: {urls: ['nats://192.0.2.1:4222']}\nclickhouse: {addresses: ['192.0.2.1:9000']}", "nats.urls", "192.0.2.1")
 	refused(t, exitFailed, []string{"up", "--no-agent", "--config", filepath.Join(dir, "none.yaml")}, "none.yaml", "no such file")
