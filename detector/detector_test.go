@@ -141,7 +141,7 @@ func TestOutcome(t *testing.T) {
 		{event.Counts{Connections: 1, Failed: 1}, "", "The attempt failed."},
 		{event.Counts{Connections: 3, Failed: 2}, "refused", "2 of 3 attempts failed, the last one with: refused."},
 		{event.Counts{Connections: 2, Failed: 2, Denied: 2}, "", "All 2 attempts failed; 2 of them were denied."},
-		{event.Counts{Connections: 2, BytesSent: 5}, "", "2 connections so far, none failed; 5 bytes were sent and 0 received."},
+		{event.Counts{Connections: 2, BytesSent: 5}, "", "2 connections so far, none failed; 5 bytes were sent and 0 bytes received."},
 	} {
 		if got := outcome(&event.Observation{Counts: tc.counts, Error: tc.class}); got != tc.want {
 			t.Errorf("got %q, want %q", got, tc.want)

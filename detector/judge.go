@@ -59,7 +59,7 @@ func (d *Detector) teach(who uint32, v *event.Verdict, held bool) {
 // approved takes in that an edge is used which is normal by a person's word: that word may have an end.
 func (s *sight) approved(key edgeKey, e *edge) {
 	t := s.d.findings.open[findingKey{key, reachRules[e.rule]}]
-	if t == nil || !t.again(s.first) {
+	if t == nil || !t.finding.Verdict.Teaches() || !t.again(s.first) {
 		return
 	}
 	e.state = edgeTold

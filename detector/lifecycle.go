@@ -88,7 +88,7 @@ func (d *Detector) settle(out []event.Finding) []event.Finding {
 	begin, after := len(out), d.config.ResolveAfter.Microseconds()
 	for k, t := range d.findings.open {
 		f := &t.finding
-		last := f.LastTime.UnixMicro()
+		last := max(f.LastTime.UnixMicro(), micros(f.Decided)) // who looked at it has time to
 		switch {
 		case d.clock.now-last < after || k.rule == &ruleDormantIdentity || f.Status == event.StatusResolved || f.Verdict == event.VerdictTruePositive:
 			continue

@@ -70,7 +70,7 @@ func (s *sight) flood() {
 		explanation: []string{
 			fmt.Sprintf("In the minute of %s there were more than %d findings of all identities together; the first that was not told is of %s.",
 				clockMicros(s.first/minuteMicros*minuteMicros), limit, nameOf(s.o)),
-			"Each finding that is counted here is told by itself when its cause occurs in a quieter minute, except what was reached for the first time, which is in the reach of its identity.",
+			"Its count is how many were not told one by one, in that minute and in later ones like it; what was reached stands in the reach of each identity all the same.",
 		},
 	}
 	if !s.allow(&a) {

@@ -35,6 +35,10 @@ func (s *sight) human() {
 	if casual(w.Namespace) {
 		severity, score = event.Low, 0.5
 	}
+	before := "Nobody had ever done that before."
+	if days := s.id.profile.terminal.days; days > 1 {
+		before = fmt.Sprintf("People had done that on %s before.", plural(uint64(days-1), "day"))
+	}
 	what := "a program"
 	if w.Executable != "" {
 		what = w.Executable
@@ -43,6 +47,6 @@ func (s *sight) human() {
 		title: fmt.Sprintf("A person uses %s with %s", shortName(w), what),
 		explanation: []string{
 			fmt.Sprintf("%s connected at %s by %s with a terminal.", nameOf(s.o), clock(s.o.First()), what),
-			fmt.Sprintf("Nobody had done that on more than %s before.", plural(uint64(max(int(s.id.profile.terminal.days)-1, 0)), "day")),
+			before,
 		}})
 }

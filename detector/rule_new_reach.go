@@ -52,13 +52,13 @@ func (s *sight) tellReach(key edgeKey, e *edge, r event.Resource, novel surprise
 		verb = "tried to reach"
 	}
 	where := &places[novel.place]
-	what := r.String()
+	what := spoken(r)
 	if where.word != "" {
 		what += ", " + where.word + ","
 	}
 	explanation := []string{whoReached(r, o), outcome(o)}
 	if where.why != "" {
-		explanation = append(explanation, fmt.Sprintf(where.why, cmp.Or(addressText(o), o.Peer.Name)))
+		explanation = append(explanation, fmt.Sprintf(where.why, cmp.Or(addressText(o), o.Peer.Name, spoken(r))))
 	}
 	explanation = append(explanation, novel.reasons...)
 	if note != "" {

@@ -112,11 +112,14 @@ func (s *sight) tellScope(k findingKey, e *edge, r event.Resource, scope *scoped
 	}
 	a := alarm{
 		rule: k.rule, what: k.resource, resource: r, score: 0.95, severity: severity, count: max(e.connections, o.Counts.Connections),
-		title: fmt.Sprintf("%s %s %s, which is outside of its scope", shortName(&o.Workload), verb, r),
+		title: fmt.Sprintf("%s %s %s, which is outside of its scope", shortName(&o.Workload), verb, spoken(r)),
 		explanation: []string{
 			whoConnected(r, o), outcome(o),
 			scope.sentence(),
 		},
+	}
+	if !fresh {
+		a.explanation = append(a.explanation, fmt.Sprintf("It has reached it since %s, in %s; the scope does not know of that.", clockMicros(e.first), plural(e.connections, "connection")))
 	}
 	if !s.allow(&a) {
 		return
@@ -179,7 +182,7 @@ func (s *sight) callers() {
 	}
 	s.tell(alarm{
 		rule: &ruleScopeViolation, what: what, resource: r, score: 0.95, severity: severity, count: s.o.Counts.Connections,
-		title: fmt.Sprintf("%s %s %s, which is outside of its scope", shortName(&s.o.Workload), verb, r),
+		title: fmt.Sprintf("%s %s %s, which is outside of its scope", shortName(&s.o.Workload), verb, caller(r)),
 		explanation: []string{
 			fmt.Sprintf("%s %s %s at %s.", nameOf(s.o), verb, r, clock(s.o.First())), outcome(s.o),
 			scope.sentence(),

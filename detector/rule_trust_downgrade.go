@@ -31,7 +31,7 @@ func (s *sight) protection(what uint32, r event.Resource) {
 	if lost && o.TLS != nil && (o.TLS.Provenance == "wire-only" || o.TLS.Provenance == "inferred") { // seen in part only
 		return
 	}
-	reason := ""
+	reason, how := "", "with less protection than before"
 	switch t := o.TLS; {
 	case lost:
 		reason = fmt.Sprintf("It was %s before (%d times); now it is %s.", trustWords[before.level], before.times, trustWords[now])
@@ -41,8 +41,9 @@ func (s *sight) protection(what uint32, r event.Resource) {
 		s.restored(what, r, now)
 		return
 	case t.Version == "1.0" || t.Version == "1.1" || t.Version == "ssl3":
-		reason = fmt.Sprintf("The version is TLS %s, which is broken (RFC 8996).", t.Version)
+		reason, how = fmt.Sprintf("The version is TLS %s, which is broken (RFC 8996).", t.Version), "by TLS "+t.Version+", which is broken"
 	case t.PeerCertificate != nil && !t.PeerCertificate.NotAfter.IsZero() && t.PeerCertificate.NotAfter.Before(o.First()):
+		how = "and accepts its expired certificate"
 		reason = fmt.Sprintf("The peer's certificate ended at %s, and was accepted.", clock(t.PeerCertificate.NotAfter))
 	default:
 		return
@@ -61,7 +62,7 @@ func (s *sight) protection(what uint32, r event.Resource) {
 		severity = event.High
 	}
 	s.tell(alarm{rule: &ruleTrustDowngrade, what: what, resource: r, score: 0.8, severity: severity, count: o.Counts.Connections,
-		title:       fmt.Sprintf("%s reaches %s with less protection than before", shortName(&o.Workload), r),
+		title:       fmt.Sprintf("%s reaches %s %s", shortName(&o.Workload), spoken(r), how),
 		explanation: []string{whoConnected(r, o), reason}})
 }
 

@@ -71,7 +71,7 @@ func (s *sight) tellVolume(key edgeKey, r event.Resource, v *volume, period stri
 		severity = event.High
 	}
 	s.tell(alarm{rule: &ruleVolume, what: key.resource, resource: r, score: 0.85, severity: severity, count: s.o.Counts.Connections,
-		title: fmt.Sprintf("%s %s %s %s %s within one %s", shortName(&s.o.Workload), verb, bytesText(v.sum), way, r, period),
+		title: fmt.Sprintf("%s %s %s %s %s within one %s", shortName(&s.o.Workload), verb, bytesText(v.sum), way, spoken(r), period),
 		explanation: []string{
 			fmt.Sprintf("%s %s %s %s %s in the %s of %s, so far.", nameOf(s.o), verb, bytesText(v.sum), way, r, period, clock(s.o.First())),
 			fmt.Sprintf("It usually %s %s in each %s in which it is used at all; the most in %d of them was %s, of which this is more than %d times as much.",

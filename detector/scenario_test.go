@@ -33,10 +33,12 @@ var update = flag.Bool("update", false, "rewrite the expected findings of the sc
 //	repeat 20 24h observe …          the same so many times, each so much later
 //	declare shop/cart created=-720h [gone=]
 //	observe … shop/a{12} …           of shop/a1 to shop/a12, one after the other
+//	judge 5m KIND RULE WHO [RESOURCE] [until=]    a person decides
+//	scope WHO VERSION ENTRY…         what it may reach
 //	restart                          the detector is rebuilt from what a store would have kept
 //	pending                          what was held back is told
 //	expect none                      nothing was told since the last expect
-//	expect finding RULE WHO [RESOURCE] [count= severity=]     the next that was told
+//	expect finding RULE WHO [RESOURCE] [count= severity= status= last=]     the next that was told
 //	expect findings N RULE           so many of one rule are the next
 //	expect state WHO STATE OBSERVED
 //	expect counter NAME N
@@ -160,12 +162,37 @@ func (s *scenario) declare(f []string) {
 	s.detector.Declare(s.who(f[1]), created, gone)
 }
 
+func (s *scenario) judge(f []string) {
+	v := event.Verdict{At: s.time(f[1]), Kind: event.VerdictKind(f[2]), Rule: f[3], Identity: s.who(f[4]), By: "kim", Reason: "the owner says so"}
+	for _, word := range f[5:] {
+		if until, ok := strings.CutPrefix(word, "until="); ok {
+			v.Until = s.time(until)
+			continue
+		}
+		r, err := event.ParseResource(word)
+		if err != nil {
+			s.fail("%v", err)
+		}
+		v.Resource = r
+	}
+	v.Finding = event.FindingID(v.Identity, v.Rule, v.Resource)
+	if err := v.Validate(); err != nil {
+		s.fail("%v", err)
+	}
+	s.tell(s.detector.Judge(&v, nil))
+	if again := s.detector.Judge(&v, nil); len(again) > 0 {
+		s.fail("to repeat it tells %+v", again)
+	}
+}
+
 func (s *scenario) do(f []string) {
 	setting := map[string]func(string){
 		"learn":               func(v string) { s.config.Learn = s.duration(v) },
 		"findings-per-minute": func(v string) { s.config.FindingsPerMinute = s.number(v) },
 		"max-resources":       func(v string) { s.config.MaxResources = s.number(v) },
 		"occasions":           func(v string) { s.config.Occasions = s.number(v) },
+		"resolve-after":       func(v string) { s.config.ResolveAfter = s.duration(v) },
+		"all-per-minute":      func(v string) { s.config.AllFindingsPerMinute = s.number(v) },
 		"max-identities":      func(v string) { s.config.MaxIdentities = s.number(v) },
 	}
 	if set := setting[f[0]]; set != nil {
@@ -201,6 +228,21 @@ func (s *scenario) do(f []string) {
 		s.detector = s.model.rebuild(s.config)
 	case "declare":
 		s.declare(f)
+	case "judge":
+		s.judge(f)
+	case "scope":
+		scope := event.Scope{Identity: s.who(f[1]), Version: uint64(s.number(f[2])), ApprovedBy: "kim"}
+		for _, text := range f[3:] {
+			e := event.ScopeEntry{Resource: text, Flags: event.Dangers(text)}
+			if in, ok := strings.CutPrefix(text, "in="); ok {
+				e = event.ScopeEntry{Resource: in, Direction: event.Inbound, Flags: event.Dangers(in)}
+			}
+			scope.Entries = append(scope.Entries, e)
+		}
+		if err := scope.Validate(); err != nil {
+			s.fail("%v", err)
+		}
+		s.detector.Scope(scope.Identity, scope)
 	case "pending":
 		s.tell(s.detector.Pending(nil))
 	case "expect":
@@ -273,6 +315,10 @@ func (s *scenario) expect(f []string) {
 				s.fail("got count %d", got.Count)
 			case key == "severity" && string(got.Severity) != value:
 				s.fail("got severity %s, score %v", got.Severity, got.Score)
+			case key == "status" && string(got.Status) != value:
+				s.fail("got status %s: %s", got.Status, got.Reason)
+			case key == "last" && !got.LastTime.Equal(s.time(value)):
+				s.fail("got last time %s", got.LastTime)
 			}
 		}
 	default:

@@ -77,10 +77,12 @@ func (d *Detector) surpriseOf(id *identity, known *edge, r event.Resource, o *ev
 		with = with.but(id, r)
 	}
 	switch {
+	case with.group > 0 && with.group >= with.groupSize:
+		s.add(-3*weight, "All others of its group (%s), %d in number, reach it, too.", d.groups[id.group-1].name, with.group)
 	case with.group > 0 && with.group*10 >= with.groupSize*3:
-		s.add(-3*weight, "%d of the %d others of its group (%s) reach it, too.", with.group, with.groupSize, d.groups[id.group-1].name)
+		s.add(-3*weight, "Of the %d others of its group (%s), %d reach it, too.", with.groupSize, d.groups[id.group-1].name, with.group)
 	case with.group > 0:
-		s.add(-1.5*weight, "%s of its group (%s) reach it, too.", plural(uint64(with.group), "other"), d.groups[id.group-1].name)
+		s.add(-1.5*weight, "Of the %d others of its group (%s), %d reach it, too.", with.groupSize, d.groups[id.group-1].name, with.group)
 	}
 	owner := namespaceOf(r)
 	switch n := d.everybody(); {

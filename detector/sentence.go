@@ -43,6 +43,37 @@ func nameOf(o *event.Observation) string {
 	return w.Identity.String() + " (" + strings.Join(where, ", ") + ")"
 }
 
+// spoken is what people call a resource.
+func spoken(r event.Resource) string {
+	name := r.Name()
+	switch r.Kind() {
+	case event.ResourceNet:
+		name = r.Prefix().String()
+		if r.Prefix().IsSingleIP() {
+			name = r.Prefix().Addr().String()
+		}
+	case event.ResourceService:
+		name = "the service " + name
+	case event.ResourceNode:
+		name = "the node " + name
+	case event.ResourceIdentity:
+		if account := accountIn(name); account != "" {
+			name = namespaceIn(name) + "/" + account
+		}
+	}
+	port := fmt.Sprintf("port %d", r.Port())
+	if r.Protocol() != event.TCP {
+		port += fmt.Sprintf("/%s", r.Protocol())
+	}
+	return name + " (" + port + ")"
+}
+
+// caller is spoken for who connected: the port is the other side's own.
+func caller(r event.Resource) string {
+	name, _, _ := strings.Cut(spoken(r), " (port")
+	return fmt.Sprintf("%s on port %d", name, r.Port())
+}
+
 func whoReached(r event.Resource, o *event.Observation) string {
 	var b strings.Builder
 	verb := "connected"
@@ -70,7 +101,11 @@ func whoConnected(r event.Resource, o *event.Observation) string {
 	if o.Workload.Executable != "" {
 		by = ", by " + o.Workload.Executable
 	}
-	return fmt.Sprintf("%s connected to %s at %s%s.", nameOf(o), r, clock(o.First()), by)
+	verb := "connected"
+	if allFailed(o) {
+		verb = "tried to connect"
+	}
+	return fmt.Sprintf("%s %s to %s at %s%s.", nameOf(o), verb, r, clock(o.First()), by)
 }
 
 func allFailed(o *event.Observation) bool { return o.Counts.Failed >= o.Counts.Connections }
@@ -111,7 +146,7 @@ func outcome(o *event.Observation) string {
 		s += fmt.Sprintf("; %d of them were denied", c.Denied)
 	}
 	if c.BytesSent > 0 || c.BytesReceived > 0 {
-		s += fmt.Sprintf("; %d bytes were sent and %d received", c.BytesSent, c.BytesReceived)
+		s += fmt.Sprintf("; %s were sent and %s received", bytesText(float64(c.BytesSent)), bytesText(float64(c.BytesReceived)))
 	}
 	return s + "."
 }

@@ -102,6 +102,9 @@ func (s *sight) finding(a alarm) event.Finding {
 		Status:      event.StatusNew,
 		Coverage:    unwatched(w, s.first),
 	}
+	if owner := s.ownerOf(); owner != "" {
+		f.Advice = append(f.Advice, "Its owner is "+owner+".")
+	}
 	f.Explanation = append(f.Explanation, whatWasNormal(n, w, d.config.Learn))
 	if f.Coverage != "" {
 		f.Explanation = append(f.Explanation, f.Coverage)
