@@ -1,9 +1,7 @@
 package detector
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/ambit-nhi/ambit/event"
@@ -83,18 +81,14 @@ func (d *Detector) meetDeclared() {
 	if first == 0 {
 		return
 	}
-	var unused []event.Identity
-	for id, x := range d.declared {
-		if _, seen := d.idIndex[id]; !seen && x.created != 0 && x.gone == 0 && d.clock.now >= max(x.created, first)+dormancyLeast {
-			unused = append(unused, id)
+	d.eachDeclared(func(id event.Identity, created, gone int64) {
+		if _, seen := d.idIndex[id]; seen || created == 0 || gone != 0 || d.clock.now < max(created, first)+dormancyLeast {
+			return
 		}
-	}
-	slices.SortFunc(unused, func(a, b event.Identity) int { return cmp.Compare(a.String(), b.String()) })
-	for _, id := range unused {
 		if who, ok := d.identity(id); ok {
 			d.profess(who)
 		}
-	}
+	})
 }
 
 func (d *Detector) tellDormant(who uint32, since, mark int64, out []event.Finding) []event.Finding {

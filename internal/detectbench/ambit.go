@@ -39,6 +39,9 @@ func (a *ambit) take(hour []sim.Record, tell func(alert)) {
 func (a *ambit) tell(r *sim.Record, tell func(alert)) {
 	for i := range a.found {
 		f := &a.found[i]
+		if f.Status == event.StatusResolved { // it is over by itself
+			continue
+		}
 		tell(alert{at: r.At, cause: r.Cause, key: f.ID, rule: f.Rule, severity: f.Severity, identity: f.Identity, resource: f.Resource})
 	}
 }
