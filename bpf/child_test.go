@@ -43,7 +43,7 @@ func traffic(name string) func() {
 		}
 	}
 	return map[string]func(){
-		"on demand": demandTraffic, "once": onceTraffic, "refused": refusedTraffic,
+		"on demand": demandTraffic, "once": onceTraffic, "refused": refusedTraffic, "deny": denyTraffic,
 		"TLS, a deferred accept": deferredTraffic, "TLS, many hellos": manyHellosTraffic,
 	}[name]
 }

@@ -224,6 +224,11 @@ func TestKernelProgramSizes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	programSizes(t, spec, hooks)
+}
+
+func programSizes(t *testing.T, spec *ebpf.CollectionSpec, hooks []hook) {
+	t.Helper()
 	if err := rlimit.RemoveMemlock(); err != nil {
 		t.Fatal(err)
 	}

@@ -57,6 +57,7 @@ type config struct {
 	} `mapstructure:"clickhouse"`
 	Retention  store.Retention   `mapstructure:"retention"`
 	Spool      agent.SpoolConfig `mapstructure:"spool"` // what waits on a node's disk while the stream is away
+	Deny       agent.DenyConfig  `mapstructure:"deny"`  // which decisions nodes follow, and the rails of those who make them
 	Kubernetes struct {
 		Mode          string `mapstructure:"mode"`           // auto, on, off
 		Kubeconfig    string `mapstructure:"kubeconfig"`     // empty: the service account of the pod that this runs in
@@ -91,6 +92,7 @@ func defaultConfig() config {
 	bus := collector.DefaultBusConfig()
 	c.NATS.MaxBytes, c.NATS.MaxAge, c.NATS.Replicas = bus.MaxBytes, bus.MaxAge, bus.Replicas
 	c.Spool = agent.DefaultSpool()
+	c.Deny = agent.DefaultDeny()
 	c.SPIFFE.Socket = os.Getenv(svid.SocketEnv)
 	c.TLS.Probes = "on"
 	c.ClickHouse.Config, c.Retention = store.Default(), store.DefaultRetention()
@@ -211,6 +213,9 @@ func (c *config) validate() error {
 	}
 	if _, err := event.ParseTrustDomain(c.TrustDomain); err != nil {
 		faults = append(faults, fmt.Errorf("trust_domain: %w", err))
+	}
+	if err := c.Deny.Validate(); err != nil {
+		faults = append(faults, err)
 	}
 	if c.Interval < 100*time.Millisecond || c.Interval > 5*time.Minute { // as the agent's
 		faults = append(faults, fmt.Errorf("interval %s is not from 100ms to 5m", c.Interval))
