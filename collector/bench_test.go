@@ -74,7 +74,7 @@ func TestSmallBatches(t *testing.T) {
 			return nil
 		})
 	}()
-	<-following
+	receive(t, "the follower", following)
 	const messages = 4000
 	n.flood(messages, 1)
 	begin := time.Now()

@@ -162,11 +162,11 @@ func TestRotation(t *testing.T) {
 		go func() { ended <- s.Run(ctx, func() { close(ready) }) }()
 		t.Cleanup(func() {
 			cancel()
-			if err := <-ended; err != nil {
+			if err := receive(t, "the end", ended); err != nil {
 				t.Error(err)
 			}
 		})
-		<-ready
+		receive(t, "the collector to be ready", ready)
 		return s, give
 	}
 	servers, renewServer := source(rotatingServer)

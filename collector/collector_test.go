@@ -242,13 +242,13 @@ func TestFindings(t *testing.T) {
 				t.Error(err)
 			}
 		}()
-		<-following
+		receive(t, "the follower", following)
 		return out, cancel
 	}
 	events, cancel := follow(0)
 	begin := time.Now()
 	n.publish(time.Second, 443)
-	first := <-events
+	first := receive(t, "a finding", events)
 	t.Logf("a finding was published %s after its message", time.Since(begin))
 	if took := time.Since(begin); took > 2*time.Second {
 		t.Errorf("it took %s", took)
@@ -266,14 +266,14 @@ func TestFindings(t *testing.T) {
 	}
 	n.settled(r)
 	n.publish(time.Second, 444)
-	if second := <-events; second.finding.Resource.Port() != 444 {
+	if second := receive(t, "a finding", events); second.finding.Resource.Port() != 444 {
 		t.Errorf("the second finding is of %s, told again", second.finding.Resource)
 	}
 	cancel()
 	for range events {
 	}
 	again, cancel := follow(first.sequence) // as one who was away since
-	if second := <-again; second.finding.Resource.Port() != 444 {
+	if second := receive(t, "a finding", again); second.finding.Resource.Port() != 444 {
 		t.Errorf("after %d came the finding of %s", first.sequence, second.finding.Resource)
 	}
 	cancel()

@@ -104,11 +104,16 @@ func TestCrash(t *testing.T) {
 					cfg.FlushRows, cfg.Grace = 3, 10*time.Millisecond
 				})
 				n.publish(time.Second, 1, port)
+				late := time.After(patient)
 				for traffic := true; traffic; { // until the cut comes
 					n.publish(time.Second, port, 2)
 					select {
 					case <-c.cut:
 						traffic = false
+					case err := <-r.done:
+						t.Fatalf("it ended with %v", err)
+					case <-late:
+						t.Fatal("the write never came")
 					case <-time.After(10 * time.Millisecond):
 					}
 				}
@@ -152,13 +157,7 @@ func TestCrashWhileDividing(t *testing.T) {
 			r := launch(t, bus, c, func(cfg *Config) {
 				cfg.FlushInterval, cfg.Grace = 200*time.Millisecond, 10*time.Millisecond
 			})
-			select {
-			case <-c.cut:
-			case err := <-r.done:
-				t.Fatalf("write %d: ended with %v", at, err)
-			case <-time.After(20 * time.Second):
-				t.Fatalf("write %d never came", at)
-			}
+			r.await(t, fmt.Sprintf("write %d", at), c.cut)
 			r.end(t)
 		}
 	}
@@ -184,7 +183,7 @@ func TestCrashAfterFinding(t *testing.T) {
 			c := &cutStore{Store: s, at: 1, after: after, cut: make(chan struct{})}
 			// No insert of rows comes before that of the finding.
 			r = start(t, bus, c, func(cfg *Config) { cfg.FlushInterval, cfg.Grace = time.Minute, 10*time.Millisecond })
-			<-c.cut
+			r.await(t, "the write", c.cut)
 			r.end(t)
 			r = start(t, bus, s, nil)
 			n.settled(r)

@@ -145,7 +145,7 @@ func TestDiskFull(t *testing.T) {
 	r.end(t)
 	n.checkTotals(s)
 	cancel()
-	if err := <-running; err != nil {
+	if err := receive(t, "the end", running); err != nil {
 		t.Errorf("the bus ended with %v", err)
 	}
 	stream, err := n.js.Stream(t.Context(), event.StreamObservations)

@@ -79,12 +79,23 @@ type running struct {
 func start(t testing.TB, bus *Bus, s Store, change func(*Config)) *running {
 	t.Helper()
 	r := launch(t, bus, s, change)
-	select {
-	case <-r.ready:
-	case err := <-r.done:
-		t.Fatalf("the collector ended before it was ready: %v", err)
-	}
+	r.await(t, "the collector to be ready", r.ready)
 	return r
+}
+
+// patient is how long tests wait for what must come: machines that do much else take long.
+const patient = 2 * time.Minute
+
+// await waits for what a collector does, unless it ends before.
+func (r *running) await(t testing.TB, what string, done <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-done:
+	case err := <-r.done:
+		t.Fatalf("waited for %s: the collector ended with %v", what, err)
+	case <-time.After(patient):
+		t.Fatalf("waited in vain for %s", what)
+	}
 }
 
 func launch(t testing.TB, bus *Bus, s Store, change func(*Config)) *running {
@@ -110,15 +121,31 @@ func launch(t testing.TB, bus *Bus, s Store, change func(*Config)) *running {
 func (r *running) end(t testing.TB) {
 	t.Helper()
 	r.stop()
-	if err := <-r.done; err != nil {
-		t.Fatalf("the collector ended with %v", err)
+	select {
+	case err := <-r.done:
+		if err != nil {
+			t.Fatalf("the collector ended with %v", err)
+		}
+	case <-time.After(patient):
+		t.Fatal("the collector does not end")
 	}
+}
+
+// receive waits for what must come on a channel.
+func receive[T any](t testing.TB, what string, from <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-from:
+	case <-time.After(patient):
+		t.Fatalf("waited in vain for %s", what)
+	}
+	return v
 }
 
 // await waits until a condition holds.
 func await(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute) // machines that do much else take long
+	deadline := time.Now().Add(patient)
 	for !holds() {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)

@@ -350,7 +350,7 @@ func TestPermissionsOfReader(t *testing.T) {
 	if _, err := control.js.Publish(t.Context(), "ambit.v1.finding.high.new-resource", []byte("{}")); err != nil {
 		t.Fatal(err)
 	}
-	<-live
+	receive(t, "the follower", live)
 	stream, err := reader.js.Stream(t.Context(), event.StreamFindings)
 	if err != nil {
 		t.Fatal(err)

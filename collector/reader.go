@@ -146,7 +146,7 @@ func (r *reader) follow(ctx context.Context, first bool, out chan<- message) err
 			return fmt.Errorf("read %s: %w", event.StreamObservations, err)
 		}
 		if meta.Sequence.Consumer != delivered {
-			return errGap
+			return fmt.Errorf("%w: number %d came instead of %d", errGap, meta.Sequence.Consumer, delivered)
 		}
 		sequence := meta.Sequence.Stream
 		if sequence <= r.taken.Load() { // delivered again after ackWait
@@ -230,7 +230,7 @@ func readSpan(ctx context.Context, stream jetstream.Stream, subject string, firs
 		case err != nil:
 			return n, doing(err)
 		case meta.Sequence.Consumer != delivered:
-			return n, doing(errGap)
+			return n, doing(fmt.Errorf("%w: number %d came instead of %d", errGap, meta.Sequence.Consumer, delivered))
 		case meta.Sequence.Stream > last:
 			return n, nil
 		}

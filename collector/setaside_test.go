@@ -163,7 +163,7 @@ func TestReadySlow(t *testing.T) {
 	s := &slowStore{openStore(t), make(chan struct{})}
 	r := start(t, bus, s, func(c *Config) { c.Grace = 10 * time.Millisecond })
 	n.publish(time.Second, 1)
-	<-s.begun
+	receive(t, "the collector", s.begun)
 	if err := r.troubled(time.Now().Add(2 * patience)); !errors.Is(err, errNoAnswer) {
 		t.Errorf("not ready: %v", err)
 	}

@@ -267,11 +267,16 @@ func TestShare(t *testing.T) {
 			m.mu.Lock()
 			m.left = 3
 			m.mu.Unlock()
+			late := time.After(patient)
 			for died := false; !died; {
 				traffic()
 				select {
 				case <-m.dead:
 					died = true
+				case err := <-a.done:
+					t.Fatalf("it ended with %v", err)
+				case <-late:
+					t.Fatal("no insert came")
 				case <-time.After(5 * time.Millisecond):
 				}
 			}
@@ -322,7 +327,7 @@ func TestSlowStore(t *testing.T) {
 	hang.left = 1
 	hang.mu.Unlock()
 	w.speak(0, 1)
-	<-hang.dead
+	r.await(t, "an insert", hang.dead)
 	const findings = 300
 	for i := range findings { // far more messages than there is room for in a group
 		w.now = w.now.Add(time.Minute)

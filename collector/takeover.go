@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/ambit-nhi/ambit/collector/store"
@@ -39,8 +40,8 @@ func (s *shift) takeOver(workers []*worker) {
 	select {
 	case <-s.begun:
 		err = s.try(ctx, listed(workers), "take partitions over", prepare)
-	default: // the first time, what is wrong is told and not tried again
-		if err = prepare(); err != nil && ctx.Err() == nil {
+	default: // the first time, what stays wrong is told, and ends the collector
+		if err = s.prepareFirst(ctx, prepare); err != nil && ctx.Err() == nil {
 			s.failed(err)
 		}
 	}
@@ -62,6 +63,37 @@ func (s *shift) takeOver(workers []*worker) {
 		s.log.Info("partitions were taken over", "partitions", n, "took", time.Since(began).Round(time.Millisecond))
 		s.beginOnce.Do(func() { close(s.begun) })
 	}
+}
+
+// firstTries is how often the first takeover is tried.
+const firstTries = 6
+
+// prepareFirst tries again what may pass, as on a machine that is slow while everything starts. Rights or tables that are missing do not.
+func (s *shift) prepareFirst(ctx context.Context, prepare func() error) error {
+	var wait retry
+	for {
+		err := prepare()
+		if err == nil || !passing(err) || wait.n == firstTries-1 {
+			return err
+		}
+		s.log.Warn("cannot take partitions over, trying again", "error", err)
+		if !wait.sleep(ctx) {
+			return err
+		}
+	}
+}
+
+// passing says of an error that the same thing may go well a moment later.
+func passing(err error) bool {
+	for _, one := range []error{
+		errGap, jetstream.ErrNoHeartbeat, jetstream.ErrNoStreamResponse, jetstream.ErrMsgIteratorClosed, context.DeadlineExceeded,
+		nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting,
+	} {
+		if errors.Is(err, one) {
+			return true
+		}
+	}
+	return false
 }
 
 func listed(workers []*worker) string {

@@ -232,7 +232,7 @@ func TestDuplicates(t *testing.T) {
 		n.repeat(n.last)
 		c := &cutStore{Store: s, at: 3, after: after, cut: make(chan struct{})} // coverage, sightings, observations
 		r = launch(t, bus, c, func(cfg *Config) { cfg.FlushInterval, cfg.Grace = 300*time.Millisecond, 10*time.Millisecond })
-		<-c.cut
+		r.await(t, "the write", c.cut)
 		r.end(t)
 		n.repeat(n.last)
 		r = start(t, bus, s, nil)
