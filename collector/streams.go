@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/ambit-nhi/ambit/collector/audit"
 	"github.com/ambit-nhi/ambit/collector/deadletter"
 	"github.com/ambit-nhi/ambit/collector/lease"
 	"github.com/ambit-nhi/ambit/event"
@@ -23,7 +24,7 @@ const (
 	windowsBytes   = 64 << 20 // of 10,000 nodes and 16 partitions about half
 	leasesBytes    = 16 << 20
 	decisionsBytes = 16 << 20
-	smallBytes     = findingsBytes + insertsBytes + windowsBytes + leasesBytes + decisionsBytes + deadletter.MaxBytes
+	smallBytes     = findingsBytes + insertsBytes + windowsBytes + leasesBytes + decisionsBytes + deadletter.MaxBytes + audit.MaxBytes
 )
 
 // Key-value buckets.
@@ -47,6 +48,7 @@ func (c *BusConfig) streams() []jetstream.StreamConfig {
 			MaxBytes: findingsBytes, MaxAge: 30 * 24 * time.Hour, Duplicates: time.Hour,
 		},
 		deadletter.Stream(),
+		audit.Stream(),
 	}
 	for i := range streams {
 		streams[i].Replicas = max(c.Replicas, 1)

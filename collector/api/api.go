@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ambit-nhi/ambit/collector/audit"
 	"github.com/ambit-nhi/ambit/collector/health"
 	"github.com/ambit-nhi/ambit/collector/inventory"
 	"github.com/ambit-nhi/ambit/collector/report"
@@ -54,15 +55,25 @@ type Live interface {
 	Health(ctx context.Context) []health.Check
 }
 
-// Config is what the server stands on. All fields are required.
+// Trail keeps who did what; [audit.Log] does.
+type Trail interface {
+	Append(ctx context.Context, actor, action, subject string, detail map[string]string) (audit.Record, error)
+}
+
+// Config is what the server stands on. All fields are required, but those of authentication.
 type Config struct {
 	Reports   Reports
 	Triage    Triage
 	Inventory Inventory
 	Live      Live
 	Metrics   prometheus.Gatherer
-	Token     string // what a request that changes something must show; without one, there are none
-	Logger    *slog.Logger
+	Audit     Trail  // what cannot be written there is not done
+	Token     string // of the data folder: who shows it is an admin; empty: nobody is by it
+
+	Authenticators []Authenticator // asked in order
+	Anonymous      Role            // what who shows nothing may do
+
+	Logger *slog.Logger
 }
 
 // Server answers requests. It is safe for concurrent use.

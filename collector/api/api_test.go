@@ -16,9 +16,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"github.com/ambit-nhi/ambit/collector/audit"
 	"github.com/ambit-nhi/ambit/collector/health"
 	"github.com/ambit-nhi/ambit/collector/report"
 	"github.com/ambit-nhi/ambit/collector/store"
@@ -166,10 +169,40 @@ func newServer(t testing.TB) (*Server, *live) {
 	fill(t, s, l.detector)
 	server := New(Config{
 		Reports: report.New(s, func(id event.Identity) string { p, _ := l.Progress(id); return string(p.State) }),
-		Triage:  s, Inventory: s, Live: l, Metrics: prometheus.NewRegistry(), Token: testToken, Logger: slog.New(slog.DiscardHandler),
+		Triage:  s, Inventory: s, Live: l, Metrics: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
+		Audit: trail(t, s), Token: testToken, Anonymous: Viewer,
 	})
 	server.now = func() time.Time { return noon.Add(time.Hour) }
 	return server, l
+}
+
+// trail is a log on a server of its own.
+func trail(t testing.TB, s *store.Store) *audit.Log {
+	t.Helper()
+	nc, err := nats.Connect("", nats.InProcessServer(testenv.NATSServer(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), audit.Stream()); err != nil {
+		t.Fatal(err)
+	}
+	l := audit.New(s)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ready, done := make(chan struct{}), make(chan error, 1)
+	go func() { done <- l.Run(ctx, js, slog.New(slog.DiscardHandler), func() { close(ready) }) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	<-ready
+	return l
 }
 
 func ask(t testing.TB, s http.Handler, method, target, body string, header ...string) *httptest.ResponseRecorder {
@@ -409,7 +442,7 @@ func TestCheckListen(t *testing.T) {
 
 func TestEvents(t *testing.T) {
 	l := &live{findings: make(chan event.Finding)}
-	s := New(Config{Live: l, Metrics: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler)})
+	s := New(Config{Anonymous: Viewer, Live: l, Metrics: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler)})
 	listener, err := Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"mime"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/ambit-nhi/ambit/collector/inventory"
@@ -95,7 +96,17 @@ func (s *Server) postInventory(w http.ResponseWriter, r *http.Request) error {
 		return problem(http.StatusBadRequest, "%v", err)
 	}
 	told.Declarations, told.Refused = parsed.Declarations, parsed.Refused
-	change, err := s.Inventory.ReplaceInventory(r.Context(), told)
+	var change store.InventoryChange
+	replace := func() (err error) {
+		change, err = s.Inventory.ReplaceInventory(r.Context(), told)
+		return err
+	}
+	if told.DryRun {
+		err = replace()
+	} else {
+		err = s.audited(r, "inventory.import", string(told.Source)+"/"+told.Name,
+			map[string]string{"declarations": strconv.Itoa(len(told.Declarations)), "refused": strconv.Itoa(told.Refused)}, replace)
+	}
 	if err != nil {
 		return storeError(err)
 	}

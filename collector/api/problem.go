@@ -36,6 +36,9 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 		s.log.Error("answer a request", "method", r.Method, "path", r.URL.Path, "error", err)
 		p = problem(http.StatusInternalServerError, "the collector could not answer; its log says why")
 	}
+	if p.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p)

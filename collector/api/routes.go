@@ -7,30 +7,37 @@ import (
 	"strings"
 )
 
-// route is one path with its methods. An error that its function returns becomes a problem document.
+// route is one path with its methods.
 type route struct {
 	path    string
-	methods map[string]func(w http.ResponseWriter, r *http.Request) error
+	methods methods
+}
+
+type methods map[string]endpoint
+
+// endpoint is what a method does, and the role that it needs. An error that its function returns becomes a problem document.
+type endpoint struct {
+	role   Role
+	handle func(w http.ResponseWriter, r *http.Request) error
 }
 
 func (s *Server) table() []route {
-	type methods = map[string]func(w http.ResponseWriter, r *http.Request) error
 	return []route{
-		{"/api/v1/identities", methods{"GET": s.getIdentities}},
-		{"/api/v1/identities/{id}", methods{"GET": s.getIdentity}},
-		{"/api/v1/identities/{id}/reach", methods{"GET": s.getReach}},
-		{"/api/v1/inventory", methods{"GET": s.getInventory, "POST": s.postInventory}},
-		{"/api/v1/findings", methods{"GET": s.getFindings}},
-		{"/api/v1/findings/{id}", methods{"GET": s.getFinding, "PATCH": s.patchFinding}},
-		{"/api/v1/reports/unused", methods{"GET": s.getUnused}},
-		{"/api/v1/reports/coverage", methods{"GET": s.getCoverage}},
-		{"/api/v1/coverage", methods{"GET": s.getCoverage}},
-		{"/api/v1/events", methods{"GET": s.getEvents}},
-		{"/api/v1/openapi.yaml", methods{"GET": s.getOpenAPI}},
-		{"/openapi.yaml", methods{"GET": s.getOpenAPI}},
-		{"/healthz", methods{"GET": s.getHealth}},
-		{"/readyz", methods{"GET": s.getReady}},
-		{"/metrics", methods{"GET": s.getMetrics}},
+		{"/api/v1/identities", methods{"GET": {Viewer, s.getIdentities}}},
+		{"/api/v1/identities/{id}", methods{"GET": {Viewer, s.getIdentity}}},
+		{"/api/v1/identities/{id}/reach", methods{"GET": {Viewer, s.getReach}}},
+		{"/api/v1/inventory", methods{"GET": {Viewer, s.getInventory}, "POST": {Admin, s.postInventory}}},
+		{"/api/v1/findings", methods{"GET": {Viewer, s.getFindings}}},
+		{"/api/v1/findings/{id}", methods{"GET": {Viewer, s.getFinding}, "PATCH": {Responder, s.patchFinding}}},
+		{"/api/v1/reports/unused", methods{"GET": {Viewer, s.getUnused}}},
+		{"/api/v1/reports/coverage", methods{"GET": {Viewer, s.getCoverage}}},
+		{"/api/v1/coverage", methods{"GET": {Viewer, s.getCoverage}}},
+		{"/api/v1/events", methods{"GET": {Viewer, s.getEvents}}},
+		{"/api/v1/openapi.yaml", methods{"GET": {Nobody, s.getOpenAPI}}},
+		{"/openapi.yaml", methods{"GET": {Nobody, s.getOpenAPI}}},
+		{"/healthz", methods{"GET": {Nobody, s.getHealth}}},
+		{"/readyz", methods{"GET": {Nobody, s.getReady}}},
+		{"/metrics", methods{"GET": {Viewer, s.getMetrics}}},
 	}
 }
 
@@ -42,7 +49,7 @@ func (s *Server) routes() http.Handler {
 			if method == http.MethodHead {
 				method = http.MethodGet
 			}
-			handle, ok := route.methods[method]
+			end, ok := route.methods[method]
 			if !ok {
 				var allowed []string
 				for m := range route.methods {
@@ -54,12 +61,14 @@ func (s *Server) routes() http.Handler {
 				s.writeError(w, r, problem(http.StatusMethodNotAllowed, "method %s is not allowed here; allowed: %s", r.Method, allow))
 				return
 			}
-			if method != http.MethodGet && !s.authorized(r) {
-				w.Header().Set("WWW-Authenticate", "Bearer")
-				s.writeError(w, r, problem(http.StatusUnauthorized, "to change something, send Authorization: Bearer and the token, which is in the file `token` of Ambit's data folder"))
-				return
+			who, err := s.authenticate(r)
+			if err == nil {
+				err = permit(who, end.role)
 			}
-			if err := handle(w, r); err != nil {
+			if err == nil {
+				err = end.handle(w, withPrincipal(r, who))
+			}
+			if err != nil {
 				s.writeError(w, r, err)
 			}
 		})

@@ -23,6 +23,7 @@ var shardedBy = map[string]string{
 	"inventory_sources":  "source, name",
 	"coverage":           "node",
 	"coverage_gaps":      "node",
+	"audit":              "number",
 }
 
 // layout renders what differs between one server (the zero layout) and a cluster.

@@ -44,6 +44,8 @@ var (
 	reachTLSSQL string
 	//go:embed query/forgotten.sql
 	forgottenSQL string
+	//go:embed query/audit.sql
+	auditSQL string
 	//go:embed query/restore_reach.sql
 	restoreReachSQL string
 )

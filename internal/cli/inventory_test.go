@@ -53,7 +53,8 @@ func serve(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(api.New(api.Config{
-		Reports: report.New(s, nil), Triage: s, Inventory: s, Live: nobody{}, Metrics: prometheus.NewRegistry(), Token: token, Logger: slog.New(slog.DiscardHandler),
+		Reports: report.New(s, nil), Triage: s, Inventory: s, Live: nobody{}, Metrics: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
+		Audit: startTrail(t, s), Token: token, Anonymous: api.Viewer,
 	}))
 	t.Cleanup(server.Close)
 	t.Setenv("AMBIT_SERVER", server.URL)

@@ -220,11 +220,16 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 		return string(p.State)
 	})
 	reports.Rules = c.inventoryRules()
+	trail, err := u.startAudit(ctx)
+	if err != nil {
+		return err
+	}
 	watch := collector.NewWatch(u.bus)
 	l := &live{Collector: worker, watch: watch, store: u.store, svid: u.svid, folder: c.Data}
 	checks := l.Health
 	server := api.New(api.Config{
-		Reports: reports, Triage: u.store, Inventory: u.store, Live: l, Metrics: metrics, Token: u.token, Logger: u.log,
+		Reports: reports, Triage: u.store, Inventory: u.store, Live: l, Metrics: metrics, Logger: u.log,
+		Audit: trail, Token: u.token, Anonymous: api.Viewer,
 	})
 	err = u.parts.start(ctx, "api", func(ctx context.Context, ready func(string)) error {
 		defer watch.Close()

@@ -533,6 +533,24 @@ SELECT
 FROM observations_local AS o
 GROUP BY day, identity, direction, resource, node;
 
+
+CREATE TABLE IF NOT EXISTS audit_local ON CLUSTER `prod`
+(
+    number   UInt64,
+    time     DateTime64(6, 'UTC'),
+    actor    String,
+    action   LowCardinality(String),
+    subject  String,
+    detail   Map(String, String),
+    previous String,
+    hash     String
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+ORDER BY (number, hash);
+
+CREATE TABLE IF NOT EXISTS audit ON CLUSTER `prod` AS audit_local
+ENGINE = Distributed('prod', 'ambit', 'audit_local', cityHash64(number));
+
 ALTER TABLE observations_local ON CLUSTER `prod` MODIFY TTL toDateTime(batch_time) + INTERVAL 30 DAY;
 
 ALTER TABLE observations_daily_local ON CLUSTER `prod` MODIFY TTL day + INTERVAL 400 DAY;

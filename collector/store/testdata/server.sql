@@ -474,6 +474,21 @@ SELECT
 FROM observations AS o
 GROUP BY day, identity, direction, resource, node;
 
+
+CREATE TABLE IF NOT EXISTS audit 
+(
+    number   UInt64,
+    time     DateTime64(6, 'UTC'),
+    actor    String,
+    action   LowCardinality(String),
+    subject  String,
+    detail   Map(String, String),
+    previous String,
+    hash     String
+)
+ENGINE = ReplacingMergeTree()
+ORDER BY (number, hash);
+
 ALTER TABLE observations  MODIFY TTL toDateTime(batch_time) + INTERVAL 30 DAY;
 
 ALTER TABLE observations_daily  MODIFY TTL day + INTERVAL 400 DAY;

@@ -1,0 +1,31 @@
+package api
+
+import (
+	"maps"
+	"net/http"
+
+	"github.com/ambit-nhi/ambit/collector/audit"
+)
+
+// audited does something that changes what Ambit knows or does. Before, it writes down who does it: what cannot be written down is not done. What goes
+// wrong after that is written down as well.
+func (s *Server) audited(r *http.Request, action, subject string, detail map[string]string, do func() error) error {
+	who := principal(r)
+	if _, err := s.Audit.Append(r.Context(), who.Name, action, subject, detail); err != nil {
+		s.log.Error("write the audit trail", "action", action, "error", err)
+		return problem(http.StatusServiceUnavailable, "the audit trail cannot be written, so nothing was changed; the log of the collector says why")
+	}
+	err := do()
+	if err == nil {
+		return nil
+	}
+	failed := maps.Clone(detail)
+	if failed == nil {
+		failed = map[string]string{}
+	}
+	failed[audit.Failed] = err.Error()
+	if _, also := s.Audit.Append(r.Context(), who.Name, action, subject, failed); also != nil {
+		s.log.Error("write the audit trail", "action", action, "error", also)
+	}
+	return err
+}
