@@ -28,6 +28,9 @@ func newBeats(behind time.Duration, partitions int) *beats {
 // isHeartbeat says whether a subject is of an agent itself.
 func isHeartbeat(subject string) bool { return strings.HasPrefix(subject, "ambit.v1.agent.") }
 
+// isBatch says whether a subject is of observations.
+func isBatch(subject string) bool { return strings.HasPrefix(subject, "ambit.v1.obs.") }
+
 // get gives the heartbeat that a message holds, which must not be changed, or nil where it is refused.
 func (b *beats) get(m message) *event.Heartbeat {
 	b.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strconv"
 	"time"
 
@@ -105,12 +106,8 @@ func shardOf(node string) int {
 // write encodes the tracker as of a message of a stream.
 func (t *tracker) write(stream time.Time, asOf uint64) (*checkpoint, error) {
 	nodes := map[int][]writtenNode{}
-	for name, n := range t.nodes.All() {
-		x := writtenNode{Node: name, Unknown: n.unknown}
-		for _, w := range n.boots {
-			x.Boots = append(x.Boots, writeWindow(w))
-		}
-		nodes[shardOf(name)] = append(nodes[shardOf(name)], x)
+	for _, x := range t.writtenNodes() {
+		nodes[shardOf(x.Node)] = append(nodes[shardOf(x.Node)], x)
 	}
 	c := &checkpoint{asOf: asOf, prefix: keysOf(t.partition), shards: map[int][]byte{}}
 	var err error
@@ -123,6 +120,31 @@ func (t *tracker) write(stream time.Time, asOf uint64) (*checkpoint, error) {
 		return nil, fmt.Errorf("encode what came of agents: %w", err)
 	}
 	return c, nil
+}
+
+// writtenNodes are the windows of all nodes, those that were heard of last at the end.
+func (t *tracker) writtenNodes() (out []writtenNode) {
+	for name, n := range t.nodes.All() {
+		x := writtenNode{Node: name, Unknown: n.unknown}
+		for _, w := range n.boots {
+			x.Boots = append(x.Boots, writeWindow(w))
+		}
+		out = append(out, x)
+	}
+	slices.Reverse(out)
+	return out
+}
+
+// read takes in windows as they were written.
+func (t *tracker) read(nodes []writtenNode) {
+	for i := range nodes {
+		n := &nodes[i]
+		x := trackedNode{unknown: n.Unknown}
+		for k := range n.Boots {
+			x.boots = append(x.boots, readWindow(&n.Boots[k]))
+		}
+		t.nodes.Put(n.Node, x)
+	}
 }
 
 // save writes a checkpoint, its head last.
@@ -177,14 +199,7 @@ func (c *Collector) loadTracker(ctx context.Context, kv jetstream.KeyValue, crea
 			continue
 		}
 		known[i] = s.AsOf
-		for j := range s.Nodes {
-			n := &s.Nodes[j]
-			x := trackedNode{unknown: n.Unknown}
-			for k := range n.Boots {
-				x.boots = append(x.boots, readWindow(&n.Boots[k]))
-			}
-			t.nodes.Put(n.Node, x)
-		}
+		t.read(s.Nodes)
 	}
 	return t, known, head.AsOf, nil
 }

@@ -62,7 +62,7 @@ func TestCluster(t *testing.T) {
 			t.Errorf("%s has %d replicas", info.Config.Name, info.Config.Replicas)
 		}
 	}
-	if seen != len(cfg.streams())+len(cfg.buckets()) {
+	if seen != len(cfg.streams())+len(cfg.buckets())+1 {
 		t.Errorf("there are %d streams", seen)
 	}
 
@@ -101,10 +101,10 @@ func TestStreamsThatWere(t *testing.T) {
 	var log bytes.Buffer
 	cfg := outsideConfig(cluster.URLs()...)
 	cfg.Replicas, cfg.Logger = 3, slog.New(slog.NewTextHandler(&log, nil))
-	if _, err := OpenBus(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "AMBIT_OBS does not take ambit.v1.agent.>: give it this subject") {
+	if _, err := OpenBus(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "AMBIT_OBS does not take ambit.v1.agent.>,ambit.v1.verdict.>,") {
 		t.Errorf("got %v", err)
 	}
-	made.Subjects = append(made.Subjects, event.SubjectAgents)
+	made.Subjects = cfg.streams()[0].Subjects
 	if _, err := js.UpdateStream(t.Context(), made); err != nil {
 		t.Fatal(err)
 	}

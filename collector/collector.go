@@ -22,20 +22,21 @@ import (
 
 // Config of a collector.
 type Config struct {
-	Detector      detector.Config
-	Partitions    int           // as of the agents and of all other collectors
-	Leases        time.Duration // how long a collector that is not heard of keeps its partitions from others; whole seconds
-	FlushRows     int           // observations that are inserted together at least, unless
-	FlushInterval time.Duration // the first of them has waited so long
-	MaxBehind     time.Duration // how old what an agent sends may be when it comes into the stream: agents keep it while they cannot send
-	Grace         time.Duration // for what is under way when the collector is asked to stop
+	Detector        detector.Config
+	Partitions      int           // as of the agents and of all other collectors
+	Leases          time.Duration // how long a collector that is not heard of keeps its partitions from others; whole seconds
+	FlushRows       int           // observations that are inserted together at least, unless
+	FlushInterval   time.Duration // the first of them has waited so long
+	MaxBehind       time.Duration // how old what an agent sends may be when it comes into the stream: agents keep it while they cannot send
+	DeclareInterval time.Duration // how often to look for changes of inventories and scopes
+	Grace           time.Duration // for what is under way when the collector is asked to stop
 }
 
 // Default is a configuration that is valid.
 func Default() Config {
 	return Config{
 		Detector: detector.Default(), Partitions: event.DefaultPartitions, Leases: lease.DefaultTTL,
-		FlushRows: 10_000, FlushInterval: time.Second, MaxBehind: 73 * time.Hour, Grace: 15 * time.Second,
+		FlushRows: 10_000, FlushInterval: time.Second, MaxBehind: 73 * time.Hour, Grace: 15 * time.Second, DeclareInterval: 10 * time.Second,
 	}
 }
 
@@ -48,8 +49,8 @@ func (c *Config) Validate() error {
 	if c.FlushRows < 1 || c.FlushRows > 100_000 {
 		faults = append(faults, fmt.Errorf("flush rows %d are not from 1 to 100000: an insert of more than one block is not whole after a crash", c.FlushRows))
 	}
-	if c.FlushInterval <= 0 || c.Grace <= 0 {
-		faults = append(faults, errors.New("flush interval and grace must be positive"))
+	if c.FlushInterval <= 0 || c.Grace <= 0 || c.DeclareInterval <= 0 {
+		faults = append(faults, errors.New("flush interval, declare interval and grace must be positive"))
 	}
 	if c.MaxBehind < time.Minute {
 		faults = append(faults, fmt.Errorf("max behind %s is below 1m: what agents send late would be refused", c.MaxBehind))
@@ -59,7 +60,7 @@ func (c *Config) Validate() error {
 
 // sink takes rows. Repeating a call with the same arguments changes nothing.
 type sink interface {
-	InsertObservations(ctx context.Context, token string, rows []store.ObservationRow) error
+	InsertBatches(ctx context.Context, token string, messages []store.Message) error
 	InsertSightings(ctx context.Context, sightings []store.Sighting) error
 	InsertCoverage(ctx context.Context, rows []store.Coverage) error
 	InsertFindings(ctx context.Context, findings []event.Finding) error
@@ -72,6 +73,8 @@ type memory interface {
 	EachReach(ctx context.Context, in func(event.Identity) bool,
 		visit func(id event.Identity, r event.Resource, first, last time.Time, connections uint64) error) error
 	EachFinding(ctx context.Context, in func(event.Identity) bool, visit func(f *event.Finding) error) error
+	// EachDeclared visits what inventories say of identities, where a version of it is above one.
+	EachDeclared(ctx context.Context, above uint64, visit func(id event.Identity, d store.Declared) error) error
 }
 
 // Store is where observations go; [store.Store] is one.

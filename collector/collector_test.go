@@ -97,13 +97,13 @@ type failingStore struct {
 
 var errAway = errors.New("the store is away")
 
-func (s *failingStore) InsertObservations(ctx context.Context, token string, rows []store.ObservationRow) error {
+func (s *failingStore) InsertBatches(ctx context.Context, token string, messages []store.Message) error {
 	before, after := s.away(s.attempts)
 	s.attempts++
 	if before {
 		return errAway
 	}
-	if err := s.Store.InsertObservations(ctx, token, rows); err != nil {
+	if err := s.Store.InsertBatches(ctx, token, messages); err != nil {
 		return err
 	}
 	if after {

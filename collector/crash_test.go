@@ -42,8 +42,8 @@ func (s *cutStore) write(ctx context.Context, do func() error) error {
 	return ctx.Err()
 }
 
-func (s *cutStore) InsertObservations(ctx context.Context, token string, rows []store.ObservationRow) error {
-	return s.write(ctx, func() error { return s.Store.InsertObservations(ctx, token, rows) })
+func (s *cutStore) InsertBatches(ctx context.Context, token string, messages []store.Message) error {
+	return s.write(ctx, func() error { return s.Store.InsertBatches(ctx, token, messages) })
 }
 
 func (s *cutStore) InsertSightings(ctx context.Context, sightings []store.Sighting) error {

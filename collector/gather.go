@@ -83,7 +83,8 @@ func (s *shift) gather(ctx context.Context) error {
 				due.Reset(s.cfg.FlushInterval)
 			}
 			in.add(g, &it)
-			if g.rows >= s.cfg.FlushRows || g.full() || it.settled != nil {
+			// While there is more to read, the group waits for it: one large insert costs the store half as much as three smaller ones.
+			if g.rows >= s.cfg.FlushRows && it.message.pending == 0 || g.full() || it.settled != nil {
 				groups = s.groups
 			}
 		case <-due.C:

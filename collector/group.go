@@ -58,7 +58,7 @@ func (g *group) empty() bool { return len(g.shares) == 0 }
 
 // Bounds of a group. A group that waits for the one before it grows; together with the largest batch it stays one block of the store.
 const (
-	groupRows  = 30_000
+	groupRows  = 90_000
 	groupBytes = 16 << 20
 )
 
@@ -122,18 +122,17 @@ func (g *group) without(w *worker) {
 	}
 }
 
-// arrange appends the rows of the group to a list, in the order of their messages, but for those that are skipped.
-func (g *group) arrange(rows []store.ObservationRow, skip []uint64) []store.ObservationRow {
+// arrange gives the messages of the group that have rows, in their order, but for those that are skipped.
+func (g *group) arrange(skip []uint64) []store.Message {
+	messages := make([]store.Message, 0, len(g.batches))
 	slices.SortFunc(g.batches, func(a, b stamped) int { return cmp.Compare(a.sequence, b.sequence) })
 	for _, b := range g.batches {
 		if slices.Contains(skip, b.sequence) {
 			continue
 		}
-		for o := range b.Observations() {
-			rows = append(rows, store.RowOf(o, b.Time, b.sequence))
-		}
+		messages = append(messages, store.Message{Batch: b.Batch, Sequence: b.sequence})
 	}
-	return rows
+	return messages
 }
 
 // from says of a message with rows who sent it, and where.

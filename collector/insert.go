@@ -14,10 +14,7 @@ import (
 
 // inserter puts groups into the store, each exactly once: the plan is written down, the rows are inserted under the plan's token, the outcome
 // is written down, the messages are acknowledged.
-type inserter struct {
-	*shift
-	rows []store.ObservationRow // room for those of a group
-}
+type inserter struct{ *shift }
 
 const (
 	writeJournal = "write the journal"
@@ -155,9 +152,7 @@ func (in *inserter) insertRows(ctx context.Context, g *group) error {
 		}
 		if len(lost) == 0 {
 			in.metrics.batch.Observe(float64(g.rows))
-			in.rows = in.rows[:0]
-			defer func() { clear(in.rows) }() // what they share is no longer needed
-			return in.observations(ctx, open, g, &in.rows)
+			return in.observations(ctx, open, g)
 		}
 		in.leave(g, lost)
 	}
@@ -188,15 +183,15 @@ func (s *shift) repeat(ctx context.Context, o *journal.Open) error {
 			s.metrics.lost.WithLabelValues("expired").Add(float64(span.Messages - n))
 		}
 	}
-	in := &inserter{shift: s}
+	in := &inserter{s}
 	err := in.insertAround(ctx, g)
 	if err == nil {
-		err = in.observations(ctx, o, g, &in.rows)
+		err = in.observations(ctx, o, g)
 	}
 	if err != nil {
 		return fmt.Errorf("repeat an insert that was cut off: %w", err)
 	}
-	s.log.Info("an insert that was cut off was repeated", "partitions", len(o.Plan.Spans), "rows", len(in.rows))
+	s.log.Info("an insert that was cut off was repeated", "partitions", len(o.Plan.Spans), "rows", g.rows)
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -26,6 +27,10 @@ func (w *worker) judgeAll(ctx context.Context, messages <-chan message) error {
 	var acked, written time.Time
 	var taken uint64 // last message of the partition
 	written = time.Now()
+	defer close(w.saves)
+	if err := w.resume(ctx); err != nil {
+		return err
+	}
 	for {
 		select {
 		case m, more := <-messages:
@@ -36,7 +41,11 @@ func (w *worker) judgeAll(ctx context.Context, messages <-chan message) error {
 				if err := w.pending(ctx); err != nil {
 					return err
 				}
+				if err := w.share(ctx, true); err != nil {
+					return err
+				}
 				w.missing()
+				w.saveDue(ctx, true)
 				return w.checkpoint(taken)
 			}
 			w.judging.begin(m)
@@ -44,9 +53,13 @@ func (w *worker) judgeAll(ctx context.Context, messages <-chan message) error {
 				return err
 			}
 			w.judging.finish(m)
-			if !isHeartbeat(m.Subject()) && m.sequence > w.claim.Done {
+			if isBatch(m.Subject()) && m.sequence > w.claim.Done {
 				taken = m.sequence
 			}
+			if err := w.share(ctx, m.pending == 0); err != nil {
+				return err
+			}
+			w.saveDue(ctx, false)
 			if now := time.Now(); m.pending == 0 || now.Sub(acked) >= ackInterval {
 				acked = now
 				w.acknowledge(m)
@@ -65,6 +78,9 @@ func (w *worker) judgeAll(ctx context.Context, messages <-chan message) error {
 			if err := w.nudge(ctx); err != nil {
 				return err
 			}
+			if err := w.share(ctx, true); err != nil {
+				return err
+			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -77,9 +93,39 @@ func (w *worker) acknowledge(m message) {
 	}
 }
 
-// take judges one message. Of what was settled before this worker began, only the tracker learns what it does not know.
+// resume tells what was found and not told when the work ended the last time.
+func (w *worker) resume(ctx context.Context) error {
+	w.told = append(w.told[:0], w.untold...)
+	if err := w.tell(ctx, time.Time{}); err != nil {
+		return err
+	}
+	w.untold = nil
+	return nil
+}
+
+// take judges one message, and notes that the mind is as of it. When the work ends meanwhile, what is left to do is to tell findings.
 func (w *worker) take(ctx context.Context, m message) error {
 	w.told = w.told[:0]
+	taken, err := w.takeNote(ctx, m)
+	if !taken {
+		err = w.takeMessage(ctx, m)
+	} else {
+		w.verdicts.pass(m.sequence, false)
+	}
+	if m.sequence > w.asOf {
+		w.asOf = m.sequence
+		if isBatch(m.Subject()) {
+			w.taken = m.sequence
+		}
+		if err != nil {
+			w.untold = slices.Clone(w.told)
+		}
+	}
+	return err
+}
+
+// takeMessage judges what came from an agent. Of what was settled before this worker began, or was judged, only those learn who do not know.
+func (w *worker) takeMessage(ctx context.Context, m message) error {
 	if isHeartbeat(m.Subject()) {
 		w.takeHeartbeat(m)
 		w.verdicts.pass(m.sequence, false)
@@ -99,27 +145,30 @@ func (w *worker) take(ctx context.Context, m message) error {
 		return nil
 	}
 	window, fresh := w.tracker.note(&in, m.stored)
-	switch {
-	case before:
-		return nil
-	case !fresh:
-		w.metrics.duplicate.Inc()
-	case refused != nil:
-		w.lose(coverageKey{in.batch.Node, in.batch.Boot}, window)
-	default:
-		w.metrics.received.WithLabelValues("batch").Inc()
+	if fresh && refused == nil && m.sequence > w.base {
 		if n := w.judge(in.batch, m.stored); n > 0 {
 			in.leave(causeQuota, n)
 			window.lose(causeQuota, int64(n))
 		}
 		w.metrics.judged.Add(float64(in.batch.Len()))
-		w.leave(in.batch, in.left)
-		w.lose(coverageKey{in.batch.Node, in.batch.Boot}, window)
-		if err := w.tell(ctx, m.stored); err != nil {
-			return err
+	}
+	if !before {
+		if fresh && refused == nil {
+			w.metrics.received.WithLabelValues("batch").Inc()
+			w.leave(in.batch, in.left)
+		}
+		if fresh {
+			w.lose(coverageKey{in.batch.Node, in.batch.Boot}, window)
+		} else {
+			w.metrics.duplicate.Inc()
 		}
 	}
-	w.verdicts.pass(m.sequence, !fresh)
+	if err := w.tell(ctx, m.stored); err != nil {
+		return err
+	}
+	if !before {
+		w.verdicts.pass(m.sequence, !fresh)
+	}
 	return nil
 }
 
@@ -128,9 +177,11 @@ func (w *worker) takeHeartbeat(m message) {
 	if h == nil { // whoever works the partition of agents says so
 		return
 	}
-	w.mu.Lock()
-	w.detector.Cover(h.Node, h.Boot, h.Started, h.Time)
-	w.mu.Unlock()
+	if m.sequence > w.around {
+		w.mu.Lock()
+		w.detector.Cover(h.Node, h.Boot, h.Started, h.Time)
+		w.mu.Unlock()
+	}
 	if m.sequence > w.known[shardOf(h.Node)] {
 		w.stored, w.read = m.stored, time.Now()
 		window, _ := w.tracker.note(&content{heartbeat: h}, m.stored)
@@ -257,7 +308,11 @@ func (w *worker) pending(ctx context.Context) error {
 	w.mu.Lock()
 	w.told = w.detector.Pending(w.told[:0])
 	w.mu.Unlock()
-	return w.tell(ctx, time.Time{})
+	err := w.tell(ctx, time.Time{})
+	if err != nil {
+		w.untold = append(w.untold, w.told...)
+	}
+	return err
 }
 
 // tell publishes findings at once, and has them stored after that: what is in the store is not told again after a crash, so it must have been

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ambit-nhi/ambit/collector/store"
+	"github.com/ambit-nhi/ambit/detector"
 	"github.com/ambit-nhi/ambit/event"
 	"github.com/ambit-nhi/ambit/internal/testenv"
 )
@@ -103,6 +104,8 @@ func launch(t testing.TB, bus *Bus, s Store, change func(*Config)) *running {
 	cfg := Default()
 	cfg.FlushInterval = 20 * time.Millisecond
 	cfg.Detector.Learn = time.Minute
+	off := true
+	cfg.Detector.Policy = detector.Policy{{Rule: "fan-out", Off: &off}} // each new port shall be a finding of its own
 	if change != nil {
 		change(&cfg)
 	}

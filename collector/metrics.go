@@ -28,6 +28,9 @@ type metrics struct {
 	takeovers    prometheus.Counter
 	replayed     prometheus.Counter
 	resumed      prometheus.Counter
+	shared       prometheus.Counter
+	states       *prometheus.CounterVec // outcome
+	stateBytes   prometheus.Histogram
 	seconds      prometheus.Histogram
 	batch        prometheus.Histogram
 	delay        prometheus.Histogram
@@ -79,6 +82,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Namespace: "ambit", Subsystem: "collector", Name: "finding_seconds",
 			Help: "Time from when a message came into the stream until the findings of it were told.", Buckets: prometheus.ExponentialBuckets(0.002, 2, 14),
 		}),
+		states: counter("detector_states_total", "States of detectors that were saved, or were looked for at a takeover, by what came of it.", "outcome"),
+		shared: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "ambit", Subsystem: "collector", Name: "shared_messages_total", Help: "Messages of detectors to those of other partitions.",
+		}),
+		stateBytes: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "ambit", Subsystem: "collector", Name: "detector_state_bytes", Help: "Size of the states of detectors that were saved.",
+			Buckets: prometheus.ExponentialBuckets(4096, 4, 10),
+		}),
 		judged: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: "ambit", Subsystem: "collector", Name: "judged_total", Help: "Observations given to the detectors.",
 		}),
@@ -89,7 +100,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Namespace: "ambit", Subsystem: "collector", Name: "takeovers_total", Help: "Partitions that this collector has taken over.",
 		}),
 	}
-	r.MustRegister(m.connections, m.handshakes, m.duplicate, m.replayed, m.resumed, m.seconds, m.batch, m.delay, m.judged, m.acknowledged, m.takeovers)
+	for _, outcome := range stateOutcomes {
+		m.states.WithLabelValues(outcome)
+	}
+	r.MustRegister(m.shared, m.stateBytes, m.connections, m.handshakes, m.duplicate, m.replayed, m.resumed, m.seconds, m.batch, m.delay, m.judged, m.acknowledged, m.takeovers)
 	m.connections.WithLabelValues("true", "")
 	for _, how := range provenances {
 		m.handshakes.WithLabelValues(how)
@@ -103,13 +117,20 @@ func newMetrics(r prometheus.Registerer) *metrics {
 // provenances are the words of the agents for how much of a TLS handshake was seen.
 var provenances = []string{"full", "resumed", "inferred", "wire-only", "none"}
 
-// attribute counts the connections of rows that are in the store.
-func (m *metrics) attribute(rows []store.ObservationRow) {
+// attribute counts the connections of observations that are in the store.
+func (m *metrics) attribute(messages []store.Message) {
 	byReason, byProvenance := map[string]uint64{}, map[string]uint64{}
-	for i := range rows {
-		byReason[rows[i].Unattributed] += rows[i].Connections
-		if rows[i].Protocol == string(event.TCP) {
-			byProvenance[cmp.Or(rows[i].TLSProvenance, "none")] += rows[i].Connections
+	for _, m := range messages {
+		for o := range m.Observations() {
+			byReason[string(o.Workload.Unattributed)] += o.Counts.Connections
+			if o.Protocol != event.TCP {
+				continue
+			}
+			how := "none"
+			if o.TLS != nil {
+				how = cmp.Or(o.TLS.Provenance, how)
+			}
+			byProvenance[how] += o.Counts.Connections
 		}
 	}
 	for how, n := range byProvenance {

@@ -12,42 +12,31 @@ import (
 
 func dayOf(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
-// rowsOf gives the rows of a part of an insert, from all rows, in their order.
-func rowsOf(t journal.Part, all []store.ObservationRow) []store.ObservationRow {
-	in := func(r *store.ObservationRow) bool {
-		return r.Sequence >= t.First && r.Sequence <= t.Last && (t.Day == "" || dayOf(r.BatchTime) == t.Day)
-	}
-	first := slices.IndexFunc(all, func(r store.ObservationRow) bool { return in(&r) })
-	if first < 0 {
-		return nil
-	}
-	end := first
-	for end < len(all) && in(&all[end]) {
-		end++
-	}
-	if end == len(all) {
-		return all[first:]
-	}
-	rows := slices.Clone(all[first:end])
-	for i := end; i < len(all); i++ {
-		if in(&all[i]) {
-			rows = append(rows, all[i])
+// messagesOf gives the messages of a part of an insert, from all, in their order.
+func messagesOf(t journal.Part, all []store.Message) (out []store.Message) {
+	for _, m := range all {
+		if m.Sequence >= t.First && m.Sequence <= t.Last && (t.Day == "" || dayOf(m.Time) == t.Day) {
+			out = append(out, m)
 		}
 	}
-	return rows
+	return out
 }
 
-// divide gives smaller parts of the same rows, or nil where they are of one message. Each day is an insert of its own in the store, and an
+// rows counts those of messages.
+func rows(messages []store.Message) (n int) {
+	for _, m := range messages {
+		n += m.Len()
+	}
+	return n
+}
+
+// divide gives smaller parts of the same messages, or nil where there is one. Each day is an insert of its own in the store, and an
 // earlier one may have been taken: under the same token it is not counted again. An insert of one day was refused as a whole.
-func divide(t journal.Part, rows []store.ObservationRow) []journal.Part {
+func divide(t journal.Part, messages []store.Message) []journal.Part {
 	var days []string
-	var messages []uint64
-	for i := range rows {
-		if d := dayOf(rows[i].BatchTime); !slices.Contains(days, d) {
+	for _, m := range messages {
+		if d := dayOf(m.Time); !slices.Contains(days, d) {
 			days = append(days, d)
-		}
-		if n := len(messages); n == 0 || messages[n-1] != rows[i].Sequence {
-			messages = append(messages, rows[i].Sequence)
 		}
 	}
 	switch {
@@ -58,7 +47,7 @@ func divide(t journal.Part, rows []store.ObservationRow) []journal.Part {
 		}
 		return out
 	case len(messages) > 1:
-		middle := messages[len(messages)/2]
+		middle := messages[len(messages)/2].Sequence
 		return []journal.Part{{First: t.First, Last: middle - 1, Day: t.Day, Token: nuid.Next()}, {First: middle, Last: t.Last, Day: t.Day, Token: nuid.Next()}}
 	}
 	return nil

@@ -66,7 +66,11 @@ func (w *worker) counters() map[string]uint64 {
 	if w.detector == nil {
 		return nil
 	}
-	return w.detector.Counters()
+	sum := w.detector.Counters()
+	for cause, n := range w.counted {
+		sum[cause] -= min(n, sum[cause])
+	}
+	return sum
 }
 
 func (w *worker) gauges() map[string]uint64 {

@@ -21,7 +21,12 @@ type SchemaLock struct {
 
 // Lock waits until no other collector has the lock. The context that it gives ends when the lock is lost.
 func (l SchemaLock) Lock(ctx context.Context) (held context.Context, unlock func(), err error) {
-	nc, err := l.Bus.Connect("ambit schema")
+	return lockBus(ctx, l.Bus, "schema", l.Log)
+}
+
+// lockBus waits until no other collector of a bus has the lock of a name.
+func lockBus(ctx context.Context, bus *Bus, name string, log *slog.Logger) (held context.Context, unlock func(), err error) {
+	nc, err := bus.Connect("ambit " + name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -39,7 +44,7 @@ func (l SchemaLock) Lock(ctx context.Context) (held context.Context, unlock func
 		return nil, nil, fmt.Errorf("open the bucket %s: %w", leasesBucket, err)
 	}
 	host, _ := os.Hostname() // only for people who look into the bucket
-	lock := lease.Lock{JetStream: js, Bucket: bucket, Name: "schema", Member: fmt.Sprintf("%s-%d", host, os.Getpid()), TTL: 15 * time.Second, Log: l.Log}
+	lock := lease.Lock{JetStream: js, Bucket: bucket, Name: name, Member: fmt.Sprintf("%s-%d", host, os.Getpid()), TTL: 15 * time.Second, Log: log}
 	held, release, err := lock.Lock(ctx)
 	if err != nil {
 		return nil, nil, err

@@ -59,37 +59,36 @@ func insertSome[T any](ctx context.Context, c *Collector, who, operation string,
 
 const insertObservations = "insert observations"
 
-// observations inserts what the messages of a group hold, whose rows come into room. The whole is one insert. Where the store refuses it, the
+// observations inserts what the messages of a group hold. The whole is one insert. Where the store refuses it, the
 // plan is divided, and each division written down before it is used, so that after a crash every part is repeated under the token that it had.
 // A message that is refused by itself is set aside, if the store takes something else: otherwise the fault is the store's, and the stream
 // keeps everything.
-func (in *inserter) observations(ctx context.Context, o *journal.Open, g *group, room *[]store.ObservationRow) error {
+func (in *inserter) observations(ctx context.Context, o *journal.Open, g *group) error {
 	var wait retry
 	taken := false
-	*room = g.arrange(*room, o.Plan.Skip)
-	all := *room
+	all := g.arrange(o.Plan.Skip)
 	parts := partsOf(&o.Plan)
 	for {
 		var refused []journal.Part
 		for len(parts) > 0 {
 			t := parts[0]
 			parts = parts[1:]
-			rows := rowsOf(t, all)
-			if len(rows) == 0 {
+			messages := messagesOf(t, all)
+			if len(messages) == 0 {
 				continue
 			}
-			err := in.attempt(ctx, theStore, insertObservations, func() error { return in.store.InsertObservations(ctx, t.Token, rows) })
+			err := in.attempt(ctx, theStore, insertObservations, func() error { return in.store.InsertBatches(ctx, t.Token, messages) })
 			if err == nil {
 				taken = true
-				in.proof.Store(&proof{t.Token, slices.Clone(rows[:1])})
-				in.metrics.inserted.WithLabelValues("observations").Add(float64(len(rows)))
-				in.metrics.attribute(rows)
+				in.proof.Store(&proof{t.Token, slices.Clone(messages[:1])})
+				in.metrics.inserted.WithLabelValues("observations").Add(float64(rows(messages)))
+				in.metrics.attribute(messages)
 				continue
 			}
 			if !errors.Is(err, store.ErrRefused) {
 				return err
 			}
-			smaller := divide(t, rows)
+			smaller := divide(t, messages)
 			if smaller == nil {
 				refused = append(refused, t)
 				continue
@@ -114,7 +113,7 @@ func (in *inserter) observations(ctx context.Context, o *journal.Open, g *group,
 			if err != nil || settled || !changed {
 				return err
 			}
-			all = g.arrange((*room)[:0], o.Plan.Skip)
+			all = g.arrange(o.Plan.Skip)
 			parts = partsOf(&o.Plan)
 			continue
 		}
@@ -133,16 +132,16 @@ func partsOf(p *journal.Plan) []journal.Part {
 	return []journal.Part{{Last: math.MaxUint64, Token: p.Token}}
 }
 
-// proof is a row that the store took, with its token: inserted again it counts nothing, and shows that the store takes rows.
+// proof is a message that the store took, with its token: inserted again it counts nothing, and shows that the store takes rows.
 type proof struct {
-	token string
-	rows  []store.ObservationRow
+	token    string
+	messages []store.Message
 }
 
 // well says whether the store takes what it took before.
 func (c *Collector) well(ctx context.Context) bool {
 	p := c.proof.Load()
-	return p != nil && c.store.InsertObservations(ctx, p.token, p.rows) == nil
+	return p != nil && c.store.InsertBatches(ctx, p.token, p.messages) == nil
 }
 
 // divide writes down that parts are inserted instead of a larger one.
@@ -160,11 +159,11 @@ func (in *inserter) divide(ctx context.Context, o *journal.Open, whole journal.P
 }
 
 // setAside leaves out messages that the store refuses, each by itself.
-func (in *inserter) setAside(ctx context.Context, o *journal.Open, g *group, refused []journal.Part, all []store.ObservationRow) (changed, settled bool, err error) {
-	skip, rows := slices.Clone(o.Plan.Skip), 0
+func (in *inserter) setAside(ctx context.Context, o *journal.Open, g *group, refused []journal.Part, all []store.Message) (changed, settled bool, err error) {
+	skip, lost := slices.Clone(o.Plan.Skip), 0
 	for _, t := range refused {
-		of := rowsOf(t, all)
-		rows += len(of)
+		of := messagesOf(t, all)
+		lost += rows(of)
 		skip = append(skip, of[0].Sequence)
 	}
 	err = in.try(ctx, theStore, writeJournal, func() (err error) {
@@ -179,7 +178,7 @@ func (in *inserter) setAside(ctx context.Context, o *journal.Open, g *group, ref
 		in.metrics.refused.WithLabelValues(causeStore).Inc()
 		in.aside.add(g.from(sequence))
 	}
-	in.log.Error("the store refuses messages, the rest goes on without them", "messages", len(refused), "rows", rows, "first", skip[len(skip)-len(refused)])
+	in.log.Error("the store refuses messages, the rest goes on without them", "messages", len(refused), "rows", lost, "first", skip[len(skip)-len(refused)])
 	return false, false, nil
 }
 

@@ -150,7 +150,7 @@ type slowStore struct {
 	begun chan struct{}
 }
 
-func (s *slowStore) InsertObservations(ctx context.Context, _ string, _ []store.ObservationRow) error {
+func (s *slowStore) InsertBatches(ctx context.Context, _ string, _ []store.Message) error {
 	close(s.begun)
 	<-ctx.Done()
 	return ctx.Err()
@@ -172,10 +172,10 @@ func TestReadySlow(t *testing.T) {
 
 func TestPart(t *testing.T) {
 	day := epoch.Truncate(24 * time.Hour)
-	var all []store.ObservationRow
+	var all []store.Message
 	for sequence := range uint64(8) {
-		for range sequence % 3 { // some have no rows
-			all = append(all, store.ObservationRow{Sequence: sequence, BatchTime: day.Add(time.Duration(sequence%2) * 24 * time.Hour)})
+		if sequence%3 > 0 { // some have no rows
+			all = append(all, store.Message{Batch: &event.Batch{Time: day.Add(time.Duration(sequence%2) * 24 * time.Hour)}, Sequence: sequence})
 		}
 	}
 	whole := journal.Part{First: 0, Last: 7, Token: "t"}
@@ -183,15 +183,15 @@ func TestPart(t *testing.T) {
 	tokens := map[string]bool{}
 	var walk func(p journal.Part)
 	walk = func(p journal.Part) {
-		rows := rowsOf(p, all)
-		smaller := divide(p, rows)
+		messages := messagesOf(p, all)
+		smaller := divide(p, messages)
 		if smaller == nil {
 			if tokens[p.Token+p.Day] {
 				t.Errorf("%+v shares its token", p)
 			}
 			tokens[p.Token+p.Day] = true
-			for i := range rows {
-				got[rows[i].Sequence]++
+			for i := range messages {
+				got[messages[i].Sequence]++
 			}
 			return
 		}
@@ -200,11 +200,11 @@ func TestPart(t *testing.T) {
 			if (q.Token == p.Token) != (q.Day != p.Day) {
 				t.Errorf("%+v of %+v: only the inserts of other days share a token", q, p)
 			}
-			n += len(rowsOf(q, all))
+			n += len(messagesOf(q, all))
 			walk(q)
 		}
-		if n != len(rows) {
-			t.Errorf("the parts of %+v have %d rows, it has %d", p, n, len(rows))
+		if n != len(messages) {
+			t.Errorf("the parts of %+v have %d messages, it has %d", p, n, len(messages))
 		}
 	}
 	walk(whole)
@@ -214,10 +214,10 @@ func TestPart(t *testing.T) {
 	}
 	for sequence, n := range want {
 		if got[sequence] != n {
-			t.Errorf("message %d: %d rows, want %d", sequence, got[sequence], n)
+			t.Errorf("message %d: %d times, want %d", sequence, got[sequence], n)
 		}
 	}
-	if !slices.IsSortedFunc(rowsOf(whole, all), func(a, b store.ObservationRow) int { return int(a.Sequence) - int(b.Sequence) }) {
-		t.Error("rows changed their order")
+	if !slices.IsSortedFunc(messagesOf(whole, all), func(a, b store.Message) int { return int(a.Sequence) - int(b.Sequence) }) {
+		t.Error("messages changed their order")
 	}
 }

@@ -212,16 +212,16 @@ type mortal struct {
 	left int // inserts until then; 0: it lives
 }
 
-func (s *mortal) InsertObservations(ctx context.Context, token string, rows []store.ObservationRow) error {
+func (s *mortal) InsertBatches(ctx context.Context, token string, messages []store.Message) error {
 	s.mu.Lock()
 	s.left--
 	now := s.left == 0
 	s.mu.Unlock()
 	if !now {
-		return s.Store.InsertObservations(ctx, token, rows)
+		return s.Store.InsertBatches(ctx, token, messages)
 	}
 	if s.after {
-		_ = s.Store.InsertObservations(ctx, token, rows) // nobody hears what the store says
+		_ = s.Store.InsertBatches(ctx, token, messages) // nobody hears what the store says
 	}
 	close(s.dead)
 	<-ctx.Done()

@@ -26,6 +26,9 @@ type shift struct {
 	created  time.Time // the stream
 	journal  *journal.Journal
 	windows  jetstream.KeyValue
+	states   jetstream.ObjectStore
+	saving   chan struct{} // of one: a state on its way is large
+	keeping  keeping
 	letters  *deadletter.Letters
 	findings *outbox
 	beats    *beats
@@ -55,7 +58,12 @@ func (c *Collector) openShift(ctx context.Context, js jetstream.JetStream) (*shi
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket %s: %w", windowsBucket, err)
 	}
+	states, err := js.ObjectStore(ctx, statesBucket)
+	if err != nil {
+		return nil, fmt.Errorf("open the object store %s: %w", statesBucket, err)
+	}
 	s := &shift{
+		states: states, saving: make(chan struct{}, 1),
 		Collector: c, js: js, stream: stream, created: stream.CachedInfo().Created, windows: windows,
 		journal: journal.New(journal.KV{KeyValue: inserts}, event.StreamObservations, stream.CachedInfo().Created, nuid.Next()),
 		letters: deadletter.New(js, c.registry), findings: newOutbox(), beats: newBeats(c.cfg.MaxBehind, c.cfg.Partitions),
@@ -80,9 +88,10 @@ func (s *shift) run(nc *nats.Conn, leases *lease.Group, ready func()) error {
 	s.work, s.failed = work, cancel
 	stop := errors.New("all partitions are given back")
 	g.Go(func() error { return s.gather(work) })
-	g.Go(func() error { return (&inserter{shift: s}).run(work) })
+	g.Go(func() error { return (&inserter{s}).run(work) })
 	g.Go(func() error { return s.storeFindings(work) })
 	g.Go(func() error { return s.watch(work, nc) })
+	g.Go(func() error { return s.declareAll(work, leases) })
 	g.Go(func() error { return s.announce(work, leases, ready) })
 	g.Go(func() error {
 		ending, end := context.WithCancel(s.ending)
@@ -150,6 +159,9 @@ func (s *shift) watch(ctx context.Context, nc *nats.Conn) error {
 func (s *shift) gained(leases []lease.Lease) error {
 	workers := make([]*worker, len(leases))
 	for i, l := range leases {
+		if !l.Again {
+			s.keeping.drop(l.Partition)
+		}
 		workers[i] = s.newWorker(l.Partition, l.Context())
 		s.enrol(workers[i])
 	}
@@ -178,6 +190,7 @@ func (s *shift) lost(partition int) {
 		w.drain(ctx)
 	}
 	w.finish(ctx)
+	s.part(ctx, w)
 }
 
 // retake begins again with a partition that another one worked at the same time, if the lease is still this collector's.

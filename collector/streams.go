@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/ambit-nhi/ambit/collector/audit"
 	"github.com/ambit-nhi/ambit/collector/deadletter"
+	"github.com/ambit-nhi/ambit/collector/decision"
 	"github.com/ambit-nhi/ambit/collector/lease"
 	"github.com/ambit-nhi/ambit/event"
 )
@@ -23,8 +25,11 @@ const (
 	insertsBytes   = 16 << 20
 	windowsBytes   = 64 << 20 // of 10,000 nodes and 16 partitions about half
 	leasesBytes    = 16 << 20
-	decisionsBytes = 16 << 20
-	smallBytes     = findingsBytes + insertsBytes + windowsBytes + leasesBytes + decisionsBytes + deadletter.MaxBytes + audit.MaxBytes
+	decisionsBytes = 64 << 20 // more than 10,000 that hold at a time
+	requestsBytes  = 16 << 20
+	acksBytes      = 256 << 20
+	statesBytes    = 512 << 20 // compressed, twice while one is replaced
+	smallBytes     = findingsBytes + insertsBytes + windowsBytes + leasesBytes + decisionsBytes + requestsBytes + acksBytes + statesBytes + deadletter.MaxBytes + audit.MaxBytes
 )
 
 // Key-value buckets.
@@ -32,13 +37,14 @@ const (
 	insertsBucket = "ambit_inserts" // the insert journal
 	windowsBucket = "ambit_windows" // what came of agents
 	leasesBucket  = "ambit_leases"  // who works which partition
+	statesBucket  = "ambit_states"  // what detectors know, an object store
 )
 
 // streams are what there must be.
 func (c *BusConfig) streams() []jetstream.StreamConfig {
 	streams := []jetstream.StreamConfig{
 		{
-			Name: event.StreamObservations, Subjects: []string{event.SubjectObservations, event.SubjectAgents},
+			Name: event.StreamObservations, Subjects: []string{event.SubjectObservations, event.SubjectAgents, event.SubjectVerdicts, event.SubjectDeclared, event.SubjectShared},
 			Description: "what agents saw", Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
 			MaxBytes: c.MaxBytes, MaxAge: c.MaxAge, Duplicates: min(5*time.Minute, c.MaxAge),
 		},
@@ -46,6 +52,11 @@ func (c *BusConfig) streams() []jetstream.StreamConfig {
 			Name: event.StreamFindings, Subjects: []string{event.SubjectFindings},
 			Description: "what humans should see", Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
 			MaxBytes: findingsBytes, MaxAge: 30 * 24 * time.Hour, Duplicates: time.Hour,
+		},
+		{
+			Name: event.StreamAcks, Subjects: []string{event.SubjectAcks},
+			Description: "what nodes did about decisions", Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
+			MaxBytes: acksBytes, MaxAge: 400 * 24 * time.Hour,
 		},
 		deadletter.Stream(),
 		audit.Stream(),
@@ -63,10 +74,13 @@ func (c *BusConfig) buckets() []jetstream.KeyValueConfig {
 		{Bucket: leasesBucket, Description: "which collector works which partition", History: 1, MaxBytes: leasesBytes, LimitMarkerTTL: lease.MarkerTTL},
 		{
 			// Agents hear of decisions by the copies: these need no consumer, which an agent could use to have messages sent anywhere.
-			Bucket: event.BucketDecisions, Description: "what is denied", History: 5, MaxBytes: decisionsBytes,
+			Bucket: event.BucketDecisions, Description: "what is denied", History: 5, MaxBytes: decisionsBytes, LimitMarkerTTL: decision.MarkerTTL,
 			RePublish: &jetstream.RePublish{Source: "$KV." + event.BucketDecisions + ".>", Destination: event.SubjectDecisions},
 		},
 	}
+	buckets = append(buckets, jetstream.KeyValueConfig{
+		Bucket: decision.RequestsBucket, Description: "decisions that wait for approval", History: 1, MaxBytes: requestsBytes, LimitMarkerTTL: decision.MarkerTTL,
+	})
 	for i := range buckets {
 		buckets[i].Storage, buckets[i].Replicas = jetstream.FileStorage, max(c.Replicas, 1)
 	}
@@ -166,6 +180,9 @@ func ensureStreams(ctx context.Context, nc *nats.Conn, cfg BusConfig, own bool) 
 			return fmt.Errorf("keys of the bucket %s cannot have a TTL of their own: give it a limit marker TTL of %s, or delete it, and it is made anew", want.Bucket, want.LimitMarkerTTL)
 		}
 	}
+	if err := ensureStates(ctx, js, cfg, own); err != nil {
+		return err
+	}
 	if own { // who had leases is gone with the server
 		s, err := js.Stream(ctx, "KV_"+leasesBucket)
 		if err == nil {
@@ -180,10 +197,10 @@ func ensureStreams(ctx context.Context, nc *nats.Conn, cfg BusConfig, own bool) 
 
 // compare says what an operator should change at a stream that was there.
 func (c *BusConfig) compare(have jetstream.StreamConfig, subjects []string) error {
-	for _, subject := range subjects {
-		if !slices.Contains(have.Subjects, subject) {
-			return fmt.Errorf("the stream %s does not take %s: give it this subject, with `nats stream edit %s --subjects …`", have.Name, subject, have.Name)
-		}
+	missing := slices.DeleteFunc(slices.Clone(subjects), func(subject string) bool { return slices.Contains(have.Subjects, subject) })
+	if len(missing) > 0 {
+		return fmt.Errorf("the stream %s does not take %s: give it these subjects, with `nats stream edit %s --subjects %s`",
+			have.Name, strings.Join(missing, ","), have.Name, strings.Join(subjects, ","))
 	}
 	if have.Replicas < c.Replicas {
 		c.Logger.Warn("a stream has fewer replicas than nats.replicas says: change that with `nats stream edit NAME --replicas`",

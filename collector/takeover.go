@@ -54,6 +54,7 @@ func (s *shift) takeOver(workers []*worker) {
 			close(w.idle)
 			w.giveUp()
 		default:
+			s.keeping.drop(w.partition)
 			w.begin()
 			n++
 		}
@@ -110,6 +111,16 @@ func (s *shift) prepare(ctx context.Context, workers []*worker) error {
 		byPartition[w.partition] = w
 		w.claim = nil
 	}
+	kept := s.keeping.of(workers)
+	for p := range kept { // nobody else has worked it since
+		owned, err := s.journal.Owned(ctx, p)
+		if err != nil {
+			return err
+		}
+		if !owned {
+			delete(kept, p)
+		}
+	}
 	claims, err := s.journal.Take(ctx, slices.Sorted(maps.Keys(byPartition)), s.repeat)
 	if err != nil {
 		return err
@@ -127,9 +138,6 @@ func (s *shift) prepare(ctx context.Context, workers []*worker) error {
 	if len(judging) == 0 {
 		return nil
 	}
-	if err := s.restore(ctx, judging); err != nil {
-		return err
-	}
 	beats, err := s.journal.Settled(ctx, s.cfg.Partitions)
 	if err != nil {
 		return err
@@ -138,19 +146,102 @@ func (s *shift) prepare(ctx context.Context, workers []*worker) error {
 	if err != nil {
 		return fmt.Errorf("read the state of %s: %w", event.StreamObservations, err)
 	}
-	for _, w := range judging {
-		var lowest uint64
-		if w.tracker, w.known, lowest, err = s.loadTracker(ctx, s.windows, s.created, w.partition, w.claim.Done); err != nil {
-			return err
-		}
-		// Reading begins with the first message that the tracker does not know, and with the heartbeats that are not in the store.
-		next, err := s.after(ctx, w.partition, lowest, info.State.LastSeq)
+	blank := map[int]*worker{} // those whose detector is made from the store
+	for p, w := range judging {
+		recalled, err := s.recall(ctx, w, kept[p], info.State)
 		if err != nil {
 			return err
 		}
-		w.detect.taken.Store(min(next-1, beats))
+		if !recalled {
+			blank[p] = w
+		}
+	}
+	if len(blank) > 0 {
+		if err := s.restore(ctx, blank); err != nil {
+			return err
+		}
+	}
+	for _, w := range blank {
+		w.base, w.around = w.claim.Done, 0
+		lowest, err := s.track(ctx, w, info.State.LastSeq)
+		if err != nil {
+			return err
+		}
+		w.detect.taken.Store(min(lowest, beats)) // with the heartbeats that are not in the store
+		w.asOf, w.taken = w.claim.Done, w.claim.Done
+		if err := s.hearAgain(ctx, w, w.detect.taken.Load()); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// track makes the tracker of a partition as it was written down last. It gives the message behind which reading must begin for it.
+func (s *shift) track(ctx context.Context, w *worker, last uint64) (behind uint64, err error) {
+	var lowest uint64
+	if w.tracker, w.known, lowest, err = s.loadTracker(ctx, s.windows, s.created, w.partition, w.claim.Done); err != nil {
+		return 0, err
+	}
+	next, err := s.after(ctx, w.partition, lowest, last)
+	if err != nil {
+		return 0, err
+	}
+	return next - 1, nil
+}
+
+// recall has a partition's judge know what it knew: from memory, where nobody else has worked the partition since, or as it was saved last. It says
+// false where there is nothing of use.
+func (s *shift) recall(ctx context.Context, w *worker, kept *mind, stream jetstream.StreamState) (bool, error) {
+	var m mind
+	var tracked *tracker
+	if kept != nil && kept.asOf >= w.claim.Done {
+		m = *kept
+		s.metrics.states.WithLabelValues(stateKept).Inc()
+	} else {
+		found, why, err := s.loadState(ctx, w.partition, stream.FirstSeq, stream.LastSeq)
+		if err != nil {
+			return false, err
+		}
+		s.metrics.states.WithLabelValues(why).Inc()
+		if found == nil {
+			return false, nil
+		}
+		m = found.mind
+		if m.taken <= w.claim.Done { // else it is ahead of the store
+			tracked = found.tracker
+		}
+	}
+	behind := m.asOf
+	if tracked != nil {
+		w.tracker = tracked
+		for i := range w.known {
+			w.known[i] = m.asOf
+		}
+	} else {
+		lowest, err := s.track(ctx, w, stream.LastSeq)
+		if err != nil {
+			return false, err
+		}
+		behind = min(behind, lowest)
+	}
+	w.base, w.around = m.asOf, m.asOf
+	w.detect.taken.Store(behind)
+	w.mu.Lock()
+	w.mind, w.counted = m, m.detector.Counters()
+	w.mu.Unlock()
+	return true, nil
+}
+
+// hearAgain has a detector that is made from the store hear what those of other partitions have told so far.
+func (s *shift) hearAgain(ctx context.Context, w *worker, until uint64) error {
+	if until == 0 {
+		return nil
+	}
+	_, err := readSpan(ctx, s.stream, event.SubjectShared, 1, until, func(m message) error {
+		_ = w.takeShared(m) // refused when it came
+		return nil
+	})
+	return err
 }
 
 // after gives the first message of a partition behind one, or what follows the last one of the stream.
@@ -185,6 +276,14 @@ func (s *shift) restore(ctx context.Context, workers map[int]*worker) error {
 	if err != nil {
 		return fmt.Errorf("restore when nodes were watched: %w", err)
 	}
+	if err := s.store.EachDeclared(ctx, 0, func(id event.Identity, d store.Declared) error {
+		if of := made[event.Partition(id, s.cfg.Partitions)]; of != nil {
+			of.DeclareAs(id, detector.Declared(d))
+		}
+		return nil
+	}); err != nil {
+		return fmt.Errorf("restore what is declared: %w", err)
+	}
 	of := func(id event.Identity) int { return event.Partition(id, s.cfg.Partitions) }
 	in := func(id event.Identity) bool { return made[of(id)] != nil }
 	if err := s.store.EachIdentity(ctx, in, func(id event.Identity, node string, first time.Time) error {
@@ -211,7 +310,7 @@ func (s *shift) restore(ctx context.Context, workers map[int]*worker) error {
 	}
 	for p, w := range workers {
 		w.mu.Lock()
-		w.detector = made[p]
+		w.mind = mind{detector: made[p], quota: newQuota(s.cfg.Partitions)}
 		w.mu.Unlock()
 	}
 	return nil
@@ -222,5 +321,6 @@ func (c *Collector) shareOf() detector.Config {
 	d := c.cfg.Detector
 	d.MaxIdentities = portion(d.MaxIdentities, c.cfg.Partitions)
 	d.MaxEdges = portion(d.MaxEdges, c.cfg.Partitions)
+	d.Share = c.cfg.Partitions > 1
 	return d
 }

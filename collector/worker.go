@@ -14,7 +14,6 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/ambit-nhi/ambit/collector/journal"
-	"github.com/ambit-nhi/ambit/detector"
 	"github.com/ambit-nhi/ambit/event"
 )
 
@@ -28,17 +27,25 @@ type worker struct {
 	lease     context.Context
 	claim     *journal.Claim
 
-	mu       sync.Mutex
-	detector *detector.Detector
+	mu   sync.Mutex
+	mind // its detector
 
-	// Of the judge alone.
-	tracker  *tracker
-	known    [shards]uint64 // what of the stream the tracker knows at the start
-	quota    *quota
-	told     []event.Finding
-	stored   time.Time // of the latest message: behind this clock's, while there is more to read
-	read     time.Time // when it was
-	refusals rate.Sometimes
+	// Of the judge alone, as the rest of the mind.
+	base       uint64 // the detector knew the observations up to here at the start
+	around     uint64 // and all else up to here
+	sharedAt   time.Time
+	savedAsOf  uint64
+	counted    map[string]uint64 // by the detector before this worker had it
+	savedAt    time.Time
+	saveTook   time.Duration
+	complaints rate.Sometimes
+	saves      chan *written
+	tracker    *tracker
+	known      [shards]uint64 // what of the stream the tracker knows at the start
+	told       []event.Finding
+	stored     time.Time // of the latest message: behind this clock's, while there is more to read
+	read       time.Time // when it was
+	refusals   rate.Sometimes
 
 	verdicts      verdicts
 	detect, store *reader
@@ -57,7 +64,8 @@ type worker struct {
 func (s *shift) newWorker(partition int, lease context.Context) *worker {
 	w := &worker{
 		shift: s, partition: partition, name: "partition " + strconv.Itoa(partition), lease: lease, idle: make(chan struct{}),
-		refusals: rate.Sometimes{First: 5, Interval: 10 * time.Second}, quota: newQuota(s.cfg.Partitions),
+		refusals: rate.Sometimes{First: 5, Interval: 10 * time.Second}, complaints: rate.Sometimes{Interval: time.Minute},
+		saves: make(chan *written, 1), savedAt: time.Now(),
 	}
 	if !w.judges() {
 		w.name = "agents"
@@ -70,7 +78,7 @@ func (s *shift) newWorker(partition int, lease context.Context) *worker {
 			interrupt: make(chan struct{}, 1),
 		}
 	}
-	w.detect = read("detect", jetstream.AckAllPolicy, subject(partition), "ambit.v1.agent.*")
+	w.detect = read("detect", jetstream.AckAllPolicy, judgedSubjects(partition)...)
 	w.store = read("store", jetstream.AckAllPolicy, subject(partition))
 	if !w.judges() {
 		// What is on a subject of the stream that is neither a partition's nor an agent's, too: nobody else would count it.
@@ -102,6 +110,7 @@ func (w *worker) begin() {
 			judged := make(chan message)
 			g.Go(func() error { return w.detect.run(ctx, judged) })
 			g.Go(func() error { return w.judgeAll(ctx, judged) })
+			g.Go(func() error { return w.saveAll(w.context) })
 		} else {
 			g.Go(func() error { return w.forgetAll(aside) })
 		}

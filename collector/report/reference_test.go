@@ -159,7 +159,7 @@ func TestVerdictAgainstReference(t *testing.T) {
 		window := time.Duration(m.window) * time.Minute
 		nodes := cover(m.boots, m.gaps, ago(window), noon)
 		ran := rapid.Bool().Draw(r, "ran")
-		u := &store.Unused{
+		u := &store.Member{
 			Identity: account(t, "x"), Evidence: rapid.SampledFrom([]event.Evidence{event.EvidenceKubernetes, event.EvidenceSVID}).Draw(r, "evidence"),
 			LastSeen: ago(window + time.Minute),
 		}

@@ -16,10 +16,10 @@ type Reach = store.Reach
 
 // List is one page of something.
 type List[T any] struct {
-	Items    []T      `json:"items"`              // never nil
-	Next     string   `json:"next,omitempty"`     // cursor of the next page
-	Total    uint64   `json:"total,omitempty"`    // of a report: how many there are, where Items holds only the first
-	Coverage *Summary `json:"coverage,omitempty"` // of a report
+	Items    []T      `json:"items"`                 // never nil
+	Next     string   `json:"next_cursor,omitempty"` // cursor of the next page
+	Total    uint64   `json:"total,omitempty"`       // of a report: how many there are, where Items holds only the first
+	Coverage *Summary `json:"coverage,omitempty"`    // of a report
 }
 
 // Reporter answers questions from the store. It is safe for concurrent use.
@@ -27,7 +27,8 @@ type Reporter struct {
 	store *store.Store
 	state func(event.Identity) string
 
-	Rules inventory.Rules // of who owns what; set before use
+	Rules  inventory.Rules // of who owns what; set before use
+	Scopes Scopes          // nil: there are none; set before use
 }
 
 // New makes a Reporter. state gives an identity's state of learning, or ""; it is called from any goroutine, and may be nil.

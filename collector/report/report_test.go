@@ -135,7 +135,7 @@ func TestUnused(t *testing.T) {
 	// n3 was never watched: its observations came from a recording.
 
 	r := New(w.s, func(id event.Identity) string { return "stable" })
-	got, err := r.Unused(t.Context(), noon, 30*day)
+	got, err := r.Unused(t.Context(), noon, UnusedQuery{Window: 30 * day})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestUnused(t *testing.T) {
 	}
 
 	// Nothing is old enough for a window that reaches back further than anything is known.
-	if got, err := r.Unused(t.Context(), noon, 365*day); err != nil || len(got.Items) != 0 || got.Items == nil {
+	if got, err := r.Unused(t.Context(), noon, UnusedQuery{Window: 365 * day}); err != nil || len(got.Items) != 0 || got.Items == nil {
 		t.Errorf("%+v %v, want an empty list", got, err)
 	}
 }

@@ -1,80 +1,280 @@
 package report
 
 import (
+	"cmp"
 	"context"
+	"encoding/base64"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/ambit-nhi/ambit/collector/inventory"
 	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/event"
 )
 
-// Classes of identities that are not used.
-const (
-	NeverUsed = "never-used" // known, but it never made or got a connection, nor tried to
-	Dormant   = "dormant"    // used once, and never seen to be used again
-)
-
-// Unused is an identity that nobody was seen to use. Times are UTC; a zero time is never.
+// Unused is an identity that nobody was seen to use, or that is used although nobody declares it any more. Times are UTC; a zero time is never.
 type Unused struct {
-	Identity     event.Identity `json:"identity"`
-	Kind         string         `json:"kind"`             // see [store.Kind]
-	Class        string         `json:"class"`            // never-used, dormant
-	Verdict      string         `json:"verdict"`          // unused, cannot-tell
-	Reason       string         `json:"reason,omitempty"` // why it cannot be told
-	State        string         `json:"state,omitempty"`
-	Evidence     event.Evidence `json:"evidence,omitempty"` // the strongest ever
-	Namespace    string         `json:"namespace,omitempty"`
-	Unit         string         `json:"unit,omitempty"`
-	Nodes        []string       `json:"nodes"` // at most 8
-	FirstSeen    time.Time      `json:"first_seen"`
-	LastSeen     time.Time      `json:"last_seen"`             // running
-	LastUsed     time.Time      `json:"last_used,omitzero"`    // in any direction; an attempt that failed is use
-	LastSuccess  time.Time      `json:"last_success,omitzero"` // but it is no success
-	LastResource event.Resource `json:"last_resource,omitzero"`
-	DaysUnused   int            `json:"days_unused"` // whole days since it was used, or since it was first seen
-	Watched      float64        `json:"watched"`     // percent of the window in which the nodes where it ran last were watched, on average
+	Identity     event.Identity  `json:"identity"`
+	Kind         string          `json:"kind"`             // see [store.Kind]
+	Class        string          `json:"class"`            // one of [store.Classes]
+	Verdict      string          `json:"verdict"`          // unused, cannot-tell, active
+	Reason       string          `json:"reason,omitempty"` // why it cannot be told, or what its class stands on
+	State        string          `json:"state,omitempty"`
+	Evidence     event.Evidence  `json:"evidence,omitempty"` // the strongest ever
+	Domain       event.Domain    `json:"domain,omitempty"`
+	Environment  string          `json:"environment,omitempty"`
+	Namespace    string          `json:"namespace,omitempty"`
+	Owner        string          `json:"owner,omitempty"`
+	Purpose      string          `json:"purpose,omitempty"`
+	Privilege    event.Privilege `json:"privilege,omitempty"`
+	Unit         string          `json:"unit,omitempty"`
+	Nodes        []string        `json:"nodes"`                  // at most 8
+	Created      time.Time       `json:"created,omitzero"`       // as its source says
+	FirstSeen    time.Time       `json:"first_seen,omitzero"`    // zero: declared, and never seen
+	LastSeen     time.Time       `json:"last_seen,omitzero"`     // running
+	LastUsed     time.Time       `json:"last_used,omitzero"`     // in any direction; an attempt that failed or was denied is use
+	LastSuccess  time.Time       `json:"last_success,omitzero"`  // but it is no success
+	LastResource event.Resource  `json:"last_resource,omitzero"` //
+	DaysUnused   int             `json:"days_unused"`            // whole days since it was used, or since it was first seen or declared
+	Watched      float64         `json:"watched"`                // percent of the window in which the nodes where it ran last were watched, on average
+	Credential   *CredentialNote `json:"credential,omitempty"`   // nil where none is known
+	Exemption    *Exemption      `json:"exemption,omitempty"`    // nil where there is none in force
+	Action       string          `json:"recommended_action"`
 }
 
-// maxUnused bounds the report; Total says how many there are.
-const maxUnused = 10_000
+// UnusedQuery chooses what the report of unused identities shows.
+type UnusedQuery struct {
+	Window  time.Duration
+	Preset  string // "" is none; its window is Window where that is zero
+	Class   string // "" is all
+	Verdict string // "" is all
+	Text    string // part of the identity's URI, in any case
+	Limit   int    // 0 is 1000, at most 10,000
+	Cursor  string
+	Changes bool      // say what changed since an earlier report
+	Since   time.Time // that was made by then; zero: the last one
+}
 
-// Unused reports the identities that were known before the window that ends now and were not used in it: never used ones first, then by
-// last use. An identity younger than the window is never among them. Those that may have been used where nobody watched are among them, and say so.
-func (r *Reporter) Unused(ctx context.Context, now time.Time, window time.Duration) (*List[Unused], error) {
-	now = now.UTC()
-	found, total, err := r.store.Unused(ctx, now.Add(-window), maxUnused)
+// UnusedReport is a page of unused identities. Classes and Verdicts count all that the query chooses.
+type UnusedReport struct {
+	List[Unused]
+	Classes  map[string]uint64 `json:"classes"`
+	Verdicts map[string]uint64 `json:"verdicts"`
+	Preset   *Preset           `json:"preset,omitempty"`
+	Changes  *Changes          `json:"changes,omitempty"`
+}
+
+// judged is a member with its verdict.
+type judged struct {
+	*store.Member
+	verdict, reason string
+	watched         float64
+}
+
+// Unused reports the identities that were known before the window that ends now and were not used in it, and those that act although they are
+// retired. An identity younger than the window is never among the unused ones. Those that may have been used where nobody watched are among them,
+// and say so.
+func (r *Reporter) Unused(ctx context.Context, now time.Time, q UnusedQuery) (*UnusedReport, error) {
+	out := &UnusedReport{Classes: map[string]uint64{}, Verdicts: map[string]uint64{}}
+	if q.Preset != "" {
+		p, err := ParsePreset(q.Preset)
+		if err != nil {
+			return nil, err
+		}
+		out.Preset = &p
+		if q.Window == 0 {
+			q.Window = p.Window
+		}
+	}
+	after, err := parseAfter(q.Cursor)
 	if err != nil {
 		return nil, err
+	}
+	now = now.UTC()
+	all, summary, err := r.judged(ctx, now, q.Window)
+	if err != nil {
+		return nil, err
+	}
+	out.Coverage = summary
+	if q.Changes {
+		if out.Changes, err = r.changes(ctx, all, now, q.Since); err != nil {
+			return nil, err
+		}
+	}
+	text := strings.ToLower(q.Text)
+	chosen := all[:0]
+	for _, j := range all {
+		if q.Class != "" && j.Class != q.Class || q.Verdict != "" && j.verdict != q.Verdict || text != "" && !strings.Contains(strings.ToLower(j.Identity.String()), text) {
+			continue
+		}
+		out.Classes[j.Class]++
+		out.Verdicts[j.verdict]++
+		chosen = append(chosen, j)
+	}
+	out.Total = uint64(len(chosen))
+	if n := out.Verdicts[VerdictCannotTell]; n > 0 {
+		summary.Statement += fmt.Sprintf(" Of %d of the %d listed here it cannot be told that they are unused: they may have been used where or when nobody watched.", n, len(chosen))
+	}
+	limit := q.Limit
+	if limit <= 0 {
+		limit = 1000
+	}
+	from := 0
+	if after != nil {
+		from, _ = slices.BinarySearchFunc(chosen, after, func(j judged, at *position) int { return cmp.Or(at.compare(&j), -1) })
+	}
+	page := chosen[from:]
+	if len(page) > min(limit, 10_000) {
+		page = page[:min(limit, 10_000)]
+		out.Next = positionOf(&page[len(page)-1]).String()
+	}
+	out.Items, err = r.describe(ctx, page, now, q.Window)
+	return out, err
+}
+
+// judged gives all members of some class of unused ones, with their verdicts, in the order of reports.
+func (r *Reporter) judged(ctx context.Context, now time.Time, window time.Duration) ([]judged, *Summary, error) {
+	members, err := r.store.Population(ctx, now.Add(-window), now, true)
+	if err != nil {
+		return nil, nil, err
 	}
 	nodes, summary, err := r.coverage(ctx, now, window)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	w := newWitness(nodes, window)
-	out := &List[Unused]{Items: make([]Unused, 0, len(found)), Total: total, Coverage: summary}
-	for i := range found {
-		u := unused(&found[i], now)
-		u.State = r.state(u.Identity)
-		u.Verdict, u.Reason, u.Watched = w.judge(&found[i], now.Add(-window))
-		out.Items = append(out.Items, u)
+	out := make([]judged, len(members))
+	for i := range members {
+		out[i].Member = &members[i]
+		out[i].verdict, out[i].reason, out[i].watched = w.judge(&members[i], now.Add(-window))
 	}
-	if n := untold(out.Items); n > 0 {
-		summary.Statement += fmt.Sprintf(" Of %d of the %d listed here it cannot be told that they are unused: they may have been used where or when nobody watched.",
-			n, len(out.Items))
+	return out, summary, nil
+}
+
+// describe says all that is known of the members of a page.
+func (r *Reporter) describe(ctx context.Context, page []judged, now time.Time, window time.Duration) ([]Unused, error) {
+	out := make([]Unused, 0, len(page))
+	if len(page) == 0 {
+		return out, nil
+	}
+	members := make([]store.Member, len(page))
+	for i := range page {
+		members[i] = *page[i].Member
+	}
+	e, err := r.estate(ctx, members, false, now)
+	if err != nil {
+		return nil, err
+	}
+	exempt, err := r.exemptions(ctx, members, e, now)
+	if err != nil {
+		return nil, err
+	}
+	ids := identitiesOf(members)
+	uses, err := r.store.LastUses(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	held, err := r.store.Held(ctx, ids, now.Add(-window))
+	if err != nil {
+		return nil, err
+	}
+	for i := range page {
+		j := &page[i]
+		id, view := j.Identity.String(), e.view(j.Member)
+		u := Unused{
+			Identity: j.Identity, Kind: store.Kind(j.Identity), Class: j.Class, Verdict: j.verdict, Reason: j.reason, State: r.state(j.Identity), Evidence: j.Evidence,
+			Domain: view.Domain, Environment: view.Environment, Namespace: e.namespace(j.Member), Owner: view.Owner, Purpose: view.Purpose, Privilege: view.Privilege,
+			Unit: j.Unit, Nodes: j.Nodes, FirstSeen: j.FirstSeen, LastSeen: j.LastSeen, LastUsed: j.LastUsed, LastSuccess: uses[id].Success,
+			LastResource: uses[id].Resource, DaysUnused: int(now.Sub(j.Since()) / day), Watched: j.watched, Exemption: exempt[id],
+		}
+		if u.Nodes == nil {
+			u.Nodes = []string{}
+		}
+		if j.Class == store.ClassRetired && !j.LastUsed.IsZero() {
+			u.DaysUnused = int(now.Sub(j.LastUsed) / day)
+		}
+		if view.Created != nil {
+			u.Created = *view.Created
+		}
+		if u.Reason == "" && (j.Class == store.ClassOrphaned || j.Class == store.ClassRetired) {
+			u.Reason = view.Reason
+		}
+		var last *store.Held
+		if h, ok := held[id]; ok {
+			last = &h
+		}
+		u.Credential = noteCredential(last, view, now)
+		u.Action = action(&u, view)
+		out = append(out, u)
 	}
 	return out, nil
 }
 
-func unused(s *store.Unused, now time.Time) Unused {
-	u := Unused{
-		Identity: s.Identity, Kind: store.Kind(s.Identity), Class: Dormant, Evidence: s.Evidence, Namespace: s.Namespace, Unit: s.Unit, Nodes: s.Nodes,
-		FirstSeen: s.FirstSeen, LastSeen: s.LastSeen, LastUsed: s.LastUsed, LastSuccess: s.LastSuccess, LastResource: s.LastResource,
+// action is what to do about it, in a sentence.
+func action(u *Unused, view *inventory.View) string {
+	who := "whoever owns it (nobody is named)"
+	if view.Owner != "" {
+		who = view.Owner
 	}
-	since := s.LastUsed
-	if since.IsZero() {
-		u.Class, since = NeverUsed, s.FirstSeen
+	switch {
+	case u.Exemption != nil:
+		return "None until " + u.Exemption.Until.Format(time.DateOnly) + ": it is exempt."
+	case u.Verdict == VerdictCannotTell:
+		return "Close the gap in what is watched, then look again: do not remove it for this report."
 	}
-	u.DaysUnused = int(now.Sub(since) / day)
-	return u
+	switch u.Class {
+	case store.ClassRetired:
+		return "Find what still acts as it, and stop that; or declare it again. A deny would show who depends on it."
+	case store.ClassOrphaned:
+		return "Remove what is left of it: credentials, grants and secrets; nobody declares it any more."
+	case store.ClassDeclared:
+		return "Ask " + who + " whether it is waited for; if not, delete it."
+	case store.ClassNever:
+		return "Ask " + who + " what it is for; if nothing needs it, take its grants and credentials away."
+	}
+	return "Ask " + who + " whether it is still needed; if not, disable it now, and delete it when nobody has missed it."
+}
+
+// position is where a page ended.
+type position struct {
+	class    int
+	since    int64
+	identity string
+}
+
+func positionOf(j *judged) *position {
+	return &position{slices.Index(store.Classes, j.Class), j.Since().UnixMicro(), j.Identity.String()}
+}
+
+// compare gives whether j comes before the position (-1), is it (0), or comes after it.
+func (p *position) compare(j *judged) int {
+	q := positionOf(j)
+	return cmp.Or(cmp.Compare(q.class, p.class), cmp.Compare(q.since, p.since), cmp.Compare(q.identity, p.identity))
+}
+
+func (p *position) String() string {
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d/%d/%s", p.class, p.since, p.identity))
+}
+
+func parseAfter(cursor string) (*position, error) {
+	if cursor == "" {
+		return nil, nil
+	}
+	data, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil {
+		return nil, store.ErrCursor
+	}
+	parts := strings.SplitN(string(data), "/", 3)
+	if len(parts) != 3 {
+		return nil, store.ErrCursor
+	}
+	class, err := strconv.Atoi(parts[0])
+	since, also := strconv.ParseInt(parts[1], 10, 64)
+	if err != nil || also != nil {
+		return nil, store.ErrCursor
+	}
+	return &position{class, since, parts[2]}, nil
 }

@@ -13,6 +13,7 @@ import (
 const (
 	VerdictUnused     = "unused"
 	VerdictCannotTell = "cannot-tell" // it may have been used where or when nobody watched
+	VerdictActive     = "active"      // it is used, although it should not be any more
 )
 
 // enough is the percentage of a window in which a node must have been watched for what was not seen there not to have been. Agents are restarted and
@@ -38,7 +39,7 @@ func newWitness(nodes []NodeCoverage, window time.Duration) *witness {
 // window. One that ran nowhere in the window, and belongs to no node, may have run on any: then all nodes together must have been watched for
 // enough of their time. Of identities that only the Kubernetes API tells, time counts when the API was there. watched is the percentage of the time of
 // the nodes where it lived, and reason says why nothing can be told.
-func (w *witness) judge(s *store.Unused, from time.Time) (verdict, reason string, watched float64) {
+func (w *witness) judge(s *store.Member, from time.Time) (verdict, reason string, watched float64) {
 	counts := watchedTime
 	if s.Evidence == event.EvidenceKubernetes {
 		counts = identifiedTime
@@ -56,6 +57,19 @@ func (w *witness) judge(s *store.Unused, from time.Time) (verdict, reason string
 	}
 	watched = share(lived, counts, w.window)
 	whole := float64(w.window)
+	if s.Class == store.ClassRetired {
+		return VerdictActive, "", watched
+	}
+	if s.LastSeen.IsZero() && !s.Declared.IsZero() { // it may have run anywhere
+		watched = share(w.fleet, counts, w.window)
+		if len(w.fleet) == 0 {
+			return VerdictCannotTell, "no node was watched", 0
+		}
+		if watched < enough {
+			return VerdictCannotTell, fmt.Sprintf("it was not seen running, and may have run on any node: all of them together were watched for %.2f%%", watched), watched
+		}
+		return VerdictUnused, "", watched
+	}
 	if len(lived) == 0 {
 		return VerdictCannotTell, "it is not known where it ran", 0
 	}

@@ -30,7 +30,7 @@ func TestVerdict(t *testing.T) {
 	w := newWitness(nodes, window)
 	f := func(id event.Identity, evidence event.Evidence, seen time.Duration, watched float64, want string, lived ...string) {
 		t.Helper()
-		verdict, reason, share := w.judge(&store.Unused{Identity: id, Evidence: evidence, LastSeen: ago(seen), Lived: lived}, ago(window))
+		verdict, reason, share := w.judge(&store.Member{Identity: id, Evidence: evidence, LastSeen: ago(seen), Lived: lived}, ago(window))
 		if want == "" && verdict != VerdictUnused || want != "" && verdict != VerdictCannotTell || reason != want || share != watched {
 			t.Errorf("%v: %s %v %q, want %v %q", lived, verdict, share, reason, watched, want)
 		}

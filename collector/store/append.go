@@ -70,8 +70,7 @@ type scratch struct {
 
 // appendColumns appends rows to a batch column by column. A row by itself costs a value boxed for each column and a type asked for each of them:
 // three times as much.
-func appendColumns[T any](batch driver.Batch, columns []field, rows []T) error {
-	var s scratch
+func appendColumns[T any](batch driver.Batch, columns []field, rows []T, s *scratch) error {
 	for i, f := range columns {
 		c := batch.Column(i)
 		var err error

@@ -32,7 +32,7 @@ func TestAppendColumns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := appendColumns(batch, columns, rows); err != nil {
+	if err := appendColumns(batch, columns, rows, new(scratch)); err != nil {
 		t.Fatal(err)
 	}
 	if err := batch.Send(); err != nil {

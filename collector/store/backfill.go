@@ -11,7 +11,7 @@ import (
 )
 
 // backfilled are the views whose targets get what was observed before the view was made. The others tell of what agents did not tell before.
-var backfilled = []string{"identities_from_observations", "reach_from_observations", "observations_daily_from_observations"}
+var backfilled = []string{"identities_from_observations", "reach_from_observations", "observations_daily_from_observations", "links_from_reach"}
 
 var createsView = regexp.MustCompile(`(?s)\bCREATE MATERIALIZED VIEW IF NOT EXISTS ([a-z_]+)\s+TO ([a-z_]+) AS\s+(SELECT\b.*)`)
 
@@ -42,6 +42,9 @@ func (s *Store) backfill(ctx context.Context, m *migration) error {
 			return err
 		}
 		list := strings.Join(columns, ", ")
+		if view[1] == "links_from_reach" { // of what reach holds, whole: it has no days
+			days = []uint32{0}
+		}
 		for _, day := range days {
 			of := strings.Replace(view[3], "FROM observations AS o", fmt.Sprintf("FROM (SELECT * FROM observations WHERE toYYYYMMDD(batch_time) = %d) AS o", day), 1)
 			settings := clickhouse.Settings{

@@ -190,7 +190,7 @@ func TestDistributed(t *testing.T) {
 		}
 	}
 	// A shard that has its part, whoever brought it, knows the token that comes through the Distributed table.
-	for _, b := range blocks(rows) {
+	for _, b := range blocksOfRows(rows) {
 		if err := insert(t.Context(), s, "observations_local", once("c", b.name), b.rows); err != nil {
 			t.Fatal(err)
 		}
@@ -206,7 +206,7 @@ func TestDistributed(t *testing.T) {
 	if err := s.InsertFindings(t.Context(), []event.Finding{finding(t, 1), finding(t, 2)}); err != nil {
 		t.Fatal(err)
 	}
-	if f, err := s.SetFindingStatus(t.Context(), finding(t, 1).ID, event.StatusResolved, noon); err != nil || f.Status != event.StatusResolved {
+	if f, err := s.Decide(t.Context(), &event.Verdict{Finding: finding(t, 1).ID, Kind: event.VerdictResolve, At: noon, By: "kim"}); err != nil || f.Status != event.StatusResolved {
 		t.Errorf("finding %+v, %v", f, err)
 	}
 	ids, _, err := s.Identities(t.Context(), IdentityFilter{})
@@ -222,7 +222,7 @@ func TestDistributed(t *testing.T) {
 	if edges, _, err := s.Reach(t.Context(), identity(t, checkout), ReachFilter{}); err != nil || len(edges) != 2 || edges[0].Counts.Connections != 3 {
 		t.Errorf("reach %+v, %v", edges, err)
 	}
-	if unused, _, err := s.Unused(t.Context(), noon.Add(time.Hour), 10); err != nil || len(unused) != 3 {
+	if unused, err := s.Population(t.Context(), noon.Add(time.Hour), noon.Add(2*time.Hour), true); err != nil || len(unused) != 3 {
 		t.Errorf("unused %+v, %v", unused, err)
 	}
 	if watched, err := s.Watched(t.Context(), noon.Add(-time.Hour)); err != nil || len(watched) != 1 {

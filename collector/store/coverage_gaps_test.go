@@ -159,7 +159,7 @@ func TestUnusedLived(t *testing.T) {
 	for i := range 10 {
 		sight("running", fmt.Sprint("x", i), time.Hour)
 	}
-	found, _, err := s.Unused(t.Context(), noon.Add(-30*day), 10)
+	found, err := s.Population(t.Context(), noon.Add(-30*day), noon, true)
 	if err != nil || len(found) != 2 {
 		t.Fatalf("%+v %v", found, err)
 	}

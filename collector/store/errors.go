@@ -89,6 +89,14 @@ func (s *Store) explainInsert(doing string, err error) error {
 	return s.explain(doing, err)
 }
 
+// explainStream is explainInsert for errors of which some are explained already.
+func (s *Store) explainStream(doing string, err error) error {
+	if err == nil || errors.Is(err, ErrRefused) {
+		return err
+	}
+	return s.explainInsert(doing, err)
+}
+
 // lastLine is what was tried last, of all that ClickHouse lists.
 func lastLine(s string) string {
 	last := firstLine(s)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"reflect"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,7 +17,7 @@ func finding(t testing.TB, n int) event.Finding {
 	return event.Finding{
 		ID: event.FindingID(w.Identity, "new-reach", r), Rule: "new-reach", Title: "New reach", Severity: event.Medium, Score: 0.75, Confidence: 0.5,
 		Identity: w.Identity, Resource: r, Workload: w, Node: "n1", FirstTime: noon, LastTime: noon.Add(time.Duration(n) * time.Minute), Count: 1,
-		Explanation: []string{"it's new", "2 lines\nhere"}, Baseline: []string{}, OWASP: []string{"NHI5:2025"}, Attack: []string{"T1021"},
+		Explanation: []string{"it's new", "2 lines\nhere"}, Baseline: []string{}, Advice: []string{"ask"}, OWASP: []string{"NHI5:2025"}, Attack: []string{"T1021"},
 		Status: event.StatusNew, Coverage: "node n1 watched since noon",
 	}
 }
@@ -86,22 +87,31 @@ func TestFindingStatus(t *testing.T) {
 	if err := s.InsertFindings(t.Context(), []event.Finding{x}); err != nil {
 		t.Fatal(err)
 	}
-	set := func(status event.Status, at time.Time, want event.Status) {
+	set := func(kind event.VerdictKind, at time.Time, want event.Status) event.Finding {
 		t.Helper()
-		got, err := s.SetFindingStatus(t.Context(), x.ID, status, at)
-		if err != nil || got.Status != want {
-			t.Errorf("set %s: %s %v, want %s", status, got.Status, err, want)
+		v := event.Verdict{Finding: x.ID, Rule: x.Rule, Identity: x.Identity, Resource: x.Resource, Kind: kind, Reason: "it's 'new'", By: "kim", At: at}
+		if kind == event.VerdictSuppress {
+			v.Until = at.Add(time.Hour)
 		}
+		got, err := s.Decide(t.Context(), &v)
+		if err != nil || got.Status != want {
+			t.Errorf("%s: %s %v, want %s", kind, got.Status, err, want)
+		}
+		return got
 	}
-	set(event.StatusAcknowledged, noon, event.StatusAcknowledged)
-	set(event.StatusResolved, noon.Add(time.Minute), event.StatusResolved)
-	set(event.StatusNew, noon, event.StatusResolved) // decided earlier, arrived later
+	set(event.VerdictAcknowledge, noon, event.StatusAcknowledged)
+	got := set(event.VerdictSuppress, noon.Add(time.Minute), event.StatusSuppressed)
+	if got.Verdict != event.VerdictSuppress || got.Reason != "it's 'new'" || got.By != "kim" || !got.Decided.Equal(noon.Add(time.Minute)) || !got.Until.Equal(noon.Add(61*time.Minute)) {
+		t.Errorf("got %+v", got)
+	}
+	set(event.VerdictReopen, noon, event.StatusSuppressed) // decided earlier, arrived later
+	set(event.VerdictResolve, noon.Add(2*time.Minute), event.StatusResolved)
 	x.LastTime = noon.Add(time.Hour)
 	if err := s.InsertFindings(t.Context(), []event.Finding{x}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := s.Finding(t.Context(), x.ID)
-	if err != nil || got.Status != event.StatusResolved || !got.LastTime.Equal(x.LastTime) {
+	if err != nil || got.Status != event.StatusResolved || got.Reason == "" || !got.LastTime.Equal(x.LastTime) {
 		t.Errorf("told again: %+v %v, want it resolved", got, err)
 	}
 	for status, want := range map[event.Status]int{event.StatusNew: 0, event.StatusResolved: 1} {
@@ -109,10 +119,22 @@ func TestFindingStatus(t *testing.T) {
 			t.Errorf("%s: %d findings, %v, want %d", status, len(found), err, want)
 		}
 	}
-	if _, err := s.SetFindingStatus(t.Context(), "nothing", event.StatusNew, noon); !errors.Is(err, ErrNotFound) {
+	if _, err := s.Decide(t.Context(), &event.Verdict{Finding: "nothing", Kind: event.VerdictReopen, At: noon}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("%v, want ErrNotFound", err)
 	}
-	if _, err := s.SetFindingStatus(t.Context(), x.ID, "done", noon); err == nil {
-		t.Error("status done: no error")
+	// What the detector decides by itself comes with the finding, and is no earlier than what a person did.
+	x.Status, x.Reason, x.By, x.Decided = event.StatusNew, "It occurs again.", event.ByAmbit, noon.Add(2*time.Hour)
+	for range 2 {
+		if err := s.InsertFindings(t.Context(), []event.Finding{x}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := s.Finding(t.Context(), x.ID); err != nil || got.Status != event.StatusNew || got.Verdict != "" || got.By != event.ByAmbit || got.Reason != x.Reason || !got.Decided.Equal(x.Decided) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	for text, want := range map[string]int{strings.ToUpper(x.Title[:5]): 1, "no such thing": 0} {
+		if found, _, err := s.Findings(t.Context(), FindingFilter{Text: text}); err != nil || len(found) != want {
+			t.Errorf("%q: %d findings, %v, want %d", text, len(found), err, want)
+		}
 	}
 }

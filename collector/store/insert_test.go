@@ -79,7 +79,7 @@ func TestTokenHeals(t *testing.T) {
 		}
 	}
 
-	first := blocks(rows)[0]
+	first := blocksOfRows(rows)[0]
 	insertRows(t, s, "b", first.rows)
 	insertRows(t, s, "b", rows)
 	if got, want := sums(t, s), [3]uint64{222, 222, 2}; got != want {
@@ -121,7 +121,7 @@ func TestBlocks(t *testing.T) {
 		}
 		names := map[string]bool{}
 		var got []int
-		for _, b := range blocks(rows) {
+		for _, b := range blocksOfRows(rows) {
 			got = append(got, len(b.rows))
 			names[b.name] = true
 		}
@@ -129,7 +129,7 @@ func TestBlocks(t *testing.T) {
 			t.Errorf("%d rows: blocks of %d with %d names, want %d", n, got, len(names), want)
 		}
 	}
-	for _, b := range blocks(twoDays(t)) {
+	for _, b := range blocksOfRows(twoDays(t)) {
 		if !sameDay(b.rows) {
 			t.Errorf("block %s spans two days", b.name)
 		}

@@ -23,7 +23,14 @@ var shardedBy = map[string]string{
 	"inventory_sources":  "source, name",
 	"coverage":           "node",
 	"coverage_gaps":      "node",
+	"links":              "identity", // only the view writes it, where the row of reach stands; questions add up all shards
+	"exemptions":         "identity",
+	"reviews":            "identity",
+	"report_runs":        "report",
+	"report_items":       "identity",
 	"audit":              "number",
+	"decisions":          "id",
+	"decision_acks":      "decision",
 }
 
 // layout renders what differs between one server (the zero layout) and a cluster.

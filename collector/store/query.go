@@ -14,8 +14,36 @@ var (
 	reachSQL string
 	//go:embed query/findings.sql
 	findingsSQL string
-	//go:embed query/unused.sql
-	unusedSQL string
+	//go:embed query/population.sql
+	populationSQL string
+	//go:embed query/last_use.sql
+	lastUseSQL string
+	//go:embed query/declarations.sql
+	declarationsSQL string
+	//go:embed query/open_findings.sql
+	openFindingsSQL string
+	//go:embed query/exemptions.sql
+	exemptionsSQL string
+	//go:embed query/reviews.sql
+	reviewsSQL string
+	//go:embed query/last_reviews.sql
+	lastReviewsSQL string
+	//go:embed query/last_run.sql
+	lastRunSQL string
+	//go:embed query/run_items.sql
+	runItemsSQL string
+	//go:embed query/found_unused.sql
+	foundUnusedSQL string
+	//go:embed query/links.sql
+	linksSQL string
+	//go:embed query/reachers.sql
+	reachersSQL string
+	//go:embed query/reached.sql
+	reachedSQL string
+	//go:embed query/exposed.sql
+	exposedSQL string
+	//go:embed query/credentials_all.sql
+	credentialsAllSQL string
 	//go:embed query/watched.sql
 	watchedSQL string
 	//go:embed query/silent_nodes.sql
@@ -28,6 +56,8 @@ var (
 	inventorySQL string
 	//go:embed query/inventory_sources.sql
 	inventorySourcesSQL string
+	//go:embed query/restore_declared.sql
+	restoreDeclaredSQL string
 	//go:embed query/restore_nodes.sql
 	restoreNodesSQL string
 	//go:embed query/restore_identities.sql
@@ -46,6 +76,18 @@ var (
 	forgottenSQL string
 	//go:embed query/audit.sql
 	auditSQL string
+	//go:embed query/decisions.sql
+	decisionsSQL string
+	//go:embed query/decision_preview.sql
+	previewSQL string
+	//go:embed query/identities_like.sql
+	identitiesLikeSQL string
+	//go:embed query/acks.sql
+	acksSQL string
+	//go:embed query/acks_summary.sql
+	acksSummarySQL string
+	//go:embed query/time_to_revoke.sql
+	timeToRevokeSQL string
 	//go:embed query/restore_reach.sql
 	restoreReachSQL string
 )

@@ -124,7 +124,7 @@ func (s *Store) EachFinding(ctx context.Context, in func(event.Identity) bool, v
 	if err := s.settle(ctx, "findings"); err != nil {
 		return err
 	}
-	return each(ctx, s, "restore findings", findingsSQL, findingArgs(FindingFilter{}, 0, "", math.MaxUint32), func(r *findingRow) error {
+	return each(ctx, s, "restore findings", findingsSQL, findingArgs(FindingFilter{}, 0, "", math.MaxUint32), func(r *decidedRow) error {
 		if in != nil {
 			if id, err := event.ParseIdentity(r.Identity); err == nil && !in(id) {
 				return nil

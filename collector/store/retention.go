@@ -66,6 +66,8 @@ func (r *Retention) endings() []ending {
 		{"observations", "toDateTime(batch_time)", r.Observations},
 		{"observations_daily", "day", r.Daily},
 		{"findings", "toDateTime(last_time)", r.Findings},
+		{"decisions", "toDateTime(expires)", r.Decisions},
+		{"decision_acks", "toDateTime(told)", r.Decisions},
 	}
 }
 

@@ -30,7 +30,7 @@ func TestRetention(t *testing.T) {
 			}
 		}
 	}
-	f(map[string]uint64{"observations": 30, "observations_daily": 400, "findings": 400})
+	f(map[string]uint64{"observations": 30, "observations_daily": 400, "findings": 400, "decisions": 400, "decision_acks": 400})
 	s.retention.Observations, s.retention.Daily, s.retention.Findings = 7*day, 60*day, 50*day
 	f(map[string]uint64{"observations": 7, "observations_daily": 60, "findings": 50})
 

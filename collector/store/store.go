@@ -17,6 +17,7 @@ import (
 // Store is a connection pool to one database. It is safe for concurrent use.
 type Store struct {
 	conn      driver.Conn
+	stream    *stream // nil where the database is a server's
 	where     place
 	layout    layout
 	retention Retention
@@ -34,13 +35,14 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{where: placeOf(&c), layout: layout{c.Cluster, c.Database}, retention: c.Retention, corrupt: map[string]*atomic.Uint64{}}
-	for _, table := range []string{"identities", "reach", "findings", "coverage", "inventory"} {
+	for _, table := range []string{"identities", "reach", "findings", "coverage", "inventory", "observations", "decisions"} {
 		s.corrupt[table] = new(atomic.Uint64)
 	}
 	if c.Socket != "" {
 		if err := s.makeDatabase(ctx, *o); err != nil {
 			return nil, err
 		}
+		s.stream = newStream(c.Socket, c.Database)
 	}
 	if s.conn, err = clickhouse.Open(o); err != nil {
 		return nil, s.explain("open", err)
@@ -120,6 +122,9 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Close closes all connections. Inserts and queries must have returned.
 func (s *Store) Close() error {
+	if s.stream != nil {
+		s.stream.client.CloseIdleConnections()
+	}
 	if err := s.conn.Close(); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}

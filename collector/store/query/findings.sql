@@ -1,4 +1,4 @@
--- A page of findings, newest first, with the status that a person gave them.
+-- A page of findings, newest first, with the latest decision about them.
 SELECT
     f.id                                                 AS id,
     f.rule                                               AS rule,
@@ -13,9 +13,15 @@ SELECT
     f.count                                              AS count,
     f.explanation                                        AS explanation,
     f.baseline                                           AS baseline,
+    f.advice                                             AS advice,
     f.owasp                                              AS owasp,
     f.attack                                             AS attack,
     if(s.status != '', toString(s.status), toString(f.status)) AS status,
+    s.verdict                                            AS verdict,
+    s.reason                                             AS reason,
+    s.decided_by                                         AS decided_by,
+    s.set_time                                           AS set_time,
+    s.until_time                                         AS until_time,
     f.coverage                                           AS coverage,
     f.identity                                           AS identity,
     f.evidence                                           AS evidence,
@@ -38,6 +44,7 @@ WHERE ({id:String} = '' OR f.id = {id:String})
   AND ({severity:String} = '' OR f.severity = {severity:String})
   AND ({rule:String} = '' OR f.rule = {rule:String})
   AND ({identity:String} = '' OR f.identity = {identity:String})
+  AND ({text:String} = '' OR positionCaseInsensitiveUTF8(f.title, {text:String}) > 0 OR positionCaseInsensitiveUTF8(f.resource, {text:String}) > 0)
   AND f.last_time >= fromUnixTimestamp64Micro({since:Int64}, 'UTC')
   AND ({before_id:String} = '' OR f.last_time < fromUnixTimestamp64Micro({before:Int64}, 'UTC')
        OR f.last_time = fromUnixTimestamp64Micro({before:Int64}, 'UTC') AND f.id > {before_id:String})

@@ -489,6 +489,98 @@ CREATE TABLE IF NOT EXISTS audit
 ENGINE = ReplacingMergeTree()
 ORDER BY (number, hash);
 
+
+CREATE TABLE IF NOT EXISTS links 
+(
+    identity     String,
+    way          LowCardinality(String),                                  -- forward: it can reach peer; backward: peer can reach it
+    peer         String,
+    first_time   SimpleAggregateFunction(min, DateTime64(6, 'UTC')),
+    last_time    SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
+    last_open    SimpleAggregateFunction(max, DateTime64(6, 'UTC')),      -- as in reach
+    last_connect SimpleAggregateFunction(max, DateTime64(6, 'UTC')),      -- as in reach
+    made         SimpleAggregateFunction(sum, UInt64),
+    accepted     SimpleAggregateFunction(sum, UInt64),
+    failed       SimpleAggregateFunction(sum, UInt64),                    -- or denied, at either end
+    services     SimpleAggregateFunction(groupUniqArrayArray(8), Array(String)) -- 5432/tcp
+)
+ENGINE = AggregatingMergeTree()
+ORDER BY (identity, way, peer)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS links_from_reach  TO links AS
+SELECT
+    l.1                                                          AS identity,
+    l.2                                                          AS way,
+    l.3                                                          AS peer,
+    min(r.first_time)                                            AS first_time,
+    max(r.last_time)                                             AS last_time,
+    max(r.last_open)                                             AS last_open,
+    max(r.last_connect)                                          AS last_connect,
+    sumIf(r.connections, r.direction = 'outbound')               AS made,
+    sumIf(r.connections, r.direction = 'inbound')                AS accepted,
+    sum(r.failed + r.denied)                                     AS failed,
+    groupUniqArray(8)(substring(r.resource, length(r.resource) - position(reverse(r.resource), ':') + 2)) AS services
+FROM reach AS r
+ARRAY JOIN [
+    (r.identity, if(r.direction = 'outbound', 'forward', 'backward'), substring(r.resource, 1, length(r.resource) - position(reverse(r.resource), ':'))),
+    (substring(r.resource, 1, length(r.resource) - position(reverse(r.resource), ':')), if(r.direction = 'outbound', 'backward', 'forward'), r.identity)
+] AS l
+WHERE startsWith(r.resource, 'spiffe://') OR startsWith(r.resource, 'x509://')
+GROUP BY identity, way, peer;
+
+
+CREATE TABLE IF NOT EXISTS exemptions 
+(
+    identity   String,
+    reason     String,
+    actor      String,
+    set_time   DateTime64(6, 'UTC'),
+    until_time DateTime64(0, 'UTC'), -- 1970: it was lifted
+    version    UInt64
+)
+ENGINE = ReplacingMergeTree(version)
+ORDER BY identity;
+
+CREATE TABLE IF NOT EXISTS reviews 
+(
+    identity String,
+    time     DateTime64(6, 'UTC'),
+    actor    String,
+    verdict  LowCardinality(String), -- keep, change, remove
+    note     String
+)
+ENGINE = ReplacingMergeTree()
+ORDER BY (identity, time, actor);
+
+
+CREATE TABLE IF NOT EXISTS report_runs 
+(
+    report   LowCardinality(String),
+    time     DateTime64(6, 'UTC'),
+    window   UInt64,               -- in seconds
+    watched  Float64,
+    total    UInt64,
+    file     String,
+    sha256   String                -- of the file
+)
+ENGINE = ReplacingMergeTree()
+ORDER BY (report, time)
+TTL toDateTime(time) + INTERVAL 400 DAY;
+
+CREATE TABLE IF NOT EXISTS report_items 
+(
+    report   LowCardinality(String),
+    time     DateTime64(6, 'UTC'),
+    identity String,
+    class    LowCardinality(String),
+    verdict  LowCardinality(String)
+)
+ENGINE = ReplacingMergeTree()
+PARTITION BY toYYYYMM(time)
+ORDER BY (report, time, identity)
+TTL toDateTime(time) + INTERVAL 400 DAY;
+
 ALTER TABLE observations  MODIFY TTL toDateTime(batch_time) + INTERVAL 30 DAY;
 
 ALTER TABLE observations_daily  MODIFY TTL day + INTERVAL 400 DAY;

@@ -1,0 +1,104 @@
+package collector
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/ambit-nhi/ambit/collector/lease"
+	"github.com/ambit-nhi/ambit/collector/store"
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// What inventories and scopes say is in the store, where any collector may change it. Who works a partition looks for changes that the partition's detector
+// does not know, and sends them through the stream, so that they come between the same observations whenever these are judged again.
+
+const (
+	maxDeclared    = 200       // identities in one message
+	versionOverlap = time.Hour // versions are times of several clocks: so far back what is new may turn up
+)
+
+// declareAll looks for changes until ctx ends.
+func (s *shift) declareAll(ctx context.Context, leases *lease.Group) error {
+	tick := time.NewTicker(s.cfg.DeclareInterval)
+	defer tick.Stop()
+	known := map[*worker]uint64{} // the latest version that each was looked after for; 0: all has to be looked at
+	for steady := 0; ; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		// Who has leases again, and these not, will not get back what was kept for them.
+		if now := leases.Status(); now.Err == nil && now.Members > 0 {
+			if steady++; time.Duration(steady)*s.cfg.DeclareInterval >= keepFor {
+				s.keeping.clear()
+			}
+		} else {
+			steady = 0
+		}
+		if err := s.try(ctx, theStore, "look for what is declared", func() error { return s.declareNew(ctx, known) }); err != nil {
+			return err
+		}
+	}
+}
+
+// keepFor is how long what a lost lease left is kept once the collector has leases again.
+const keepFor = time.Minute
+
+func (s *shift) declareNew(ctx context.Context, known map[*worker]uint64) error {
+	working := map[int]*worker{}
+	above := ^uint64(0)
+	for _, w := range s.all() {
+		if w.judges() && w.started.Load() && w.context.Err() == nil {
+			working[w.partition] = w
+			above = min(above, known[w])
+		}
+	}
+	maps.DeleteFunc(known, func(w *worker, _ uint64) bool { return working[w.partition] != w })
+	if len(working) == 0 {
+		return nil
+	}
+	latest := above
+	news := map[*worker][]declared{}
+	err := s.store.EachDeclared(ctx, above-min(above, uint64(versionOverlap.Microseconds())), func(id event.Identity, d store.Declared) error {
+		latest = max(latest, d.Version)
+		if w := working[event.Partition(id, s.cfg.Partitions)]; w != nil && w.declares(id, &d) {
+			news[w] = append(news[w], declared{id, d.Created, d.Gone, d.Owner, d.Version})
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for w, list := range news {
+		for part := range slices.Chunk(list, maxDeclared) {
+			data, err := json.Marshal(&declarations{Declared: part})
+			if err != nil {
+				return fmt.Errorf("encode declarations: %w", err)
+			}
+			if err := s.publishOnce(ctx, event.DeclaredSubject(w.partition), data); err != nil {
+				return err
+			}
+		}
+	}
+	for _, w := range working {
+		known[w] = latest
+	}
+	return nil
+}
+
+// declares says whether what is declared is news to the detector.
+func (w *worker) declares(id event.Identity, now *store.Declared) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.detector == nil {
+		return false
+	}
+	old, known := w.detector.Declared(id)
+	same := old.Created.Equal(now.Created) && old.Gone.Equal(now.Gone) && old.Owner == now.Owner
+	return !known || old.Version < now.Version || old.Version == now.Version && !same
+}

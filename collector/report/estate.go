@@ -1,0 +1,77 @@
+package report
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/ambit-nhi/ambit/collector/inventory"
+	"github.com/ambit-nhi/ambit/collector/store"
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// estate says what is declared of members of the population.
+type estate struct {
+	rules    inventory.Rules
+	known    bool // there is an inventory
+	now      time.Time
+	declared map[string][]event.Declaration
+}
+
+// estate reads what is declared of some members, or of all.
+func (r *Reporter) estate(ctx context.Context, members []store.Member, all bool, now time.Time) (*estate, error) {
+	sources, err := r.store.InventorySources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e := &estate{rules: r.Rules, known: len(sources) > 0, now: now, declared: make(map[string][]event.Declaration, len(members))}
+	if !e.known || len(members) == 0 {
+		return e, nil
+	}
+	var of []event.Identity
+	if !all {
+		of = identitiesOf(members)
+	}
+	return e, r.store.Declarations(ctx, of, r.Rules.NeedsPairs(), func(d *event.Declaration) error {
+		id := d.Identity.String()
+		e.declared[id] = append(e.declared[id], *d)
+		return nil
+	})
+}
+
+// view is what is declared of one member, and what rules say of it; never nil.
+func (e *estate) view(m *store.Member) *inventory.View {
+	seen := inventory.Seen{
+		Identity: m.Identity, Kind: store.Kind(m.Identity), Namespace: m.Namespace, ServiceAccount: m.ServiceAccount, First: m.FirstSeen, Last: m.LastSeen,
+	}
+	if v := e.rules.Judge(&seen, e.declared[m.Identity.String()], e.known, e.now); v != nil {
+		return v
+	}
+	return &inventory.View{}
+}
+
+// namespace is that of its workloads, or of its declaration.
+func (e *estate) namespace(m *store.Member) string {
+	if m.Namespace != "" {
+		return m.Namespace
+	}
+	for _, d := range e.declared[m.Identity.String()] {
+		if d.Namespace != "" {
+			return d.Namespace
+		}
+	}
+	return ""
+}
+
+func identitiesOf(members []store.Member) []event.Identity {
+	out := make([]event.Identity, len(members))
+	for i := range members {
+		out[i] = members[i].Identity
+	}
+	return out
+}
+
+// answerable says whether somebody should answer for an identity by name: those that are bound to a node belong to it.
+func answerable(m *store.Member) bool {
+	return !slices.Contains([]string{"unit", "cgroup", "process", "container"}, store.Kind(m.Identity))
+}

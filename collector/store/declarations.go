@@ -1,0 +1,47 @@
+package store
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/ambit-nhi/ambit/event"
+)
+
+// Declarations gives what is declared of identities, or of all where ids is nil, those that are gone too, in the order of identity, source and name of
+// the source. Of labels and annotations there are only Ambit's own, unless pairs is set. LastDeclared is when a declaration last changed.
+func (s *Store) Declarations(ctx context.Context, ids []event.Identity, pairs bool, visit func(*event.Declaration) error) error {
+	if ids == nil {
+		return s.declarations(ctx, []string{}, pairs, visit)
+	}
+	return eachOf(ids, func(part []string) error { return s.declarations(ctx, part, pairs, visit) })
+}
+
+func (s *Store) declarations(ctx context.Context, of []string, pairs bool, visit func(*event.Declaration) error) error {
+	with := uint8(0)
+	if pairs {
+		with = 1
+	}
+	var (
+		r                   inventoryRow
+		created, expires    int64
+		first, last, gone   int64
+		labels, annotations map[string]string
+	)
+	into := []any{&r.Identity, &r.Source, &r.SourceName, &r.Kind, &r.Namespace, &r.Name, &r.Owner, &r.Purpose, &r.Environment, &r.Domain, &r.Privilege,
+		&r.PrivilegeReasons, &r.Tokens, &r.BusinessFunction, &created, &expires, &labels, &annotations, &first, &last, &gone}
+	return s.scan(ctx, "read declarations", declarationsSQL, named("identities", of, "pairs", with), into, func() error {
+		row := r // its slices and maps must not be those of the next one
+		row.PrivilegeReasons, row.Tokens = slices.Clone(r.PrivilegeReasons), slices.Clone(r.Tokens)
+		row.Labels, row.Annotations = maps.Clone(labels), maps.Clone(annotations)
+		row.Created, row.Expires = time.Unix(created, 0), time.Unix(expires, 0)
+		row.FirstDeclared, row.LastDeclared, row.Gone = time.UnixMicro(first), time.UnixMicro(last), time.UnixMicro(gone)
+		d, err := row.declaration()
+		if err != nil {
+			s.corrupt["inventory"].Add(1)
+			return nil
+		}
+		return visit(&d)
+	})
+}
