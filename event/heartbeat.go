@@ -22,6 +22,7 @@ type Heartbeat struct {
 	Lost     map[string]uint64 // cause -> events since Started; causes are a small fixed set
 	Gauges   map[string]uint64 // fill levels, such as edges in use
 	Gaps     []Gap             // what was not seen lately, of earlier boots too; told until a heartbeat that has them was stored, so they come again
+	Deny     string            // whether decisions are enforced: "on", or "off: " and why; empty where the agent is too old to
 }
 
 type wireHeartbeat struct {
@@ -38,6 +39,7 @@ type wireHeartbeat struct {
 	Gauges   map[string]uint64 `cbor:"11,keyasint,omitempty"`
 	Numbers  []uint64          `cbor:"12,keyasint,omitempty"`
 	Gaps     []wireGap         `cbor:"13,keyasint,omitempty"`
+	Deny     string            `cbor:"14,keyasint,omitempty"`
 }
 
 // Bounds of what a heartbeat may name, in number and in bytes each, since the names become rows and labels.
@@ -57,7 +59,7 @@ func (h *Heartbeat) Encode() ([]byte, error) {
 	}
 	out, err := pack(&wireHeartbeat{
 		Format: wireVersion, Node: h.Node, Boot: h.Boot, Sequence: h.Sequence, Started: h.Started.UnixNano(), Time: h.Time.UnixNano(),
-		Version: h.Version, Kernel: h.Kernel, Missing: missing, Lost: h.Lost, Gauges: h.Gauges, Numbers: h.Numbers, Gaps: wireGaps(h.Gaps),
+		Version: h.Version, Kernel: h.Kernel, Missing: missing, Lost: h.Lost, Gauges: h.Gauges, Numbers: h.Numbers, Gaps: wireGaps(h.Gaps), Deny: sentence(h.Deny),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode heartbeat: %w", err)
@@ -89,7 +91,7 @@ func DecodeHeartbeat(data []byte) (*Heartbeat, error) {
 	}
 	return &Heartbeat{
 		Node: w.Node, Boot: w.Boot, Sequence: w.Sequence, Started: time.Unix(0, w.Started).UTC(), Time: time.Unix(0, w.Time).UTC(),
-		Version: w.Version, Kernel: w.Kernel, Missing: w.Missing, Lost: w.Lost, Gauges: w.Gauges, Numbers: w.Numbers, Gaps: gapsOf(w.Gaps),
+		Version: w.Version, Kernel: w.Kernel, Missing: w.Missing, Lost: w.Lost, Gauges: w.Gauges, Numbers: w.Numbers, Gaps: gapsOf(w.Gaps), Deny: w.Deny,
 	}, nil
 }
 
@@ -119,9 +121,9 @@ func (w *wireHeartbeat) check() error {
 			}
 		}
 	}
-	for _, s := range append(w.Missing, w.Version, w.Kernel) {
+	for _, s := range append(w.Missing, w.Version, w.Kernel, w.Deny) {
 		if len(s) > maxWords {
-			return fmt.Errorf("version, kernel or what is missing is longer than %d bytes", maxWords)
+			return fmt.Errorf("version, kernel, deny or what is missing is longer than %d bytes", maxWords)
 		}
 	}
 	return nil

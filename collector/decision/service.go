@@ -66,6 +66,7 @@ type Service struct {
 	book    *book
 	breaker *breaker
 	quota   quota
+	cover   cover
 	serial  atomic.Uint64 // last one that was given
 	run     atomic.Pointer[running]
 }
