@@ -130,7 +130,7 @@ func TestBlocks(t *testing.T) {
 		}
 	}
 	for _, b := range blocksOfRows(twoDays(t)) {
-		if !sameDay(b.rows) {
+		if !sameDay(b.rows, func(r *ObservationRow) time.Time { return r.BatchTime }) {
 			t.Errorf("block %s spans two days", b.name)
 		}
 	}

@@ -658,8 +658,93 @@ TTL toDateTime(time) + INTERVAL 400 DAY;
 CREATE TABLE IF NOT EXISTS report_items ON CLUSTER `prod` AS report_items_local
 ENGINE = Distributed('prod', 'ambit', 'report_items_local', cityHash64(identity));
 
+
+CREATE TABLE IF NOT EXISTS decisions_local ON CLUSTER `prod`
+(
+    id          String,
+    serial      UInt64,
+    identity    String,
+    glob        Bool,
+    target      String,
+    direction   LowCardinality(String),
+    mode        LowCardinality(String),
+    code        LowCardinality(String),
+    reason      String,
+    requester   String,
+    approver    String,
+    finding     String,
+    automatic   Bool,
+    issued      DateTime64(6, 'UTC'), -- decisions are signed with times in whole microseconds
+    expires     DateTime64(6, 'UTC'),
+    revoked     DateTime64(6, 'UTC'), -- 1970: it was not
+    revoked_by  String,
+    revoked_why String,
+    key         String,
+    signature   String
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', serial)
+ORDER BY id
+TTL toDateTime(expires) + INTERVAL 400 DAY;
+
+CREATE TABLE IF NOT EXISTS decisions ON CLUSTER `prod` AS decisions_local
+ENGINE = Distributed('prod', 'ambit', 'decisions_local', cityHash64(id));
+
+CREATE TABLE IF NOT EXISTS decision_acks_local ON CLUSTER `prod`
+(
+    decision     String,
+    node         String,
+    boot         String,
+    state        LowCardinality(String),
+    serial       SimpleAggregateFunction(max, UInt64),
+    why          SimpleAggregateFunction(anyLast, String),
+    at           SimpleAggregateFunction(min, DateTime64(6, 'UTC')), -- when it came to the state
+    told         SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
+    denied       SimpleAggregateFunction(max, UInt64),
+    would_deny   SimpleAggregateFunction(max, UInt64),
+    first_denied SimpleAggregateFunction(max, DateTime64(6, 'UTC')), -- it does not change once it is there; 1970: none was
+    last_denied  SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
+    last_allowed SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
+    cut          SimpleAggregateFunction(max, UInt64),
+    entries      SimpleAggregateFunction(max, UInt64)
+)
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+ORDER BY (decision, node, boot, state)
+TTL toDateTime(told) + INTERVAL 400 DAY;
+
+CREATE TABLE IF NOT EXISTS decision_acks ON CLUSTER `prod` AS decision_acks_local
+ENGINE = Distributed('prod', 'ambit', 'decision_acks_local', cityHash64(decision));
+
+
+ALTER TABLE observations_local ON CLUSTER `prod` MODIFY SETTING min_bytes_for_wide_part = 268435456, vertical_merge_algorithm_min_bytes_to_activate = 268435456;
+
+
+ALTER TABLE findings_local ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS advice Array(String) AFTER baseline;
+
+
+ALTER TABLE findings ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS advice Array(String) AFTER baseline;
+
+ALTER TABLE finding_status_local ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS verdict LowCardinality(String) AFTER set_time;
+
+ALTER TABLE finding_status ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS verdict LowCardinality(String) AFTER set_time;
+
+ALTER TABLE finding_status_local ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS reason String AFTER verdict;
+
+ALTER TABLE finding_status ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS reason String AFTER verdict;
+
+ALTER TABLE finding_status_local ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS decided_by LowCardinality(String) AFTER reason;
+
+ALTER TABLE finding_status ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS decided_by LowCardinality(String) AFTER reason;
+
+ALTER TABLE finding_status_local ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS until_time DateTime64(6, 'UTC') AFTER decided_by;
+
+ALTER TABLE finding_status ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS until_time DateTime64(6, 'UTC') AFTER decided_by;
+
 ALTER TABLE observations_local ON CLUSTER `prod` MODIFY TTL toDateTime(batch_time) + INTERVAL 30 DAY;
 
 ALTER TABLE observations_daily_local ON CLUSTER `prod` MODIFY TTL day + INTERVAL 400 DAY;
 
 ALTER TABLE findings_local ON CLUSTER `prod` MODIFY TTL toDateTime(last_time) + INTERVAL 400 DAY;
+
+ALTER TABLE decisions_local ON CLUSTER `prod` MODIFY TTL toDateTime(expires) + INTERVAL 400 DAY;
+
+ALTER TABLE decision_acks_local ON CLUSTER `prod` MODIFY TTL toDateTime(told) + INTERVAL 400 DAY;
