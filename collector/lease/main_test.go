@@ -67,9 +67,10 @@ type world struct {
 	kv  jetstream.KeyValue
 
 	mu      sync.Mutex
-	holders map[int]string // by partition
-	moves   int            // leases gained
-	again   int            // of them, those whose last holder was the same
+	holders map[int]string       // by partition
+	moves   int                  // leases gained
+	again   int                  // of them, those whose last holder was the same
+	first   map[string]time.Time // when each member gained its first lease since this was made
 }
 
 func newWorld(t *testing.T, servers int) *world {
@@ -143,6 +144,9 @@ func (w *world) join(name string, change func(*Config, *member)) *member {
 func (m *member) gained(leases []Lease) error {
 	m.w.mu.Lock()
 	defer m.w.mu.Unlock()
+	if m.w.first != nil && m.w.first[m.name].IsZero() {
+		m.w.first[m.name] = time.Now()
+	}
 	for _, l := range leases {
 		if other, ok := m.w.holders[l.Partition]; ok {
 			m.w.t.Errorf("%s gets partition %d while %s has it", m.name, l.Partition, other)
@@ -198,6 +202,30 @@ func (w *world) settle(want ...int) time.Duration {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.t.Fatalf("the shares are not %v after a minute: %v", want, w.holders)
+		}
+	}
+	return time.Since(began)
+}
+
+// settleAs waits until each partition is its member's, and says how long it took.
+func (w *world) settleAs(want []string) time.Duration {
+	w.t.Helper()
+	began := time.Now()
+	same := func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for p, name := range want {
+			if w.holders[p] != name {
+				return false
+			}
+		}
+		return true
+	}
+	for deadline := began.Add(time.Minute); !same(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.t.Fatalf("the holders are not %v after a minute: %v", want, w.holders)
 		}
 	}
 	return time.Since(began)

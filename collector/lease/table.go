@@ -89,14 +89,18 @@ func (t *table) silent(since time.Time) (sessions []string) {
 }
 
 // due says which partitions this member should take now, and which of its own it should give back, among them those that it has claimed without
-// getting an answer.
+// getting an answer. Who has just come back keeps what it has for a while: the shares of those who are back already are not those of all who will be.
 func (t *table) due(now time.Time) (take, back []int) {
 	if !t.complete {
 		return nil, nil
 	}
 	for p, name := range share(t.members(), len(t.owners)) {
 		switch {
-		case name != t.member && (t.held[p] || t.owners[p].session == t.session):
+		case name != t.member && t.held[p]:
+			if now.Sub(t.begun) >= t.settle {
+				back = append(back, p)
+			}
+		case name != t.member && t.owners[p].session == t.session:
 			back = append(back, p)
 		case !t.held[p] && name == t.member && t.takes(p, now):
 			take = append(take, p)
