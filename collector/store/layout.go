@@ -31,6 +31,7 @@ var shardedBy = map[string]string{
 	"audit":              "number",
 	"decisions":          "id",
 	"decision_acks":      "decision",
+	"scopes":             "identity",
 }
 
 // layout renders what differs between one server (the zero layout) and a cluster.

@@ -74,6 +74,8 @@ var (
 	reachTLSSQL string
 	//go:embed query/forgotten.sql
 	forgottenSQL string
+	//go:embed query/scopes.sql
+	scopesSQL string
 	//go:embed query/audit.sql
 	auditSQL string
 	//go:embed query/decisions.sql

@@ -35,7 +35,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{where: placeOf(&c), layout: layout{c.Cluster, c.Database}, retention: c.Retention, corrupt: map[string]*atomic.Uint64{}}
-	for _, table := range []string{"identities", "reach", "findings", "coverage", "inventory", "observations", "decisions"} {
+	for _, table := range []string{"identities", "reach", "findings", "coverage", "inventory", "observations", "decisions", "scopes"} {
 		s.corrupt[table] = new(atomic.Uint64)
 	}
 	if c.Socket != "" {

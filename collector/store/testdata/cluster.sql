@@ -739,6 +739,23 @@ ALTER TABLE finding_status_local ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS unti
 
 ALTER TABLE finding_status ON CLUSTER `prod` ADD COLUMN IF NOT EXISTS until_time DateTime64(6, 'UTC') AFTER decided_by;
 
+
+CREATE TABLE IF NOT EXISTS scopes_local ON CLUSTER `prod`
+(
+    identity    String,
+    version     UInt64,
+    time        DateTime64(6, 'UTC'),
+    origin      String,
+    approved_by String,
+    entries     String,
+    withdrawn   Bool
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+ORDER BY (identity, version, time);
+
+CREATE TABLE IF NOT EXISTS scopes ON CLUSTER `prod` AS scopes_local
+ENGINE = Distributed('prod', 'ambit', 'scopes_local', cityHash64(identity));
+
 ALTER TABLE observations_local ON CLUSTER `prod` MODIFY TTL toDateTime(batch_time) + INTERVAL 30 DAY;
 
 ALTER TABLE observations_daily_local ON CLUSTER `prod` MODIFY TTL day + INTERVAL 400 DAY;

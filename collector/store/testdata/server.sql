@@ -645,6 +645,20 @@ ALTER TABLE finding_status  ADD COLUMN IF NOT EXISTS decided_by LowCardinality(S
 
 ALTER TABLE finding_status  ADD COLUMN IF NOT EXISTS until_time DateTime64(6, 'UTC') AFTER decided_by;
 
+
+CREATE TABLE IF NOT EXISTS scopes 
+(
+    identity    String,
+    version     UInt64,
+    time        DateTime64(6, 'UTC'),
+    origin      String,
+    approved_by String,
+    entries     String,
+    withdrawn   Bool
+)
+ENGINE = ReplacingMergeTree()
+ORDER BY (identity, version, time);
+
 ALTER TABLE observations  MODIFY TTL toDateTime(batch_time) + INTERVAL 30 DAY;
 
 ALTER TABLE observations_daily  MODIFY TTL day + INTERVAL 400 DAY;
