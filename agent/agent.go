@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -41,6 +42,8 @@ type Agent struct {
 	proven       *proven
 	services     []netip.Prefix // as the kernel side knows them
 	sources      *sources
+	deny         *denier // nil where decisions are not even looked at
+	claimed      uint64  // generation of what was proven, as the denier knows it
 
 	kernel  *bpf.Kernel
 	ledger  *ledger
@@ -90,6 +93,9 @@ func New(cfg Config, nc *nats.Conn) (*Agent, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make agent: %w", err)
+	}
+	if cfg.Deny.Mode != "" {
+		a.deny = newDenier(a, nc, js)
 	}
 	return a, nil
 }
@@ -147,6 +153,9 @@ func (a *Agent) Run(ctx context.Context, ready func()) (err error) {
 	a.ledger = newLedger(kernel, a, a.cfg.Node, a.publish.Observe)
 	if a.cfg.TLS != nil {
 		a.tls = watchTLS(kernel, *a.cfg.TLS, a.clock.wall)
+		if a.deny != nil {
+			a.tls.met = a.met
+		}
 		a.ledger.handshakes = a.tls.tracker
 		if file := a.cfg.file(provenName); file != "" {
 			if err := a.proven.restoreFile(file, a.cfg.Node, now.wall); err != nil {
@@ -172,6 +181,9 @@ func (a *Agent) Run(ctx context.Context, ready func()) (err error) {
 		if a.claims != nil {
 			group.Go(func() error { return keep(publishing, a.cfg.file(provenName), a.claims) })
 		}
+	}
+	if a.deny != nil {
+		group.Go(func() error { return a.deny.Run(watching, root) })
 	}
 	for _, run := range a.sources.run {
 		group.Go(func() error { return run(watching) })
@@ -207,6 +219,9 @@ func (a *Agent) watch(ctx context.Context, ready func()) error {
 		case changes := <-a.sources.changes:
 			err = a.apply(changes)
 		case workloads := <-a.running:
+			if a.deny != nil {
+				a.deny.saw(workloads)
+			}
 			var now moment
 			if now, err = a.now(); err != nil {
 				return err
@@ -295,10 +310,12 @@ func (a *Agent) open(now moment) (int, error) {
 		}
 		a.numbers = append(a.numbers, n)
 	}
+	answered := false
 	for answer, err := range a.kernel.Answers() {
 		if err != nil {
 			return 0, fmt.Errorf("read DNS answers: %w", err)
 		}
+		answered = true
 		// What they refuse, they count.
 		if answer.TCP {
 			a.names.Stream(answer.Cgroup, answer.Flow, answer.Sequence, answer.Payload, answer.Length, now.wall)
@@ -306,6 +323,9 @@ func (a *Agent) open(now moment) (int, error) {
 			a.names.Answer(answer.Cgroup, answer.Payload, now.wall)
 		}
 		a.newest = now.monotonic // who asked is about to connect
+	}
+	if answered && a.deny != nil {
+		a.deny.poke()
 	}
 	if a.tls != nil {
 		some, err := a.tls.take(now)
@@ -322,6 +342,7 @@ func (a *Agent) open(now moment) (int, error) {
 	opened, err := a.ledger.announced(now, a.numbers)
 	if a.tls != nil {
 		a.tls.tell(now, a.ledger, a.proven)
+		a.tellProven()
 	}
 	return opened, err
 }
@@ -447,6 +468,12 @@ func (a *Agent) heartbeat(now time.Time) *event.Heartbeat {
 		delete(known, name)
 	}
 	var tls map[string]uint64
+	if a.deny != nil {
+		var counts, gauges map[string]uint64
+		h.Deny, counts, gauges = a.deny.Status()
+		maps.Copy(h.Gauges, counts)
+		maps.Copy(h.Gauges, gauges)
+	}
 	if w := a.tls; w != nil {
 		h.Missing = append(h.Missing, w.missing()...)
 		gather(h.Gauges, w.gauges)

@@ -29,6 +29,7 @@ type Config struct {
 	Engines       []string               // sockets of container engines; those that are not there are looked for again
 	TLS           *TLSConfig             // nil: TLS is not watched
 	StateDir      string                 // folder of what outlives a restart; empty: nothing does
+	Deny          DenyConfig             // which decisions are followed; without a mode, none are looked at
 	Missing       func() []string        // what else cannot be done at the moment, in words, for heartbeats; may be nil
 }
 
@@ -94,6 +95,11 @@ func (c Config) Validate() error {
 	}
 	if err := c.Spool.Validate(); err != nil {
 		faults = append(faults, err)
+	}
+	if c.Deny.Mode != "" {
+		if err := c.Deny.Validate(); err != nil {
+			faults = append(faults, err)
+		}
 	}
 	return errors.Join(faults...)
 }

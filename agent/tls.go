@@ -11,6 +11,7 @@ import (
 	"github.com/ambit-nhi/ambit/agent/tlsprobe"
 	"github.com/ambit-nhi/ambit/agent/tlswire"
 	"github.com/ambit-nhi/ambit/bpf"
+	"github.com/ambit-nhi/ambit/event"
 )
 
 // TLSConfig says how TLS is watched.
@@ -29,6 +30,8 @@ type tlsWatch struct {
 	finder  *tlsprobe.Finder
 	lost    map[string]uint64 // in the probes, as of the last look
 	holes   uint64            // records that found no room, as far as the tracker knows
+
+	met func(n bpf.Number, peer, own event.Identity) // told of each handshake that says who the peer is; may be nil
 }
 
 // watchTLS loads what is needed. Without the probes only the wire is watched, and the agent says so.
@@ -110,6 +113,9 @@ func (w *tlsWatch) tell(now moment, l *ledger, p *proven) {
 			continue
 		}
 		l.handshook(h.Edge, &shaken{tls: h.TLS, peer: h.Peer, own: h.Own})
+		if w.met != nil && !h.Peer.IsZero() {
+			w.met(h.Edge, h.Peer, h.Own)
+		}
 		if who := l.workload(h.Edge); who != nil && !h.Own.IsZero() {
 			until := now.wall
 			if c := h.TLS.OwnCertificate; c != nil {

@@ -34,7 +34,8 @@ type Deny struct {
 	known      denyState
 }
 
-// denyHooks refuse. While nothing is denied, none is attached.
+// denyHooks refuse. While nothing is denied, none is attached but that of new cgroups, once it was: the kernel detaches it in its own time, and before 5.11
+// refuses to attach it again until then.
 var denyHooks = []hook{
 	{"deny_mkdir", "tp_btf/cgroup_mkdir", "cgroups that are made below those of a denied identity", true, tracing, 0},
 	{"deny_out", "cgroup_skb/egress", "refusing datagrams of connected and of raw sockets", true, cgroup(ebpf.AttachCGroupInetEgress), 0},
@@ -167,6 +168,9 @@ func (d *Deny) attachOne(h hook, pin string) error {
 func (d *Deny) detach() error {
 	var errs []error
 	for program, l := range d.links {
+		if d.collection.Programs[program].Type() == ebpf.Tracing {
+			continue
+		}
 		if err := errors.Join(l.Unpin(), l.Close()); err != nil {
 			errs = append(errs, fmt.Errorf("detach %s: %w", program, err))
 		}

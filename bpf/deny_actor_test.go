@@ -175,8 +175,7 @@ func sendmmsg(to netip.AddrPort) error {
 	iov.SetLen(1)
 	type mmsghdr struct {
 		unix.Msghdr
-		length uint32
-		_      [4]byte
+		_ [8]byte // how much was sent
 	}
 	m := [2]mmsghdr{}
 	for i := range m {

@@ -290,7 +290,10 @@ func TestKernelDenyOthers(t *testing.T) {
 		}()
 		defer unix.Shutdown(l, unix.SHUT_RDWR)
 		a, other := actor(t), actor(t)
-		const connections = 4000
+		connections := 4000
+		if os.Getenv("AMBIT_GUEST") != "" {
+			connections = 1000 // an emulated processor is slow
+		}
 		refused := make(chan string, 1)
 		go func() { refused <- other.do("many", "10.77.0.1:1000", connections) }()
 		table := DenyTable{map[uint64]uint32{a.cgroup.ID(): 1}, map[DenyKey]DenyRule{}}
@@ -405,7 +408,7 @@ func TestKernelDenyRemove(t *testing.T) {
 		a := actor(t)
 		d := loadTestDeny(t, cfg)
 		links := func() (n int) {
-			pins, err := filepath.Glob(cfg.Pins + "/link_*")
+			pins, err := filepath.Glob(cfg.Pins + "/link_deny_[^m]*")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -424,7 +427,7 @@ func TestKernelDenyRemove(t *testing.T) {
 		}
 		table := DenyTable{map[uint64]uint32{a.cgroup.ID(): 1}, map[DenyKey]DenyRule{{Subject: 1}: {Enforce: DenyUntil{in(t, hour), 1}}}}
 		d.mustApply(t, table)
-		if n := links(); n != len(denyHooks) {
+		if n := links(); n != len(denyHooks)-1 {
 			t.Errorf("%d links", n)
 		}
 		a.expect(t, "EPERM", "tcp 10.77.0.1:1000")
