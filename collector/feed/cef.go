@@ -21,7 +21,7 @@ func encodeCEF(m *making, r *Record) ([]byte, error) {
 	e.add("externalId", r.UID)
 	e.add("rt", cefTime(r.at()))
 	e.add("cat", string(r.Life))
-	e.add("dvchost", m.Host)
+	e.add("dvchost", clipTo(m.Host, 100))
 	if r.Test {
 		e.add("deviceFacility", "test")
 	}
@@ -58,7 +58,7 @@ type cefExtension struct {
 }
 
 func (e *cefExtension) add(key, value string) {
-	if value == "" {
+	if value = strings.TrimSpace(oneLine(value)); value == "" {
 		return
 	}
 	if e.some {
@@ -70,7 +70,7 @@ func (e *cefExtension) add(key, value string) {
 
 // custom is one of CEF's fields for what it has no name for.
 func (e *cefExtension) custom(key, label, value string) {
-	if value != "" {
+	if strings.TrimSpace(oneLine(value)) != "" {
 		e.add(key, value)
 		e.add(key+"Label", label)
 	}
@@ -88,7 +88,7 @@ func (e *cefExtension) finding(m *making, r *Record) {
 	e.add("reason", clipTo(f.Reason, 1023))
 	e.add("suid", clipTo(f.Identity.String(), 1023))
 	e.add("suser", clipTo(f.Workload.ServiceAccount, 1023))
-	e.add("shost", f.Node)
+	e.add("shost", clipTo(f.Node, 1023))
 	e.add("sproc", clipTo(f.Workload.Executable, 1023))
 	res := f.Resource
 	if !res.IsZero() {
@@ -144,4 +144,4 @@ var (
 )
 
 func cefHeader(s string) string { return cefHeaderEscapes.Replace(oneLine(s)) }
-func cefValue(s string) string  { return cefValueEscapes.Replace(strings.TrimSpace(oneLine(s))) }
+func cefValue(s string) string  { return cefValueEscapes.Replace(s) }

@@ -103,21 +103,21 @@ func ecsWorkload(doc object, id event.Identity, w *event.Workload, node, owner s
 		user.set("name", cmp.Or(w.ServiceAccount, path.Base(id.String())))
 		user.set("domain", w.Namespace)
 		doc["user"] = user
-		doc["entity"] = object{"id": clip(id.String()), "type": "service", "name": clip(id.String())}
+		doc["entity"] = object{"id": clip(id.String()), "type": []string{"service"}, "name": clip(id.String())}
 		related.add("user", id.String())
 	}
 	if w.Owner != "" || w.ServiceAccount != "" {
 		_, name, _ := strings.Cut(w.Owner, "/")
 		service := object{}
 		service.set("name", cmp.Or(name, w.ServiceAccount))
-		doc["service"] = service
+		doc.set("service", service)
 	}
 	if w.Pod != "" || w.Namespace != "" {
 		o := object{"type": "kubernetes"}
 		o.set("namespace", w.Namespace)
 		if w.Pod != "" {
 			resource := object{"type": "pod", "name": clip(w.Pod)}
-			if kind, name, ok := strings.Cut(w.Owner, "/"); ok {
+			if kind, name, ok := strings.Cut(w.Owner, "/"); ok && kind != "" {
 				resource["parent"] = object{"type": clip(kind)}
 				resource["annotation"] = []string{"controller:" + clip(name)}
 			}
@@ -135,9 +135,9 @@ func ecsWorkload(doc object, id event.Identity, w *event.Workload, node, owner s
 			if digest != "" {
 				image["hash"] = object{"all": []string{clip(digest)}}
 			}
-			c["image"] = image
+			c.set("image", image)
 		}
-		doc["container"] = c
+		doc.set("container", c)
 	}
 	if w.Executable != "" {
 		doc["process"] = object{"executable": clip(w.Executable), "name": clip(path.Base(w.Executable))}

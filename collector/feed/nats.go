@@ -31,7 +31,7 @@ func checkNATS(c *Config) error {
 		return errors.New("subject is not made of words and dots, with {severity}, {rule}, {namespace} or {owner} in it, at most")
 	}
 	if strings.HasPrefix(c.Subject, "ambit.") && !strings.HasPrefix(c.Subject, outSubject) {
-		return errors.New("subject is one of Ambit's own; those of feeds begin with " + outSubject)
+		return errors.New("subject is one of Ambit's own; feeds may use " + outSubject + "*")
 	}
 	if (c.User == "") != c.Token.isZero() {
 		return errors.New("user and token (the password) go together")

@@ -21,9 +21,11 @@ func ocsfFinding(m *making, r *Record) object {
 	status := statuses[f.Status]
 	doc["status_id"], doc["status"] = status.OCSF, cmp.Or(status.OCSFName, "Unknown")
 	doc.set("status_detail", f.Reason)
-	doc["is_alert"] = !r.Test && r.Life != Close
 	confidence(doc, f.Confidence)
-	doc["risk_score"] = int(math.Round(between(f.Score) * 100))
+	risk := int(math.Round(between(f.Score) * 100))
+	if class == classDetection { // the other one has these in profiles only
+		doc["is_alert"], doc["risk_score"] = !r.Test && r.Life != Close, risk
+	}
 	doc.set("start_time", millis(f.FirstTime))
 	doc.set("end_time", millis(f.LastTime))
 	if f.Count > 0 && f.Count <= math.MaxInt64 {
@@ -60,6 +62,7 @@ func ocsfFinding(m *making, r *Record) object {
 	doc.set("observables", observables)
 	unmapped := object{}
 	unmapped.set("rule", f.Rule)
+	unmapped.set("score", risk)
 	unmapped.set("owasp_nhi", clipAll(f.OWASP))
 	unmapped.set("coverage", f.Coverage)
 	unmapped.set("evidence", string(f.Workload.Evidence))

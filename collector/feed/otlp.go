@@ -13,7 +13,7 @@ import (
 
 	common "go.opentelemetry.io/proto/otlp/common/v1"
 	logs "go.opentelemetry.io/proto/otlp/logs/v1"
-	resource "go.opentelemetry.io/proto/otlp/resource/v1"
+	about "go.opentelemetry.io/proto/otlp/resource/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -250,12 +250,12 @@ func otlpData(m *making, format string, docs []Document) *logs.LogsData {
 			Body: &common.AnyValue{Value: &common.AnyValue_StringValue{StringValue: strings.ToValidUTF8(string(d.Body), "?")}}, Attributes: kept,
 		}
 	}
-	about := []*common.KeyValue{text("service.name", "ambit"), text("service.version", m.Version), text("host.name", m.Host)}
+	service := []*common.KeyValue{text("service.name", "ambit"), text("service.version", m.Version), text("host.name", m.Host)}
 	for _, k := range sortedKeys(m.Labels) {
-		about = append(about, text(k, m.Labels[k]))
+		service = append(service, text(k, m.Labels[k]))
 	}
 	return &logs.LogsData{ResourceLogs: []*logs.ResourceLogs{{
-		Resource:  &resource.Resource{Attributes: about},
+		Resource:  &about.Resource{Attributes: service},
 		ScopeLogs: []*logs.ScopeLogs{{Scope: &common.InstrumentationScope{Name: "github.com/ambit-nhi/ambit/collector/feed", Version: m.Version}, LogRecords: records}},
 	}}}
 }

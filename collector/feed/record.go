@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/ambit-nhi/ambit/event"
@@ -110,7 +111,7 @@ func (r *Record) rule() string {
 func (r *Record) title() string {
 	switch {
 	case r.Finding != nil:
-		return r.Finding.Title
+		return cmp.Or(r.Finding.Title, r.Finding.Rule)
 	case r.Observation != nil:
 		return r.Observation.Workload.Identity.String() + " " + reaches(r.Observation.Direction) + " " + event.ResourceOf(r.Observation).String()
 	}
@@ -132,11 +133,6 @@ func reaches(d event.Direction) string {
 		return "is reached on"
 	}
 	return "reaches"
-}
-
-// open says whether somebody should still look at the finding.
-func open(f *event.Finding) bool {
-	return f.Status != event.StatusResolved && f.Status != event.StatusSuppressed
 }
 
 // Document is a record in the format of a feed.

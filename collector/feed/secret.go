@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 )
 
 // maxSecret bounds a secret, in bytes.
@@ -63,9 +65,15 @@ func (s Secret) where() string {
 	return "environment variable " + s.Env
 }
 
-// veil takes secrets out of texts that others see: errors, and answers of receivers, who may repeat what they were told. It is not safe for
-// concurrent use before the last call of hide.
-type veil struct{ secrets []string }
+// veil takes secrets out of texts that others see: errors, and answers of receivers, who may repeat what they were told. It is safe for concurrent
+// use.
+type veil struct {
+	mu      sync.Mutex
+	secrets []string // the longest first
+}
+
+// maxVeiled bounds them; the oldest were replaced long ago.
+const maxVeiled = 64
 
 const veiled = "[secret]"
 
@@ -74,15 +82,26 @@ func (v *veil) hide(value string) {
 	if len(value) < 4 {
 		return
 	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if slices.Contains(v.secrets, value) {
+		return
+	}
+	if len(v.secrets) > maxVeiled {
+		v.secrets = nil
+	}
 	v.secrets = append(v.secrets, value)
 	for _, part := range strings.FieldsFunc(value, func(r rune) bool { return r == '/' || r == '?' || r == '&' || r == '=' || r == '@' }) {
 		if len(part) >= 12 && !strings.Contains(part, ".") { // the token in a webhook's path
 			v.secrets = append(v.secrets, part)
 		}
 	}
+	slices.SortStableFunc(v.secrets, func(a, b string) int { return len(b) - len(a) })
 }
 
 func (v *veil) text(s string) string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	for _, secret := range v.secrets {
 		s = strings.ReplaceAll(s, secret, veiled)
 	}
