@@ -15,6 +15,7 @@ import (
 	"github.com/ambit-nhi/ambit/collector/audit"
 	"github.com/ambit-nhi/ambit/collector/deadletter"
 	"github.com/ambit-nhi/ambit/collector/decision"
+	"github.com/ambit-nhi/ambit/collector/feed"
 	"github.com/ambit-nhi/ambit/collector/lease"
 	"github.com/ambit-nhi/ambit/event"
 )
@@ -29,7 +30,7 @@ const (
 	requestsBytes  = 16 << 20
 	acksBytes      = 256 << 20
 	statesBytes    = 512 << 20 // compressed, twice while one is replaced
-	smallBytes     = findingsBytes + insertsBytes + windowsBytes + leasesBytes + decisionsBytes + requestsBytes + acksBytes + statesBytes + deadletter.MaxBytes + audit.MaxBytes
+	smallBytes     = findingsBytes + insertsBytes + windowsBytes + leasesBytes + decisionsBytes + requestsBytes + acksBytes + statesBytes + deadletter.MaxBytes + audit.MaxBytes + feed.MaxBytes
 )
 
 // Key-value buckets.
@@ -60,6 +61,7 @@ func (c *BusConfig) streams() []jetstream.StreamConfig {
 		},
 		deadletter.Stream(),
 		audit.Stream(),
+		feed.Stream(),
 	}
 	for i := range streams {
 		streams[i].Replicas = max(c.Replicas, 1)
@@ -81,6 +83,7 @@ func (c *BusConfig) buckets() []jetstream.KeyValueConfig {
 	buckets = append(buckets, jetstream.KeyValueConfig{
 		Bucket: decision.RequestsBucket, Description: "decisions that wait for approval", History: 1, MaxBytes: requestsBytes, LimitMarkerTTL: decision.MarkerTTL,
 	})
+	buckets = append(buckets, feed.Bucket())
 	for i := range buckets {
 		buckets[i].Storage, buckets[i].Replicas = jetstream.FileStorage, max(c.Replicas, 1)
 	}
