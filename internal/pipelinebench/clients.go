@@ -22,8 +22,8 @@ import (
 	"github.com/ambit-nhi/ambit/internal/pipelinebench/process"
 )
 
-// identities is how many clients there are: each may have 20 findings a minute.
-const identities = 20
+// freshEach is how many new resources a client reaches at most: from eight within ten minutes on, they are one finding about a scan.
+const freshEach = 4
 
 // clients are programs in cgroups of their own, and so identities of their own.
 type clients struct {
@@ -51,7 +51,8 @@ func client(group string) error {
 	return lines.Err()
 }
 
-func (s *stage) startClients() (c *clients, err error) {
+// startClients starts as many as the findings need.
+func (s *stage) startClients(findings int) (c *clients, err error) {
 	mount, err := workload.FindMount()
 	if err != nil {
 		return nil, err
@@ -68,7 +69,7 @@ func (s *stage) startClients() (c *clients, err error) {
 	if c.known, err = listen(); err != nil {
 		return c, err
 	}
-	for i := range identities {
+	for i := range (findings + freshEach - 1) / freshEach {
 		group := filepath.Join(c.group, fmt.Sprint("client-", i))
 		if err := os.Mkdir(group, 0o755); err != nil {
 			return c, fmt.Errorf("make cgroup: %w", err)

@@ -171,9 +171,21 @@ func (s *stage) loaded(z sizes) ([]time.Duration, error) {
 	if _, err := nc.Subscribe(event.SubjectFindings, func(m *nats.Msg) { hear(findings, m.Data) }); err != nil {
 		return nil, err
 	}
+	load, err := s.startGauge(filepath.Join(s.folder, "loaded", "run", "clickhouse.sock"))
+	if err != nil {
+		return nil, err
+	}
 	out, err := s.sample(server, z.samples, findings)
 	if err != nil {
 		return nil, err
+	}
+	stored, err := load()
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(os.Stderr, "%s %.0f observations a second came into the engine meanwhile\n", time.Now().Format(time.TimeOnly), stored)
+	if stored < 0.9*float64(z.load) {
+		return nil, fmt.Errorf("only %.0f observations a second came into the engine, not %d: the machine is too slow, or busy; see %s", stored, z.load, collector.Log)
 	}
 	select {
 	case <-sender.Ended():
@@ -184,9 +196,33 @@ func (s *stage) loaded(z sizes) ([]time.Duration, error) {
 	return out, watching.Stop(time.Minute)
 }
 
+// startGauge gives a function that says how many observations a second came into an engine since.
+func (s *stage) startGauge(socket string) (rate func() (float64, error), err error) {
+	rows := func() (n uint64, err error) {
+		db, err := openEngine(socket)
+		if err != nil {
+			return 0, err
+		}
+		defer db.Close()
+		if err := db.QueryRow(s.ctx, "SELECT count() FROM observations").Scan(&n); err != nil {
+			return 0, fmt.Errorf("count rows: %w", err)
+		}
+		return n, nil
+	}
+	before, err := rows()
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	return func() (float64, error) {
+		after, err := rows()
+		return float64(after-before) / time.Since(start).Seconds(), err
+	}, nil
+}
+
 // sample has clients that are learned reach what they never reached, one after the other, and waits for each finding.
 func (s *stage) sample(server string, samples int, findings <-chan heard) (out []time.Duration, err error) {
-	c, err := s.startClients()
+	c, err := s.startClients(samples)
 	if err != nil {
 		return nil, err
 	}
@@ -195,8 +231,8 @@ func (s *stage) sample(server string, samples int, findings <-chan heard) (out [
 		return nil, err
 	}
 	for i := range samples {
-		// At any time between two looks of the agent, and no identity more often than it may have findings.
-		pause := 150*time.Millisecond + time.Duration(rand.Int64N(int64(100*time.Millisecond)))
+		// At any time between two looks of the agent, and fewer than the findings that all identities together may have in a minute.
+		pause := 650*time.Millisecond + time.Duration(rand.Int64N(int64(100*time.Millisecond)))
 		select {
 		case <-time.After(pause):
 		case <-s.ctx.Done():
