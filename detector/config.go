@@ -37,7 +37,7 @@ func Default() Config {
 		FindingsPerMinute: 20,
 
 		AllFindingsPerMinute: 100,
-		ResolveAfter:         30 * 24 * time.Hour,
+		ResolveAfter:         35 * 24 * time.Hour, // longer than a month, in which some jobs run once
 	}
 }
 
@@ -51,7 +51,7 @@ func (c Config) Validate() error {
 		faults = append(faults, fmt.Errorf("alerts per day are %g; they must be between 0.01 and 10000; 7 is usual", c.AlertsPerDay))
 	}
 	if c.ResolveAfter < time.Hour {
-		faults = append(faults, fmt.Errorf("resolve after is %s; it must be at least 1h; 720h is usual", c.ResolveAfter))
+		faults = append(faults, fmt.Errorf("resolve after is %s; it must be at least 1h; 840h is usual", c.ResolveAfter))
 	}
 	for _, bound := range []struct {
 		name  string

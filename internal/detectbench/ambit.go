@@ -42,6 +42,10 @@ func (a *ambit) tell(r *sim.Record, tell func(alert)) {
 		if f.Status == event.StatusResolved { // it is over by itself
 			continue
 		}
-		tell(alert{at: r.At, cause: r.Cause, key: f.ID, rule: f.Rule, severity: f.Severity, identity: f.Identity, resource: f.Resource})
+		key := f.ID
+		if !f.Decided.IsZero() { // it was over, and occurs again: somebody has to look once more
+			key += f.Decided.String()
+		}
+		tell(alert{at: r.At, cause: r.Cause, key: key, rule: f.Rule, severity: f.Severity, identity: f.Identity, resource: f.Resource})
 	}
 }
