@@ -29,7 +29,16 @@ type Reports interface {
 	Reach(ctx context.Context, id event.Identity, filter store.ReachFilter) (*report.List[report.Reach], error)
 	Findings(ctx context.Context, filter store.FindingFilter) (*report.List[event.Finding], error)
 	Finding(ctx context.Context, id string) (*event.Finding, error)
-	Unused(ctx context.Context, now time.Time, window time.Duration) (*report.List[report.Unused], error)
+	Unused(ctx context.Context, now time.Time, q report.UnusedQuery) (*report.UnusedReport, error)
+	HighRisk(ctx context.Context, now time.Time, q report.RiskQuery) (*report.RiskReport, error)
+	Metrics(ctx context.Context, now time.Time, window time.Duration) (*report.List[report.Metric], error)
+	Groups(ctx context.Context, now time.Time, window time.Duration, by string) (*report.List[report.Group], error)
+	Ownership(ctx context.Context, now time.Time, window time.Duration, limit int) (*report.List[report.Lacking], error)
+	Reviews(ctx context.Context, now time.Time, window time.Duration, state string, limit int) (*report.ReviewReport, error)
+	ReviewsOf(ctx context.Context, id event.Identity) (*report.List[store.Review], error)
+	Exemptions(ctx context.Context, now time.Time) (*report.List[store.Exemption], error)
+	BlastRadius(ctx context.Context, id event.Identity, now time.Time, q report.GraphQuery) (*report.Graph, error)
+	WhoCanReach(ctx context.Context, target string, now time.Time, q report.GraphQuery) (*report.Graph, error)
 	Coverage(ctx context.Context, now time.Time, window time.Duration) (*report.List[report.NodeCoverage], error)
 	Inventory(ctx context.Context, filter store.InventoryFilter, domain event.Domain) (*report.List[event.Declaration], error)
 }
@@ -39,9 +48,9 @@ type Inventory interface {
 	ReplaceInventory(ctx context.Context, told store.Inventory) (store.InventoryChange, error)
 }
 
-// Triage changes the status of a finding; [store.Store] does.
+// Triage takes what people decide about findings; [triage.Desk] does. It writes the audit trail.
 type Triage interface {
-	SetFindingStatus(ctx context.Context, id string, status event.Status, at time.Time) (event.Finding, error)
+	Decide(ctx context.Context, id string, kind event.VerdictKind, reason, by string, until time.Time) (event.Finding, error)
 }
 
 // Live is what the running collector knows.
@@ -65,13 +74,20 @@ type Config struct {
 	Reports   Reports
 	Triage    Triage
 	Inventory Inventory
+	Standing  Standing
 	Live      Live
+	Decisions Decisions
 	Metrics   prometheus.Gatherer
 	Audit     Trail  // what cannot be written there is not done
 	Token     string // of the data folder: who shows it is an admin; empty: nobody is by it
 
 	Authenticators []Authenticator // asked in order
 	Anonymous      Role            // what who shows nothing may do
+	Exposed        bool            // it listens with TLS, so that requests may name any host
+	Rate           float64         // requests of a principal per second; 0 is DefaultRate
+
+	DecisionRoles DecisionRoles // who may deny
+	Scopes        Scopes        // for questions whether an access is allowed; nil: only decisions answer
 
 	Logger *slog.Logger
 }
@@ -82,6 +98,7 @@ type Server struct {
 	log     *slog.Logger
 	handler http.Handler
 	metrics http.Handler
+	limits  *limits
 	streams chan struct{} // tokens of open event streams
 	now     func() time.Time
 }
@@ -91,9 +108,9 @@ const maxStreams = 64
 
 // New makes a server.
 func New(cfg Config) *Server {
-	s := &Server{Config: cfg, log: cfg.Logger, streams: make(chan struct{}, maxStreams), now: time.Now}
+	s := &Server{Config: cfg, log: cfg.Logger, streams: make(chan struct{}, maxStreams), limits: newLimits(), now: time.Now}
 	s.metrics = promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{})
-	s.handler = s.guard(s.routes())
+	s.handler = named(s.guard(compressed(s.routes())))
 	return s
 }
 

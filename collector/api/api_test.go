@@ -25,6 +25,7 @@ import (
 	"github.com/ambit-nhi/ambit/collector/health"
 	"github.com/ambit-nhi/ambit/collector/report"
 	"github.com/ambit-nhi/ambit/collector/store"
+	"github.com/ambit-nhi/ambit/collector/triage"
 	"github.com/ambit-nhi/ambit/detector"
 	"github.com/ambit-nhi/ambit/event"
 	"github.com/ambit-nhi/ambit/internal/testenv"
@@ -49,7 +50,14 @@ type live struct {
 }
 
 func (l *live) Progress(id event.Identity) (detector.Progress, bool) { return l.detector.Progress(id) }
-func (l *live) Health(context.Context) []health.Check                { return l.checks }
+
+// Judge has the detector itself hear of a verdict, in place of the stream.
+func (l *live) Judge(_ context.Context, v *event.Verdict) error {
+	l.detector.Judge(v, nil)
+	return nil
+}
+
+func (l *live) Health(context.Context) []health.Check { return l.checks }
 
 func (l *live) Follow(ctx context.Context, after uint64, tell func(uint64, []byte) error) error {
 	if err := tell(after, nil); err != nil {
@@ -167,10 +175,11 @@ func newServer(t testing.TB) (*Server, *live) {
 	config.Learn = 30 * time.Minute
 	l := &live{detector: detector.New(config), checks: []health.Check{health.Of("stream", nil), health.Warn("disk", "12 MiB are left")}, findings: make(chan event.Finding)}
 	fill(t, s, l.detector)
+	log := trail(t, s)
 	server := New(Config{
 		Reports: report.New(s, func(id event.Identity) string { p, _ := l.Progress(id); return string(p.State) }),
-		Triage:  s, Inventory: s, Live: l, Metrics: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
-		Audit: trail(t, s), Token: testToken, Anonymous: Viewer,
+		Triage:  triage.New(s, log, l), Inventory: s, Standing: s, Live: l, Metrics: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
+		Audit: log, Token: testToken, Anonymous: Viewer,
 	})
 	server.now = func() time.Time { return noon.Add(time.Hour) }
 	return server, l
@@ -318,6 +327,11 @@ func TestAnswers(t *testing.T) {
 		patch(http.StatusUnsupportedMediaType, target, `{"status":"resolved"}`)
 		patch(http.StatusUnsupportedMediaType, target, `{"status":"resolved"}`, kind, "text/plain")
 		patch(http.StatusBadRequest, target, `{"status":"gone"}`, kind, is)
+		patch(http.StatusBadRequest, target, `{"verdict":"forgive"}`, kind, is)
+		patch(http.StatusBadRequest, target, `{"status":"new","verdict":"reopen"}`, kind, is)
+		patch(http.StatusBadRequest, target, `{"status":"suppressed"}`, kind, is)
+		patch(http.StatusBadRequest, target, `{"verdict":"suppress","reason":"a test","until":"2026-01-01T00:00:00Z"}`, kind, is)
+		patch(http.StatusBadRequest, target, `{"verdict":"approve"}`, kind, is)
 		patch(http.StatusBadRequest, target, `{"status":"resolved","score":1}`, kind, is)
 		patch(http.StatusBadRequest, target, `{"status":"resolved"}{}`, kind, is)
 		patch(http.StatusBadRequest, target, ``, kind, is)
@@ -335,6 +349,73 @@ func TestAnswers(t *testing.T) {
 		if err := json.Unmarshal(ask(t, s, "GET", target, "").Body.Bytes(), &f); err != nil || f.Status != event.StatusAcknowledged {
 			t.Errorf("%v: status is %q", err, f.Status)
 		}
+	})
+
+	t.Run("verdict", func(t *testing.T) {
+		var page Page[event.Finding]
+		if err := json.Unmarshal(ask(t, s, "GET", "/api/v1/findings", "").Body.Bytes(), &page); err != nil || len(page.Items) != 1 {
+			t.Fatalf("%v, %d findings", err, len(page.Items))
+		}
+		told := page.Items[0]
+		until := time.Now().Add(48 * time.Hour).UTC().Truncate(time.Second)
+		decide := func(body string) (f event.Finding) {
+			t.Helper()
+			w := ask(t, s, "PATCH", "/api/v1/findings/"+told.ID, body, "Authorization", "Bearer "+testToken, "Content-Type", "application/json")
+			if err := json.Unmarshal(w.Body.Bytes(), &f); err != nil || w.Code != http.StatusOK {
+				t.Fatalf("%s: %d %s", body, w.Code, w.Body)
+			}
+			return f
+		}
+		f := decide(`{"verdict":"suppress","reason":"a load test","until":"` + until.Format(time.RFC3339) + `"}`)
+		if f.Status != event.StatusSuppressed || f.Verdict != event.VerdictSuppress || f.Reason != "a load test" || f.By != "local" || !f.Until.Equal(until) || f.Decided.IsZero() {
+			t.Errorf("got %+v", f)
+		}
+		f = decide(`{"verdict":"approve","reason":"a new supplier"}`)
+		if f.Status != event.StatusResolved || f.Verdict != event.VerdictApprove || !f.Until.IsZero() {
+			t.Errorf("got %+v", f)
+		}
+		// The reach says whose word makes it normal.
+		var reach Page[Reach]
+		if err := json.Unmarshal(ask(t, s, "GET", "/api/v1/identities/"+url.PathEscape(told.Identity.String())+"/reach", "").Body.Bytes(), &reach); err != nil {
+			t.Fatal(err)
+		}
+		approved := 0
+		for _, r := range reach.Items {
+			switch {
+			case r.Resource != told.Resource && r.Approved != nil:
+				t.Errorf("%s is approved, too", r.Resource)
+			case r.Resource == told.Resource && r.Approved != nil && r.Approved.Finding == told.ID && r.Approved.By == "local" && r.Approved.Reason == "a new supplier":
+				approved++
+			}
+		}
+		if approved != 1 {
+			t.Errorf("%d of the reach are approved: %+v", approved, reach.Items)
+		}
+		// And the audit trail has both; it comes into the store a little later.
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+			var actions []string
+			for r, err := range s.Inventory.(*store.Store).EachAudit(t.Context()) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if r.Subject == told.ID && r.Actor == "local" && r.Detail["reason"] != "" {
+					actions = append(actions, r.Action)
+				}
+			}
+			if strings.Join(actions, " ") == "finding.suppress finding.approve" {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the trail has %v", actions)
+			}
+		}
+		for query, want := range map[string]int{"?text=NEW.example": 1, "?text=nothing": 0, "?since=2026-01-01T00:00:00Z": 1, "?since=2126-01-01T00:00:00Z": 0, "?status=resolved": 1} {
+			var page Page[event.Finding]
+			if err := json.Unmarshal(ask(t, s, "GET", "/api/v1/findings"+query, "").Body.Bytes(), &page); err != nil || len(page.Items) != want {
+				t.Errorf("%s: %v, %d findings, want %d", query, err, len(page.Items), want)
+			}
+		}
+		decide(`{"verdict":"reopen"}`)
 	})
 
 	t.Run("token", func(t *testing.T) {

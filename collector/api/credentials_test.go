@@ -44,7 +44,7 @@ func TestTLSAnswers(t *testing.T) {
 	for i := range all {
 		rows = append(rows, store.RowOf(&all[i], all[i].Time, uint64(i)))
 	}
-	s2 := s.Triage.(*store.Store)
+	s2 := s.Inventory.(*store.Store)
 	if err := s2.InsertObservations(t.Context(), "tls", rows); err != nil {
 		t.Fatal(err)
 	}

@@ -2,11 +2,14 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/ambit-nhi/ambit/collector/decision"
 )
 
 const (
@@ -14,7 +17,7 @@ const (
 	writeTimeout = 10 * time.Second // a client that reads nothing for so long is gone
 )
 
-// getEvents streams findings as server-sent events of the type "finding". An event's id is its place; a client that comes back with
+// getEvents streams findings as server-sent events of the type "finding", and news of decisions as those of the type "decision". An event's id is its place; a client that comes back with
 // Last-Event-ID misses nothing that the stream still holds.
 func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
 	if _, err := query(r); err != nil {
@@ -51,6 +54,22 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
 				return
 			}
 		}
+	})
+	alive.Go(func() {
+		if s.Decisions == nil {
+			return
+		}
+		// Without an id: a client that comes back asks for decisions as they are then.
+		_ = s.Decisions.Follow(ctx, func(c decision.Change) error {
+			data, err := json.Marshal(c)
+			if err == nil {
+				err = out.write(fmt.Sprintf("event: decision\ndata: %s\n\n", data))
+			}
+			if err != nil {
+				cancel()
+			}
+			return err
+		})
 	})
 	err := s.Live.Follow(ctx, after, func(sequence uint64, finding []byte) error {
 		if finding == nil {

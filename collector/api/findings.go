@@ -6,17 +6,20 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strings"
+	"time"
 
 	"github.com/ambit-nhi/ambit/collector/store"
+	"github.com/ambit-nhi/ambit/collector/triage"
 	"github.com/ambit-nhi/ambit/event"
 )
 
 func (s *Server) getFindings(w http.ResponseWriter, r *http.Request) error {
-	values, err := query(r, "status", "severity", "rule", "identity", "limit", "cursor")
+	values, err := query(r, "status", "severity", "rule", "identity", "text", "since", "limit", "cursor")
 	if err != nil {
 		return err
 	}
-	filter := store.FindingFilter{Rule: values.Get("rule"), Cursor: values.Get("cursor")}
+	filter := store.FindingFilter{Rule: values.Get("rule"), Text: values.Get("text"), Cursor: values.Get("cursor")}
 	status, err := oneOf(values, "status",
 		string(event.StatusNew), string(event.StatusAcknowledged), string(event.StatusSuppressed), string(event.StatusResolved))
 	if err != nil {
@@ -31,6 +34,11 @@ func (s *Server) getFindings(w http.ResponseWriter, r *http.Request) error {
 	if values.Has("identity") {
 		if filter.Identity, err = event.ParseIdentity(values.Get("identity")); err != nil {
 			return problem(http.StatusBadRequest, "%v", err)
+		}
+	}
+	if values.Has("since") {
+		if filter.Since, err = time.Parse(time.RFC3339, values.Get("since")); err != nil {
+			return problem(http.StatusBadRequest, "since %q is no time like 2026-01-31T12:00:00Z", values.Get("since"))
 		}
 	}
 	if filter.Limit, err = limit(values); err != nil {
@@ -69,14 +77,48 @@ func (s *Server) patchFinding(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &patch); err != nil {
 		return err
 	}
-	if !patch.Status.Valid() {
-		return problem(http.StatusBadRequest, "status %q is not one of new, acknowledged, suppressed, resolved", patch.Status)
-	}
-	f, err := s.Triage.SetFindingStatus(r.Context(), r.PathValue("id"), patch.Status, s.now().UTC())
+	kind, err := patch.kind()
 	if err != nil {
+		return err
+	}
+	f, err := s.Triage.Decide(r.Context(), r.PathValue("id"), kind, patch.Reason, principal(r).Name, patch.Until)
+	switch {
+	case errors.Is(err, triage.ErrInvalid):
+		return problem(http.StatusBadRequest, "%v", err)
+	case errors.Is(err, triage.ErrTrail):
+		s.log.Error("write the audit trail", "action", "finding."+string(kind), "error", err)
+		return problem(http.StatusServiceUnavailable, "%v; the log of the collector says why", triage.ErrTrail)
+	case err != nil:
 		return storeError(err)
 	}
 	return writeJSON(w, f)
+}
+
+// kind is the verdict that a patch asks for.
+func (p *FindingPatch) kind() (event.VerdictKind, error) {
+	byStatus := map[event.Status]event.VerdictKind{
+		event.StatusNew: event.VerdictReopen, event.StatusAcknowledged: event.VerdictAcknowledge,
+		event.StatusSuppressed: event.VerdictSuppress, event.StatusResolved: event.VerdictResolve,
+	}
+	switch {
+	case p.Verdict != "" && p.Status != "":
+		return "", problem(http.StatusBadRequest, "give a verdict or a status, not both")
+	case p.Verdict != "" && !p.Verdict.Valid():
+		return "", problem(http.StatusBadRequest, "verdict %q is not one of %s", p.Verdict, verdictNames())
+	case p.Verdict != "":
+		return p.Verdict, nil
+	case !p.Status.Valid():
+		return "", problem(http.StatusBadRequest, "status %q is not one of new, acknowledged, suppressed, resolved; or give a verdict: %s", p.Status, verdictNames())
+	}
+	return byStatus[p.Status], nil
+}
+
+func verdictNames() string {
+	var names []string
+	for _, k := range event.VerdictKinds() {
+		names = append(names, string(k))
+	}
+	return strings.Join(names, ", ")
 }
 
 // readJSON reads a body strictly. It wants the content type said, which a form of another site cannot do.

@@ -105,9 +105,15 @@ func (s *Server) getReach(w http.ResponseWriter, r *http.Request) error {
 			return storeError(err)
 		}
 	}
+	approved, err := s.approved(r.Context(), id)
+	if err != nil {
+		return err
+	}
 	page := Page[Reach]{Items: make([]Reach, 0, len(list.Items)), NextCursor: list.Next}
 	for i := range list.Items {
-		page.Items = append(page.Items, reach(&list.Items[i]))
+		item := reach(&list.Items[i])
+		item.Approved = approved[item.Resource]
+		page.Items = append(page.Items, item)
 	}
 	return writeJSON(w, page)
 }

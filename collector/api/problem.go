@@ -13,6 +13,8 @@ type Problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail,omitempty"`
+
+	RequestID string `json:"request_id,omitempty"` // under which logs know it
 }
 
 func (p *Problem) Error() string {
@@ -26,6 +28,16 @@ func problem(status int, format string, args ...any) *Problem {
 	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: fmt.Sprintf(format, args...)}
 }
 
+// Unauthorized is the error of an [Authenticator] for a proof that is not good.
+func Unauthorized(format string, args ...any) error {
+	return problem(http.StatusUnauthorized, format, args...)
+}
+
+// Forbidden is the error of an [Authenticator] for somebody who is known and has no role.
+func Forbidden(format string, args ...any) error {
+	return problem(http.StatusForbidden, format, args...)
+}
+
 // writeError answers with a problem document. What is not the client's fault is logged here, once, and not told in detail.
 func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	var p *Problem
@@ -33,7 +45,7 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 		if r.Context().Err() != nil {
 			return // the client is gone
 		}
-		s.log.Error("answer a request", "method", r.Method, "path", r.URL.Path, "error", err)
+		s.log.Error("answer a request", "method", r.Method, "path", r.URL.Path, "request", requestID(r), "error", err)
 		p = problem(http.StatusInternalServerError, "the collector could not answer; its log says why")
 	}
 	if p.Status == http.StatusUnauthorized {
@@ -41,6 +53,9 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
+	said := *p
+	said.RequestID = requestID(r)
+	p = &said
 	_ = json.NewEncoder(w).Encode(p)
 }
 
@@ -50,6 +65,8 @@ func writeJSON(w http.ResponseWriter, v any) error {
 		return fmt.Errorf("encode the answer: %w", err)
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(data, '\n')) // a client that went away is no error
+	if data = append(data, '\n'); !unchanged(w, data) {
+		_, _ = w.Write(data) // a client that went away is no error
+	}
 	return nil
 }

@@ -30,8 +30,26 @@ func (s *Server) table() []route {
 		{"/api/v1/findings", methods{"GET": {Viewer, s.getFindings}}},
 		{"/api/v1/findings/{id}", methods{"GET": {Viewer, s.getFinding}, "PATCH": {Responder, s.patchFinding}}},
 		{"/api/v1/reports/unused", methods{"GET": {Viewer, s.getUnused}}},
+		{"/api/v1/reports/high-risk", methods{"GET": {Viewer, s.getHighRisk}}},
+		{"/api/v1/reports/metrics", methods{"GET": {Viewer, s.getMeasures}}},
+		{"/api/v1/reports/inventory", methods{"GET": {Viewer, s.getGroups}}},
+		{"/api/v1/reports/ownership", methods{"GET": {Viewer, s.getOwnership}}},
+		{"/api/v1/reports/reviews", methods{"GET": {Viewer, s.getReviews}}},
+		{"/api/v1/reports/who-can-reach", methods{"GET": {Viewer, s.getWhoCanReach}}},
+		{"/api/v1/identities/{id}/blast-radius", methods{"GET": {Viewer, s.getBlastRadius}}},
+		{"/api/v1/exemptions", methods{"GET": {Viewer, s.getExemptions}, "POST": {Responder, s.postExemption}}},
+		{"/api/v1/exemptions/{id}", methods{"DELETE": {Responder, s.deleteExemption}}},
+		{"/api/v1/reviews", methods{"GET": {Viewer, s.getReviewsOf}, "POST": {Responder, s.postReview}}},
 		{"/api/v1/reports/coverage", methods{"GET": {Viewer, s.getCoverage}}},
 		{"/api/v1/coverage", methods{"GET": {Viewer, s.getCoverage}}},
+		{"/api/v1/decisions", methods{"GET": {Viewer, s.getDecisions}, "POST": {min(s.DecisionRoles.dryRun(), s.DecisionRoles.enforce()), s.postDecision}}},
+		{"/api/v1/decisions/preview", methods{"POST": {s.DecisionRoles.dryRun(), s.postPreview}}},
+		{"/api/v1/decisions/coverage", methods{"GET": {Viewer, s.getDecisionCoverage}}},
+		{"/api/v1/decisions/{id}", methods{"GET": {Viewer, s.getDecision}, "DELETE": {s.DecisionRoles.revoke(), s.deleteDecision}}},
+		{"/api/v1/decisions/{id}/approve", methods{"POST": {s.DecisionRoles.approve(), s.postApproval}}},
+		{"/api/v1/decisions/{id}/policy", methods{"GET": {Viewer, s.getDecisionPolicy}}},
+		{"/access/v1/evaluation", methods{"POST": {Viewer, s.postEvaluation}}},
+		{"/.well-known/authzen-configuration", methods{"GET": {Nobody, s.getAuthZEN}}},
 		{"/api/v1/events", methods{"GET": {Viewer, s.getEvents}}},
 		{"/api/v1/openapi.yaml", methods{"GET": {Nobody, s.getOpenAPI}}},
 		{"/openapi.yaml", methods{"GET": {Nobody, s.getOpenAPI}}},
@@ -61,14 +79,7 @@ func (s *Server) routes() http.Handler {
 				s.writeError(w, r, problem(http.StatusMethodNotAllowed, "method %s is not allowed here; allowed: %s", r.Method, allow))
 				return
 			}
-			who, err := s.authenticate(r)
-			if err == nil {
-				err = permit(who, end.role)
-			}
-			if err == nil {
-				err = end.handle(w, withPrincipal(r, who))
-			}
-			if err != nil {
+			if err := s.serve(w, r, end); err != nil {
 				s.writeError(w, r, err)
 			}
 		})
@@ -79,6 +90,24 @@ func (s *Server) routes() http.Handler {
 	return mux
 }
 
+// serve has an endpoint answer who may ask it.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, end endpoint) error {
+	who, err := s.authenticate(r)
+	if err != nil {
+		return s.fail(w, r, err)
+	}
+	if end.role > Nobody {
+		if err := s.spend(w, r, who); err != nil {
+			return err
+		}
+	}
+	if err := permit(who, end.role); err != nil {
+		return err
+	}
+	r = withPrincipal(r, who)
+	return end.handle(&tagged{w, r}, r)
+}
+
 //go:embed openapi.yaml
 var openAPI []byte
 
@@ -87,7 +116,9 @@ func (s *Server) getOpenAPI(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/yaml")
-	_, _ = w.Write(openAPI)
+	if !unchanged(w, openAPI) {
+		_, _ = w.Write(openAPI)
+	}
 	return nil
 }
 

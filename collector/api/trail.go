@@ -11,6 +11,11 @@ import (
 // wrong after that is written down as well.
 func (s *Server) audited(r *http.Request, action, subject string, detail map[string]string, do func() error) error {
 	who := principal(r)
+	detail = maps.Clone(detail)
+	if detail == nil {
+		detail = map[string]string{}
+	}
+	detail["request_id"] = requestID(r)
 	if _, err := s.Audit.Append(r.Context(), who.Name, action, subject, detail); err != nil {
 		s.log.Error("write the audit trail", "action", action, "error", err)
 		return problem(http.StatusServiceUnavailable, "the audit trail cannot be written, so nothing was changed; the log of the collector says why")
@@ -19,12 +24,8 @@ func (s *Server) audited(r *http.Request, action, subject string, detail map[str
 	if err == nil {
 		return nil
 	}
-	failed := maps.Clone(detail)
-	if failed == nil {
-		failed = map[string]string{}
-	}
-	failed[audit.Failed] = err.Error()
-	if _, also := s.Audit.Append(r.Context(), who.Name, action, subject, failed); also != nil {
+	detail[audit.Failed] = err.Error()
+	if _, also := s.Audit.Append(r.Context(), who.Name, action, subject, detail); also != nil {
 		s.log.Error("write the audit trail", "action", action, "error", also)
 	}
 	return err

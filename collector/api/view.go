@@ -67,13 +67,17 @@ type Reach struct {
 	BytesReceived uint64          `json:"bytes_received"`
 	Executables   []string        `json:"executables"`
 	Nodes         []string        `json:"nodes"`
-	TLS           []ReachTLS      `json:"tls,omitempty"` // by kind of handshake, most connections first; of the other connections none was seen
+	TLS           []ReachTLS      `json:"tls,omitempty"`      // by kind of handshake, most connections first; of the other connections none was seen
+	Approved      *Approved       `json:"approved,omitempty"` // a person's word that makes it normal
 }
 
 // ReachTLS is one kind of TLS handshake on the way to a resource.
 type ReachTLS = store.ReachTLS
 
-// FindingPatch is the body of a PATCH of a finding.
+// FindingPatch is the body of a PATCH of a finding: a verdict, or the status that one gives.
 type FindingPatch struct {
-	Status event.Status `json:"status"`
+	Verdict event.VerdictKind `json:"verdict,omitempty"`
+	Status  event.Status      `json:"status,omitempty"`
+	Reason  string            `json:"reason,omitempty"`
+	Until   time.Time         `json:"until,omitzero"` // of suppress, and of approve where that is to end
 }

@@ -1,0 +1,162 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+
+	"github.com/ambit-nhi/ambit/collector/api"
+)
+
+// OIDCConfig says whose tokens are believed.
+type OIDCConfig struct {
+	Issuer   string
+	Audience string       // of the tokens: who Ambit is to the provider
+	Claim    string       // whose value, or one of its values, gives the role; default groups
+	Name     string       // claim that names the person; default sub
+	Grants   []Grant      // by values of the claim
+	Client   *http.Client // nil: the default one
+}
+
+// Validate says what is wrong.
+func (c *OIDCConfig) Validate() error {
+	u, err := url.Parse(c.Issuer)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && (u.Hostname() == "127.0.0.1" || u.Hostname() == "::1" || u.Hostname() == "localhost")):
+		return fmt.Errorf("issuer %.200q is not an https URL: its keys would not be its own", c.Issuer)
+	case c.Audience == "":
+		return errors.New("audience is not set: tokens for other programs would be taken")
+	case len(c.Grants) == 0:
+		return errors.New("roles are not set: nobody could do anything")
+	}
+	return nil
+}
+
+// OIDC authenticates by the tokens of an OpenID provider. It asks the provider for its keys when the first token comes, so that a provider that is away
+// does not keep Ambit from starting. It is safe for concurrent use.
+type OIDC struct {
+	cfg OIDCConfig
+	now func() time.Time
+
+	mu       sync.Mutex
+	verifier *oidc.IDTokenVerifier
+	asked    time.Time
+	err      error
+}
+
+// Bounds of asking the provider.
+const (
+	discoverTime  = 10 * time.Second
+	discoverAgain = 5 * time.Second // after a failure
+	maxJWT        = 16 << 10        // bytes
+	maxValues     = 1000            // of the claim
+)
+
+// algorithms are asymmetric ones only: with others a public key could be taken for a secret.
+var algorithms = []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.EdDSA}
+
+// NewOIDC makes an authenticator. It asks nobody yet.
+func NewOIDC(cfg OIDCConfig) (*OIDC, error) {
+	if cfg.Claim == "" {
+		cfg.Claim = "groups"
+	}
+	if cfg.Name == "" {
+		cfg.Name = "sub"
+	}
+	if cfg.Client == nil {
+		cfg.Client = &http.Client{Timeout: discoverTime}
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &OIDC{cfg: cfg, now: time.Now}, nil
+}
+
+// provider gives what verifies tokens. Keys that are not known are asked for again by it.
+func (o *OIDC) provider() (*oidc.IDTokenVerifier, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.verifier != nil {
+		return o.verifier, nil
+	}
+	if o.err != nil && o.now().Sub(o.asked) < discoverAgain {
+		return nil, o.err
+	}
+	// Not the request's context: the key set goes on with it.
+	ctx := oidc.ClientContext(context.Background(), o.cfg.Client)
+	p, err := oidc.NewProvider(ctx, o.cfg.Issuer)
+	o.asked, o.err = o.now(), err
+	if err != nil {
+		return nil, err
+	}
+	o.verifier = p.VerifierContext(ctx, &oidc.Config{ClientID: o.cfg.Audience, SupportedSigningAlgs: algorithms, Now: o.now})
+	return o.verifier, nil
+}
+
+// Authenticate implements [api.Authenticator].
+func (o *OIDC) Authenticate(r *http.Request) (api.Principal, bool, error) {
+	text, ok := bearer(r)
+	if !ok || strings.Count(text, ".") != 2 {
+		return api.Principal{}, false, nil
+	}
+	if len(text) > maxJWT {
+		return api.Principal{}, false, api.Unauthorized("the token is longer than %d bytes", maxJWT)
+	}
+	verifier, err := o.provider()
+	if err != nil {
+		return api.Principal{}, false, fmt.Errorf("ask the OpenID provider %s: %w", o.cfg.Issuer, err)
+	}
+	token, err := verifier.Verify(r.Context(), text)
+	if err != nil {
+		return api.Principal{}, false, api.Unauthorized("the token is not accepted: %s", reason(err))
+	}
+	claims := map[string]any{}
+	if err := token.Claims(&claims); err != nil {
+		return api.Principal{}, false, api.Unauthorized("the token's claims cannot be read")
+	}
+	name, _ := claims[o.cfg.Name].(string)
+	if name == "" {
+		return api.Principal{}, false, api.Unauthorized("the token has no claim %s", o.cfg.Name)
+	}
+	role := api.Nobody
+	for _, value := range values(claims[o.cfg.Claim]) {
+		role = max(role, granted(o.cfg.Grants, value))
+	}
+	if role == api.Nobody {
+		return api.Principal{}, false, api.Forbidden("none of the token's %s has a role here", o.cfg.Claim)
+	}
+	return api.Principal{Name: "oidc:" + name, Role: role}, true, nil
+}
+
+// values are the texts of a claim.
+func values(claim any) (out []string) {
+	switch c := claim.(type) {
+	case string:
+		return []string{c}
+	case []any:
+		for _, v := range c[:min(len(c), maxValues)] {
+			if text, ok := v.(string); ok {
+				out = append(out, text)
+			}
+		}
+	}
+	return out
+}
+
+// reason is short, and does not repeat the token.
+func reason(err error) string {
+	var expired *oidc.TokenExpiredError
+	if errors.As(err, &expired) {
+		return "it has expired"
+	}
+	text := strings.TrimPrefix(err.Error(), "oidc: ")
+	text, _, _ = strings.Cut(text, "\n")
+	return fmt.Sprintf("%.200s", text)
+}
