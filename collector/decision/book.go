@@ -150,7 +150,9 @@ func (b *book) naming(id event.Identity, now time.Time) []*kept {
 	}
 	b.mu.RUnlock()
 	out = slices.DeleteFunc(out, func(k *kept) bool { return !k.Holds(now) })
-	slices.SortFunc(out, func(a, b *kept) int { return strings.Compare(a.Issued.Format(time.RFC3339Nano)+a.ID, b.Issued.Format(time.RFC3339Nano)+b.ID) })
+	slices.SortFunc(out, func(a, b *kept) int {
+		return strings.Compare(a.Issued.Format(time.RFC3339Nano)+a.ID, b.Issued.Format(time.RFC3339Nano)+b.ID)
+	})
 	return out
 }
 

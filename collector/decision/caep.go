@@ -114,7 +114,9 @@ func LoadSigner(file string) (crypto.Signer, error) {
 }
 
 // Keys are the public keys that tokens are signed with, for the receiver.
-func (c *CAEP) Keys() jose.JSONWebKeySet { return jose.JSONWebKeySet{Keys: []jose.JSONWebKey{c.public}} }
+func (c *CAEP) Keys() jose.JSONWebKeySet {
+	return jose.JSONWebKeySet{Keys: []jose.JSONWebKey{c.public}}
+}
 
 // Name implements [Point].
 func (c *CAEP) Name() string { return "caep" }

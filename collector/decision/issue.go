@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
+	"github.com/ambit-nhi/ambit/collector/audit"
 	"github.com/ambit-nhi/ambit/event"
 )
 
@@ -116,6 +117,12 @@ func (s *Service) sign(ctx context.Context, run *running, d *event.Decision, rev
 		revision, err = run.decisions.Create(ctx, d.ID, data)
 	} else {
 		revision, err = run.decisions.Update(ctx, d.ID, data, revision)
+	}
+	if err != nil {
+		about[audit.Failed] = err.Error()
+		if _, also := s.trail.Append(context.WithoutCancel(ctx), who, action, d.ID, about); also != nil {
+			s.log.Error("write down that a decision was not sent", "decision", d.ID, "error", also)
+		}
 	}
 	if isConflict(err) {
 		return fmt.Errorf("%w: decision %s was changed at the same time; look at it, and try again", ErrConflict, d.ID)

@@ -113,4 +113,3 @@ func (s *Service) endWaiting(ctx context.Context, run *running, w *keptWaiting) 
 		s.log.Error("write down that a request ended", "decision", w.ID, "error", err)
 	}
 }
-

@@ -114,4 +114,3 @@ func coverOf(h *event.Heartbeat) NodeCover {
 	}
 	return n
 }
-

@@ -18,9 +18,11 @@ const (
 	StateInForce State = "in-force"
 	StateRevoked State = "revoked"
 	StateExpired State = "expired"
+
+	StateWithdrawn State = "withdrawn" // it waited, and is gone
 )
 
-// States are all of them.
+// States are those that a decision can be found in.
 var States = []State{StateWaiting, StateInForce, StateRevoked, StateExpired}
 
 // View is a decision with what became of it. Of one that waits, issued and expires are of when it was asked for.

@@ -144,6 +144,18 @@ func field(d *event.Declaration, name string) *string {
 	return new(string)
 }
 
+// NeedsPairs says whether a rule looks at labels or annotations.
+func (r Rules) NeedsPairs() bool {
+	for _, list := range [][]rule{r.rules, builtin} {
+		for i := range list {
+			if list[i].match["label"] != nil || list[i].match["annotation"] != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // apply fills a declaration with what rules say. It says whether a rule of the configuration did.
 func (r Rules) apply(d *event.Declaration, sources []event.DeclarationSource) (configured bool) {
 	privileged := false

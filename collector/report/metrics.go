@@ -26,12 +26,7 @@ type Metric struct {
 // shortLived is the life of a certificate up to which it is short-lived.
 const shortLived = day
 
-// Scopes says which identities have an approved scope.
-type Scopes interface {
-	Approved(ctx context.Context) (map[string]bool, error)
-}
-
-// share is a metric that is a share.
+// portion is a metric that is a share.
 func portion(name string, n, of uint64, basis string) Metric {
 	m := Metric{Name: name, Unit: "percent", Known: of > 0, Count: n, Of: of, Basis: basis}
 	if of > 0 {
@@ -83,10 +78,14 @@ func (r *Reporter) measureCredentials(ctx context.Context, members []store.Membe
 		return nil, err
 	}
 	scoped := map[string]bool{}
-	if r.Scopes != nil {
-		if scoped, err = r.Scopes.Approved(ctx); err != nil {
-			return nil, err
+	err = r.store.EachScope(ctx, nil, func(x *event.Scope) error {
+		if x.ApprovedBy != "" {
+			scoped[x.Identity.String()] = true
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	var active, within, measured, short, both, rotated uint64
 	var intervals []float64
@@ -201,6 +200,9 @@ func (r *Reporter) measureRevocation(ctx context.Context, _ []store.Member, sinc
 		return nil, err
 	}
 	seconds := func(name string, value float64, basis string) Metric {
+		if t.InForce == 0 {
+			value = 0 // of nothing, there is no number
+		}
 		return Metric{Name: name, Value: value, Unit: "seconds", Known: t.InForce > 0, Count: t.InForce, Of: t.Decisions, Basis: basis}
 	}
 	of := fmt.Sprintf("of %d decisions of the window that enforce, %d of which came into force", t.Decisions, t.InForce)

@@ -27,8 +27,7 @@ type Reporter struct {
 	store *store.Store
 	state func(event.Identity) string
 
-	Rules  inventory.Rules // of who owns what; set before use
-	Scopes Scopes          // nil: there are none; set before use
+	Rules inventory.Rules // of who owns what; set before use
 }
 
 // New makes a Reporter. state gives an identity's state of learning, or ""; it is called from any goroutine, and may be nil.

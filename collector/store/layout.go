@@ -23,6 +23,7 @@ var shardedBy = map[string]string{
 	"inventory_sources":  "source, name",
 	"coverage":           "node",
 	"coverage_gaps":      "node",
+	"coverage_daily":     "node",
 	"links":              "identity", // only the view writes it, where the row of reach stands; questions add up all shards
 	"exemptions":         "identity",
 	"reviews":            "identity",

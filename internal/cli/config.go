@@ -57,7 +57,9 @@ type config struct {
 	} `mapstructure:"clickhouse"`
 	Retention  store.Retention   `mapstructure:"retention"`
 	Spool      agent.SpoolConfig `mapstructure:"spool"` // what waits on a node's disk while the stream is away
-	Deny       agent.DenyConfig  `mapstructure:"deny"`  // which decisions nodes follow, and the rails of those who make them
+	Decisions  decisionsConfig   `mapstructure:"decisions"`
+	Report     reportConfig      `mapstructure:"report"`
+	Deny       agent.DenyConfig  `mapstructure:"deny"` // which decisions nodes follow, and the rails of those who make them
 	Kubernetes struct {
 		Mode          string `mapstructure:"mode"`           // auto, on, off
 		Kubeconfig    string `mapstructure:"kubeconfig"`     // empty: the service account of the pod that this runs in
@@ -92,7 +94,8 @@ func defaultConfig() config {
 	bus := collector.DefaultBusConfig()
 	c.NATS.MaxBytes, c.NATS.MaxAge, c.NATS.Replicas = bus.MaxBytes, bus.MaxAge, bus.Replicas
 	c.Spool = agent.DefaultSpool()
-	c.Deny = agent.DefaultDeny()
+	c.Deny, c.Decisions = agent.DefaultDeny(), defaultDecisions()
+	c.Report = defaultReport()
 	c.SPIFFE.Socket = os.Getenv(svid.SocketEnv)
 	c.TLS.Probes = "on"
 	c.ClickHouse.Config, c.Retention = store.Default(), store.DefaultRetention()
@@ -243,7 +246,7 @@ func (c *config) validate() error {
 	faults = append(faults, c.Retention.Validate())
 	faults = append(faults, c.validateTLS()...)
 	faults = append(faults, c.validateProbes()...)
-	faults = append(faults, c.validateInventory(), c.validateDetector())
+	faults = append(faults, c.validateInventory(), c.Report.validate(), c.validateDetector(), c.validateDecisions())
 	faults = append(faults, c.validateLog(), checkLoopback("pprof", c.Pprof, "profiles show what is in memory"), checkAddress("metrics", c.Metrics))
 	return errors.Join(faults...)
 }

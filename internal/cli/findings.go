@@ -21,8 +21,8 @@ import (
 func newFindingsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "findings",
-		Short: "List findings, newest first, or follow them",
-		Args:  noArgs,
+		Short: "List findings, newest first, follow them, or decide about them",
+		Args:  unknownCommand,
 	}
 	server, form, limit := serverFlag(cmd), outputFlag(cmd), limitFlag(cmd)
 	filters := map[string]*string{
@@ -30,7 +30,11 @@ func newFindingsCommand() *cobra.Command {
 		"severity": cmd.Flags().String("severity", "", "only those of this severity: info, low, medium, high or critical"),
 		"rule":     cmd.Flags().String("rule", "", "only those of this rule"),
 		"identity": cmd.Flags().String("identity", "", "only those of this identity"),
+		"text":     cmd.Flags().String("text", "", "only those with this in their title or resource"),
 	}
+	age := &window{}
+	cmd.Flags().Var(age, "since", "only those that occurred in the last time, such as 8h or 7d")
+	cmd.AddCommand(newDecideCommands()...)
 	follow := cmd.Flags().BoolP("follow", "f", false, "go on with findings as they are told, oldest first; JSON is then one finding a line")
 	check := cmd.Flags().Bool("fail-on-findings", false, "end with exit code 3 if there are any")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -47,10 +51,13 @@ func newFindingsCommand() *cobra.Command {
 				query.Set(name, *value)
 			}
 		}
+		if age.Duration > 0 {
+			query.Set("since", time.Now().Add(-age.Duration).UTC().Format(time.RFC3339))
+		}
 		ctx, out := cmd.Context(), cmd.OutOrStdout()
 		if *follow {
-			if *form == outputCSV || *check || *limit > 0 {
-				return usagef("--follow goes with neither -o csv, --limit nor --fail-on-findings")
+			if *form == outputCSV || *check || *limit > 0 || query.Has("text") || query.Has("since") {
+				return usagef("--follow goes with neither -o csv, --limit, --text, --since nor --fail-on-findings")
 			}
 			return followFindings(ctx, c, query, *form, out)
 		}
@@ -78,22 +85,26 @@ func findingColumns(now time.Time) []column[event.Finding] {
 	count := func(r *row) string { return strconv.FormatUint(r.Count, 10) }
 	status := func(r *row) string { return string(r.Status) }
 	return []column[row]{
-		{Name: "id", Value: func(r *row) string { return r.ID }},
-		{"FIRST", func(r *row) string { return ago(&r.FirstTime, now) }, "first_time", func(r *row) string { return stamp(&r.FirstTime) }},
-		{Name: "last_time", Value: func(r *row) string { return stamp(&r.LastTime) }},
+		{"LAST", func(r *row) string { return ago(&r.LastTime, now) }, "last_time", func(r *row) string { return stamp(&r.LastTime) }},
+		{Name: "first_time", Value: func(r *row) string { return stamp(&r.FirstTime) }},
 		{"SEVERITY", severity, "severity", severity},
-		{"RULE", rule, "rule", rule},
-		{"IDENTITY", identity, "identity", identity},
-		{"RESOURCE", resource, "resource", resource},
-		{"COUNT", count, "count", count},
 		{"STATUS", status, "status", status},
-		{Name: "title", Value: func(r *row) string { return r.Title }},
+		{"COUNT", count, "count", count},
+		{"FINDING", func(r *row) string { return r.Title }, "title", func(r *row) string { return r.Title }},
+		{"ID", func(r *row) string { return r.ID }, "id", func(r *row) string { return r.ID }},
+		{Name: "rule", Value: rule},
+		{Name: "identity", Value: identity},
+		{Name: "resource", Value: resource},
+		{Name: "verdict", Value: func(r *row) string { return string(r.Verdict) }},
+		{Name: "reason", Value: func(r *row) string { return r.Reason }},
+		{Name: "by", Value: func(r *row) string { return r.By }},
+		{Name: "until", Value: func(r *row) string { return stamp(&r.Until) }},
 	}
 }
 
 // followFindings prints the findings that are there, and then those that are told, across interruptions, until ctx ends.
 func followFindings(ctx context.Context, c *client, query url.Values, form output, out io.Writer) error {
-	f := &follower{c: c, query: query, out: out, form: form, told: map[string]time.Time{}}
+	f := &follower{c: c, query: query, out: out, form: form, told: map[string][2]time.Time{}}
 	wait := time.Second
 	for first := true; ; first = false {
 		err := f.stream(ctx, first)
@@ -118,8 +129,8 @@ type follower struct {
 	query url.Values
 	out   io.Writer
 	form  output
-	last  string               // id of the last event
-	told  map[string]time.Time // finding -> its last_time when it was printed
+	last  string                  // id of the last event
+	told  map[string][2]time.Time // finding -> its last_time, and when it was decided about, when it was printed
 }
 
 var errOutput = errors.New("write the output")
@@ -140,6 +151,7 @@ func (f *follower) stream(ctx context.Context, first bool) error {
 	defer silent.Stop()
 	lines := bufio.NewScanner(body)
 	lines.Buffer(nil, 1<<20)
+	kind := ""
 	for lines.Scan() {
 		silent.Reset(silence)
 		name, value, _ := strings.Cut(lines.Text(), ":")
@@ -153,7 +165,12 @@ func (f *follower) stream(ctx context.Context, first bool) error {
 					return err
 				}
 			}
+		case "event":
+			kind = value
 		case "data":
+			if kind != "finding" { // news of decisions come on the same stream
+				continue
+			}
 			var finding event.Finding
 			if err := json.Unmarshal([]byte(value), &finding); err != nil {
 				return fmt.Errorf("read a finding of %s: %w", f.c.base, err)
@@ -192,13 +209,13 @@ func (f *follower) print(finding *event.Finding) error {
 			return nil
 		}
 	}
-	if last, ok := f.told[finding.ID]; ok && !finding.LastTime.After(last) {
+	if last, ok := f.told[finding.ID]; ok && !finding.LastTime.After(last[0]) && !finding.Decided.After(last[1]) {
 		return nil
 	}
 	if len(f.told) > 10_000 { // some may be printed twice
 		clear(f.told)
 	}
-	f.told[finding.ID] = finding.LastTime
+	f.told[finding.ID] = [2]time.Time{finding.LastTime, finding.Decided}
 	var text string
 	if f.form == outputJSON {
 		data, err := json.Marshal(finding)
@@ -225,6 +242,12 @@ func describe(f *event.Finding) string {
 	b.WriteByte('\n')
 	for _, s := range f.Explanation {
 		fmt.Fprintf(&b, "    %s\n", oneLineText(s))
+	}
+	for _, s := range f.Advice {
+		fmt.Fprintf(&b, "    What to do: %s\n", oneLineText(s))
+	}
+	if !f.Decided.IsZero() {
+		fmt.Fprintf(&b, "    It %s.\n", oneLineText(strings.TrimSuffix(statusSentence(f), ".")))
 	}
 	return b.String()
 }

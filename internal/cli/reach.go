@@ -88,6 +88,12 @@ func reachColumns(now time.Time) []column[api.Reach] {
 		{"FIRST", func(r *row) string { return ago(&r.FirstTime, now) }, "first_time", func(r *row) string { return stamp(&r.FirstTime) }},
 		{"LAST", func(r *row) string { return ago(&r.LastTime, now) }, "last_time", func(r *row) string { return stamp(&r.LastTime) }},
 		{Name: "last_success", Value: func(r *row) string { return stamp(r.LastSuccess) }},
+		{"APPROVED", approvedCell, "approved_by", func(r *row) string {
+			if r.Approved == nil {
+				return ""
+			}
+			return r.Approved.By
+		}},
 		{"EXECUTABLES", func(r *row) string { return strings.Join(r.Executables, " ") }, "executables", func(r *row) string { return strings.Join(r.Executables, " ") }},
 		{Name: "nodes", Value: func(r *row) string { return strings.Join(r.Nodes, " ") }},
 		{Name: "tls_connections", Value: count(func(r *row) uint64 { return tlsConnections(r, func(*api.ReachTLS) bool { return true }) })},
@@ -98,4 +104,16 @@ func reachColumns(now time.Time) []column[api.Reach] {
 		{Name: "tls_sni", Value: tlsWords(func(t *api.ReachTLS) []string { return t.SNI })},
 		{Name: "tls_alpn", Value: tlsWords(func(t *api.ReachTLS) []string { return t.ALPN })},
 	}
+}
+
+// approvedCell says whose word makes it normal.
+func approvedCell(r *api.Reach) string {
+	a := r.Approved
+	switch {
+	case a == nil:
+		return "-"
+	case a.Until.IsZero():
+		return "by " + a.By
+	}
+	return "by " + a.By + " until " + a.Until.Local().Format(time.DateOnly)
 }

@@ -39,7 +39,7 @@ func (l *live) Health(ctx context.Context) []health.Check {
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthTime)
 	defer cancel()
-	checks := append(l.watch.Checks(ctx), health.Of("store", l.store.Ping(ctx)), health.Of("collector", l.Ready(ctx)), health.Disk(l.folder))
+	checks := append(l.watch.Checks(ctx), health.Of("store", l.store.Ping(ctx)), health.Of("collector", l.Ready(ctx)), l.Division(), health.Disk(l.folder))
 	if l.svid != nil {
 		checks = append(checks, certificateCheck(l.svid))
 	}

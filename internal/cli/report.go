@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"net/url"
@@ -22,8 +21,9 @@ func newReportCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
-		newReport("unused", "List identities that nobody used, and those of which that cannot be told", view[report.Unused]{columns: unusedColumns}),
-		newCoverageReport(),
+		newUnusedReport(), newRiskReport(), newMetricsReport(), newInventoryReport(), newOwnershipReport(), newReviewsReport(), newCoverageReport(),
+		newBlastRadiusReport(), newWhoCanReachReport(),
+		newExemptCommand(), newExemptionsCommand(), newReviewCommand(), newVerifyCommand(),
 	)
 	return cmd
 }
@@ -79,29 +79,6 @@ func newReport[T any](name, short string, v view[T]) *cobra.Command {
 		return nil
 	}
 	return cmd
-}
-
-func unusedColumns(now time.Time) []column[report.Unused] {
-	type row = report.Unused
-	identity := func(r *row) string { return r.Identity.String() }
-	class := func(r *row) string { return r.Class }
-	verdict := func(r *row) string { return r.Verdict }
-	reason := func(r *row) string { return r.Reason }
-	watched := func(r *row) string { return strconv.FormatFloat(r.Watched, 'f', -1, 64) }
-	resource := func(r *row) string { return r.LastResource.String() }
-	return []column[row]{
-		{"IDENTITY", identity, "identity", identity},
-		{"VERDICT", verdict, "verdict", verdict},
-		{"CLASS", class, "class", class},
-		{"DAYS", func(r *row) string { return strconv.Itoa(r.DaysUnused) }, "days_unused", func(r *row) string { return strconv.Itoa(r.DaysUnused) }},
-		{"LAST USED", func(r *row) string { return ago(&r.LastUsed, now) }, "last_used", func(r *row) string { return stamp(&r.LastUsed) }},
-		{"LAST RUNNING", func(r *row) string { return ago(&r.LastSeen, now) }, "last_seen", func(r *row) string { return stamp(&r.LastSeen) }},
-		{"FIRST SEEN", func(r *row) string { return ago(&r.FirstSeen, now) }, "first_seen", func(r *row) string { return stamp(&r.FirstSeen) }},
-		{"WATCHED", func(r *row) string { return watched(r) + "%" }, "watched", watched},
-		{"LAST RESOURCE", resource, "last_resource", resource},
-		{Name: "nodes", Value: func(r *row) string { return strings.Join(r.Nodes, " ") }},
-		{"WHY NOT TOLD", func(r *row) string { return cmp.Or(r.Reason, "-") }, "reason", reason},
-	}
 }
 
 func coverageColumns(now time.Time) []column[report.NodeCoverage] {

@@ -23,6 +23,7 @@ import (
 	"github.com/ambit-nhi/ambit/collector/engine"
 	"github.com/ambit-nhi/ambit/collector/report"
 	"github.com/ambit-nhi/ambit/collector/store"
+	"github.com/ambit-nhi/ambit/collector/triage"
 	"github.com/ambit-nhi/ambit/detector"
 	"github.com/ambit-nhi/ambit/event"
 	"github.com/ambit-nhi/ambit/internal/svid"
@@ -224,12 +225,20 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 	if err != nil {
 		return err
 	}
+	decisions, err := u.startDecisions(ctx, trail)
+	if err != nil {
+		return err
+	}
+	roles, err := c.Decisions.apiRoles()
+	if err != nil {
+		return usageError(err)
+	}
 	watch := collector.NewWatch(u.bus)
 	l := &live{Collector: worker, watch: watch, store: u.store, svid: u.svid, folder: c.Data}
 	checks := l.Health
 	server := api.New(api.Config{
-		Reports: reports, Triage: u.store, Inventory: u.store, Live: l, Metrics: metrics, Logger: u.log,
-		Audit: trail, Token: u.token, Anonymous: api.Viewer,
+		Reports: reports, Triage: triage.New(u.store, trail, worker), Inventory: u.store, Standing: u.store, Live: l, Metrics: metrics, Logger: u.log,
+		Audit: trail, Token: u.token, Anonymous: api.Viewer, Decisions: decisions, DecisionRoles: roles,
 	})
 	err = u.parts.start(ctx, "api", func(ctx context.Context, ready func(string)) error {
 		defer watch.Close()
@@ -239,6 +248,9 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 	if err == nil {
 		u.looked.checks.Store(&checks)
 		err = u.startInventory(ctx)
+	}
+	if err == nil {
+		err = u.startReports(ctx, reports)
 	}
 	if err != nil || c.NoAgent {
 		return err

@@ -756,6 +756,43 @@ ORDER BY (identity, version, time);
 CREATE TABLE IF NOT EXISTS scopes ON CLUSTER `prod` AS scopes_local
 ENGINE = Distributed('prod', 'ambit', 'scopes_local', cityHash64(identity));
 
+
+CREATE TABLE IF NOT EXISTS coverage_daily_local ON CLUSTER `prod`
+(
+    node       LowCardinality(String),
+    boot       String,
+    day        Date,                                                        -- of hour
+    from_time  SimpleAggregateFunction(min, DateTime64(6, 'UTC')),
+    until_time SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
+    lost       SimpleAggregateFunction(maxMap, Map(String, UInt64)),
+    tls        SimpleAggregateFunction(maxMap, Map(String, UInt64)),
+    missing    SimpleAggregateFunction(groupUniqArrayArray, Array(String)),
+    version    SimpleAggregateFunction(max, String),
+    kernel     SimpleAggregateFunction(max, String)
+)
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+PARTITION BY toYYYYMM(day)
+ORDER BY (node, boot, day)
+TTL day + INTERVAL 400 DAY;
+
+CREATE TABLE IF NOT EXISTS coverage_daily ON CLUSTER `prod` AS coverage_daily_local
+ENGINE = Distributed('prod', 'ambit', 'coverage_daily_local', cityHash64(node));
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS coverage_daily_from_coverage ON CLUSTER `prod` TO coverage_daily_local AS
+SELECT
+    c.node                                         AS node,
+    c.boot                                         AS boot,
+    toDate(c.hour, 'UTC')                          AS day,
+    min(c.from_time)                               AS from_time,
+    max(c.until_time)                              AS until_time,
+    maxMap(c.lost)                                 AS lost,
+    maxMap(c.tls)                                  AS tls,
+    groupUniqArrayArray(c.missing)                 AS missing,
+    max(c.version)                                 AS version,
+    max(c.kernel)                                  AS kernel
+FROM coverage_local AS c
+GROUP BY node, boot, day;
+
 ALTER TABLE observations_local ON CLUSTER `prod` MODIFY TTL toDateTime(batch_time) + INTERVAL 30 DAY;
 
 ALTER TABLE observations_daily_local ON CLUSTER `prod` MODIFY TTL day + INTERVAL 400 DAY;

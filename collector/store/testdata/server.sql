@@ -659,6 +659,40 @@ CREATE TABLE IF NOT EXISTS scopes
 ENGINE = ReplacingMergeTree()
 ORDER BY (identity, version, time);
 
+
+CREATE TABLE IF NOT EXISTS coverage_daily 
+(
+    node       LowCardinality(String),
+    boot       String,
+    day        Date,                                                        -- of hour
+    from_time  SimpleAggregateFunction(min, DateTime64(6, 'UTC')),
+    until_time SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
+    lost       SimpleAggregateFunction(maxMap, Map(String, UInt64)),
+    tls        SimpleAggregateFunction(maxMap, Map(String, UInt64)),
+    missing    SimpleAggregateFunction(groupUniqArrayArray, Array(String)),
+    version    SimpleAggregateFunction(max, String),
+    kernel     SimpleAggregateFunction(max, String)
+)
+ENGINE = AggregatingMergeTree()
+PARTITION BY toYYYYMM(day)
+ORDER BY (node, boot, day)
+TTL day + INTERVAL 400 DAY;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS coverage_daily_from_coverage  TO coverage_daily AS
+SELECT
+    c.node                                         AS node,
+    c.boot                                         AS boot,
+    toDate(c.hour, 'UTC')                          AS day,
+    min(c.from_time)                               AS from_time,
+    max(c.until_time)                              AS until_time,
+    maxMap(c.lost)                                 AS lost,
+    maxMap(c.tls)                                  AS tls,
+    groupUniqArrayArray(c.missing)                 AS missing,
+    max(c.version)                                 AS version,
+    max(c.kernel)                                  AS kernel
+FROM coverage AS c
+GROUP BY node, boot, day;
+
 ALTER TABLE observations  MODIFY TTL toDateTime(batch_time) + INTERVAL 30 DAY;
 
 ALTER TABLE observations_daily  MODIFY TTL day + INTERVAL 400 DAY;
