@@ -118,8 +118,8 @@ func New(cfg Config) *Server {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
 // Listen opens an address that [CheckListen] accepts.
-func Listen(address string) (net.Listener, error) {
-	if err := CheckListen(address); err != nil {
+func Listen(address string, secured bool) (net.Listener, error) {
+	if err := CheckListen(address, secured); err != nil {
 		return nil, err
 	}
 	l, err := net.Listen("tcp", address)

@@ -505,7 +505,7 @@ func TestAnswers(t *testing.T) {
 func TestCheckListen(t *testing.T) {
 	f := func(address string, ok bool) {
 		t.Helper()
-		if err := CheckListen(address); (err == nil) != ok {
+		if err := CheckListen(address, false); (err == nil) != ok {
 			t.Errorf("%s: %v", address, err)
 		}
 	}
@@ -524,11 +524,11 @@ func TestCheckListen(t *testing.T) {
 func TestEvents(t *testing.T) {
 	l := &live{findings: make(chan event.Finding)}
 	s := New(Config{Anonymous: Viewer, Live: l, Metrics: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler)})
-	listener, err := Listen("127.0.0.1:0")
+	listener, err := Listen("127.0.0.1:0", false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(listener.Addr().String()); err == nil || !strings.Contains(err.Error(), "--listen") {
+	if _, err := Listen(listener.Addr().String(), false); err == nil || !strings.Contains(err.Error(), "--listen") {
 		t.Errorf("a taken port: %v", err)
 	}
 	ctx, stop := context.WithCancel(t.Context())

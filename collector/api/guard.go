@@ -6,14 +6,14 @@ import (
 	"net/http"
 )
 
-// CheckListen refuses addresses that other machines could reach, since there is no TLS here, and reading needs no token.
-func CheckListen(address string) error {
+// CheckListen refuses addresses that other machines could reach, unless the port is secured: by TLS, with which who shows nothing may do nothing.
+func CheckListen(address string, secured bool) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || port == "" {
 		return fmt.Errorf("listen address %q is not <host>:<port>, for example 127.0.0.1:8480", address)
 	}
-	if !loopback(host) {
-		return fmt.Errorf("listen address %s is not a loopback address: others could read what the API tells, since it has neither TLS nor readers' authentication yet; use 127.0.0.1:%s", address, port)
+	if !secured && !loopback(host) {
+		return fmt.Errorf("listen address %s is not a loopback address: others could read what the API tells; set api.tls.cert and api.tls.key, or api.tls.spiffe, or use 127.0.0.1:%s", address, port)
 	}
 	return nil
 }
