@@ -73,6 +73,7 @@ type memory interface {
 	EachReach(ctx context.Context, in func(event.Identity) bool,
 		visit func(id event.Identity, r event.Resource, first, last time.Time, connections uint64) error) error
 	EachFinding(ctx context.Context, in func(event.Identity) bool, visit func(f *event.Finding) error) error
+	EachScope(ctx context.Context, in func(event.Identity) bool, visit func(*event.Scope) error) error
 	// EachDeclared visits what inventories say of identities, where a version of it is above one.
 	EachDeclared(ctx context.Context, above uint64, visit func(id event.Identity, d store.Declared) error) error
 }
@@ -104,6 +105,7 @@ type Collector struct {
 	leases  atomic.Pointer[lease.Group]         // likewise
 	trouble sync.Map                            // doing -> trouble, of what is under way
 	aside   aside
+	strays  strays
 	proof   atomic.Pointer[proof] // nil until an insert succeeded
 }
 

@@ -74,13 +74,12 @@ func (s *shift) declareNew(ctx context.Context, known map[*worker]uint64) error 
 	if err != nil {
 		return err
 	}
+	if err := s.rescopeNew(ctx, working); err != nil {
+		return err
+	}
 	for w, list := range news {
 		for part := range slices.Chunk(list, maxDeclared) {
-			data, err := json.Marshal(&declarations{Declared: part})
-			if err != nil {
-				return fmt.Errorf("encode declarations: %w", err)
-			}
-			if err := s.publishOnce(ctx, event.DeclaredSubject(w.partition), data); err != nil {
+			if err := s.declare(ctx, w, &declarations{Declared: part}); err != nil {
 				return err
 			}
 		}
@@ -89,6 +88,40 @@ func (s *shift) declareNew(ctx context.Context, known map[*worker]uint64) error 
 		known[w] = latest
 	}
 	return nil
+}
+
+// rescopeNew sends scopes that detectors do not know.
+func (s *shift) rescopeNew(ctx context.Context, working map[int]*worker) error {
+	of := func(id event.Identity) *worker { return working[event.Partition(id, s.cfg.Partitions)] }
+	news := map[*worker][]event.Scope{}
+	err := s.store.EachScope(ctx, func(id event.Identity) bool { return of(id) != nil }, func(scope *event.Scope) error {
+		w := of(scope.Identity)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.detector != nil && scope.Version > w.scoped[scope.Identity] {
+			news[w] = append(news[w], *scope)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for w, list := range news {
+		for _, scope := range list { // one may be long
+			if err := s.declare(ctx, w, &declarations{Scopes: []event.Scope{scope}}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *shift) declare(ctx context.Context, w *worker, d *declarations) error {
+	data, err := json.Marshal(d)
+	if err != nil {
+		return fmt.Errorf("encode declarations: %w", err)
+	}
+	return s.publishOnce(ctx, event.DeclaredSubject(w.partition), data)
 }
 
 // declares says whether what is declared is news to the detector.

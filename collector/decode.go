@@ -20,6 +20,7 @@ const (
 	causeClock     = "clock"
 	causeForeign   = "foreign-node"
 	causePartition = "wrong-partition"
+	causeDivision  = "partitions" // of another division of identities than this one
 )
 
 // maxAhead is how far a node's clock may be ahead of the stream's. Further, and its identities would count as learned at once, and what
@@ -62,8 +63,11 @@ func decode(subject string, data []byte, stored time.Time, behind time.Duration,
 	switch {
 	case len(parts) == 5 && parts[2] == "obs":
 		partition, err := strconv.Atoi(parts[3])
-		if err != nil || partition < 0 || partition >= partitions {
+		if err != nil || partition < 0 {
 			return content{}, &refusal{causeSubject, fmt.Errorf("subject %s is of none of the %d partitions", subject, partitions)}
+		}
+		if partition >= partitions {
+			return content{}, &refusal{causeDivision, fmt.Errorf("subject %s is of none of the %d partitions: set partitions to %d there, too", subject, partitions, partitions)}
 		}
 		b, err := event.DecodeBatch(data)
 		if err != nil {

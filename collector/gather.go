@@ -46,11 +46,17 @@ func (w *worker) readBeat(ctx context.Context, it *item) {
 	m := it.message
 	in, refused := decode(m.Subject(), m.Data(), m.stored, w.cfg.MaxBehind, w.cfg.Partitions)
 	if refused != nil {
+		if refused.cause == causeDivision {
+			w.strays.note(m.Subject(), m.stored)
+		}
 		w.refuse(ctx, m, refused)
 		return
 	}
 	w.metrics.received.WithLabelValues("heartbeat").Inc()
 	it.heartbeat = in.heartbeat
+	if n := len(in.heartbeat.Numbers); n > 0 && n != w.cfg.Partitions {
+		w.strays.note(m.Subject(), m.stored)
+	}
 	w.fleet.Heartbeat(in.heartbeat, m.stored)
 }
 

@@ -159,6 +159,7 @@ func (w *Watch) oldest(ctx context.Context, stream jetstream.Stream, c *jetstrea
 	if len(subjects) == 0 {
 		subjects = []string{cmp.Or(c.Config.FilterSubject, ">")}
 	}
+	subjects = subjects[:min(usualSubjects, len(subjects))] // on the others nothing waits for long
 	from := max(c.AckFloor.Stream+1, stream.CachedInfo().State.FirstSeq)
 	for _, subject := range subjects {
 		m, err := stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(subject))

@@ -101,6 +101,11 @@ func (w *worker) takeDeclarations(m message) *refusal {
 			w.detector.DeclareAs(d.Identity, detector.Declared{Created: d.Created, Gone: d.Gone, Owner: d.Owner, Version: d.Version})
 		}
 	}
+	for i := range all.Scopes {
+		if event.Partition(all.Scopes[i].Identity, w.cfg.Partitions) == w.partition {
+			w.scope(&all.Scopes[i])
+		}
+	}
 	w.metrics.received.WithLabelValues("declarations").Inc()
 	return nil
 }

@@ -90,6 +90,27 @@ func hearing(t interface{ Fatal(...any) }, w *worker, messages []message, told m
 	}
 }
 
+// neighbours is what a detector of another partition tells when it has seen so many identities reach something.
+func neighbours(t interface{ Fatal(...any) }, n int) []byte {
+	c := detector.Default()
+	c.Share = true
+	d := detector.New(c)
+	for i := range n {
+		o := observation(epoch, uint16(1+i%7))
+		id, err := event.ParseIdentity(fmt.Sprintf("spiffe://test.example/ns/a/sa/other%d", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Workload.Identity, o.Peer.Address = id, netip.AddrFrom4([4]byte{10, 0, 0, 1})
+		d.Observe(&o, nil)
+	}
+	data, err := d.Notes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
 // stories are messages of one partition, as two nodes and others could have sent them.
 func stories(t *rapid.T) (messages []message) {
 	var people []event.Workload
@@ -128,7 +149,11 @@ func stories(t *rapid.T) (messages []message) {
 				t.Fatal(err)
 			}
 			send(event.DeclaredSubject(0), data)
-		case 2:
+		case 2: // from a detector that knows one more of the group each time
+			if data := neighbours(t, len(messages)); data != nil {
+				send(event.SharedSubject(1), data)
+			}
+		case 3:
 			data, err := (&event.Heartbeat{Node: node, Boot: "boot", Sequence: uint64(len(messages)), Started: epoch, Time: now, Numbers: []uint64{numbers[node], 0}}).Encode()
 			if err != nil {
 				t.Fatal(err)

@@ -173,7 +173,7 @@ func (s *shift) prepare(ctx context.Context, workers []*worker) error {
 			return err
 		}
 	}
-	return nil
+	return s.rescope(ctx, judging)
 }
 
 // track makes the tracker of a partition as it was written down last. It gives the message behind which reading must begin for it.
@@ -230,6 +230,30 @@ func (s *shift) recall(ctx context.Context, w *worker, kept *mind, stream jetstr
 	w.mind, w.counted = m, m.detector.Counters()
 	w.mu.Unlock()
 	return true, nil
+}
+
+// rescope gives detectors the scopes of their identities, which are not in a saved state.
+func (s *shift) rescope(ctx context.Context, judging map[int]*worker) error {
+	of := func(id event.Identity) *worker { return judging[event.Partition(id, s.cfg.Partitions)] }
+	err := s.store.EachScope(ctx, func(id event.Identity) bool { return of(id) != nil }, func(scope *event.Scope) error {
+		w := of(scope.Identity)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.scope(scope)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("restore scopes: %w", err)
+	}
+	return nil
+}
+
+// scope gives the detector a scope. The caller holds mu.
+func (w *worker) scope(scope *event.Scope) {
+	if scope.Version >= w.scoped[scope.Identity] {
+		w.detector.Scope(scope.Identity, *scope)
+		w.scoped[scope.Identity] = scope.Version
+	}
 }
 
 // hearAgain has a detector that is made from the store hear what those of other partitions have told so far.

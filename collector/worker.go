@@ -35,7 +35,8 @@ type worker struct {
 	around     uint64 // and all else up to here
 	sharedAt   time.Time
 	savedAsOf  uint64
-	counted    map[string]uint64 // by the detector before this worker had it
+	scoped     map[event.Identity]uint64 // version of the scope that the detector has; under mu
+	counted    map[string]uint64         // by the detector before this worker had it
 	savedAt    time.Time
 	saveTook   time.Duration
 	complaints rate.Sometimes
@@ -65,7 +66,7 @@ func (s *shift) newWorker(partition int, lease context.Context) *worker {
 	w := &worker{
 		shift: s, partition: partition, name: "partition " + strconv.Itoa(partition), lease: lease, idle: make(chan struct{}),
 		refusals: rate.Sometimes{First: 5, Interval: 10 * time.Second}, complaints: rate.Sometimes{Interval: time.Minute},
-		saves: make(chan *written, 1), savedAt: time.Now(),
+		saves: make(chan *written, 1), savedAt: time.Now(), scoped: map[event.Identity]uint64{},
 	}
 	if !w.judges() {
 		w.name = "agents"
@@ -83,10 +84,16 @@ func (s *shift) newWorker(partition int, lease context.Context) *worker {
 	if !w.judges() {
 		// What is on a subject of the stream that is neither a partition's nor an agent's, too: nobody else would count it.
 		w.store.subjects = []string{event.SubjectAgents, "ambit.v1.obs.*", "ambit.v1.obs.*.*.>"}
+		for p := s.cfg.Partitions; p < event.MaxPartitions; p++ { // of agents that divide identities otherwise
+			w.store.subjects = append(w.store.subjects, subject(p))
+		}
 	}
 	w.verdicts.news = make(chan struct{}, 1)
 	return w
 }
+
+// usualSubjects are those of a consumer where messages are expected, the first ones.
+const usualSubjects = 4
 
 // judges says whether the partition is one of observations.
 func (w *worker) judges() bool { return w.partition < w.cfg.Partitions }
@@ -150,7 +157,7 @@ func (w *worker) drain(ctx context.Context) {
 		return
 	}
 	until := uint64(0)
-	for _, subject := range w.store.subjects {
+	for _, subject := range w.store.subjects[:min(usualSubjects, len(w.store.subjects))] {
 		m, err := w.stream.GetLastMsgForSubject(ctx, subject)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			continue
