@@ -20,6 +20,8 @@ const (
 	statusEvery = 2 * time.Second
 	// suspects is how many documents a receiver must refuse in a row, before it is the receiver that is wrong, not the documents.
 	suspects = 10
+	// grace is for what is being sent when the lane shall end.
+	grace = 2 * time.Second
 	// maxLifts bounds the decisions whose end is remembered.
 	maxLifts = 1000
 )
@@ -73,7 +75,7 @@ func (l *lane) work(ctx context.Context) error {
 	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	messages := make(chan message, fetchAhead)
+	messages := make(chan message, 16)
 	g, ctx := errgroup.WithContext(ctx)
 	r := &reader{js: l.js, lane: l, taken: l.mark.Sequence}
 	g.Go(func() error { return r.run(ctx, messages) })
@@ -166,7 +168,7 @@ func (l *lane) relearn(ctx context.Context, stream jetstream.Stream, after uint6
 	if consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(fetchAhead, fetchBytes))
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(256))
 	if err != nil {
 		return fmt.Errorf("read what the feed has told: %w", err)
 	}
@@ -418,16 +420,15 @@ func (l *lane) suspect(ctx context.Context, why error) (time.Duration, error) {
 		}
 	}
 	l.chunk, l.why = 1, why
-	pause := l.fail(why, 0)
 	switch {
 	case l.tried >= suspects:
-		return pause, nil
+		return l.fail(why, 0), nil
 	case l.now().Sub(l.refused) >= l.cfg.Patience:
 		return 0, l.condemn(ctx)
 	case l.tried < len(l.queue):
 		return 0, nil
 	}
-	return pause, nil
+	return l.fail(why, 0), nil
 }
 
 // condemn sets the suspects aside: the receiver has taken another document, or they have waited for long enough.
@@ -466,7 +467,10 @@ func (l *lane) send(ctx context.Context, docs []Document) (receipt, error) {
 		}
 		l.sender = s
 	}
-	got, err := l.sender.send(ctx, docs)
+	patient, cancel := context.WithCancel(context.WithoutCancel(ctx)) // what is on its way when the collector stops may still arrive, and be known to have
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })()
+	got, err := l.sender.send(patient, docs)
 	if err != nil && !final(err) {
 		var r *refusal
 		if !errors.As(err, &r) || r.after == 0 { // files of secrets and certificates may have changed

@@ -17,15 +17,16 @@ import (
 type source struct {
 	stream  string
 	subject string
+	ahead   int  // messages that are fetched at once
 	dense   bool // nothing leaves the stream but by its limits: a sequence that is missing was lost
 	// decode gives the records of a message. An error means that the message is set aside.
 	decode func(m *message) ([]*Record, error)
 }
 
 var sources = map[Kind]source{
-	KindFinding:     {event.StreamFindings, event.SubjectFindings, true, decodeFinding},
-	KindObservation: {event.StreamObservations, event.SubjectObservations, false, decodeBatch},
-	KindDecision:    {"KV_" + event.BucketDecisions, "$KV." + event.BucketDecisions + ".>", false, decodeDecision},
+	KindFinding:     {event.StreamFindings, event.SubjectFindings, 256, true, decodeFinding},
+	KindObservation: {event.StreamObservations, event.SubjectObservations, 8, false, decodeBatch},
+	KindDecision:    {"KV_" + event.BucketDecisions, "$KV." + event.BucketDecisions + ".>", 64, false, decodeDecision},
 }
 
 // message is one message of a stream.
@@ -75,10 +76,9 @@ func decodeDecision(m *message) ([]*Record, error) {
 }
 
 const (
-	fetchAhead = 256
-	fetchBytes = 2 << 20
-	heartbeat  = time.Second
-	ackWait    = 30 * time.Minute // a receiver may be away for long
+	fetchWait = 20 * time.Second
+	heartbeat = time.Second
+	ackWait   = 30 * time.Minute // a receiver may be away for long
 )
 
 var errGap = errors.New("a delivery is missing")
@@ -131,21 +131,29 @@ func (r *reader) follow(ctx context.Context, out chan<- message) error {
 	if err != nil {
 		return fmt.Errorf("create the consumer: %w", err)
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(fetchAhead, fetchBytes), jetstream.PullHeartbeat(heartbeat))
+	delivered := uint64(0)
+	for ctx.Err() == nil {
+		if err := r.fetch(ctx, consumer, source, &delivered, out); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// fetch asks for messages once, and takes what comes. While nobody takes them, none are asked for.
+func (r *reader) fetch(ctx context.Context, consumer jetstream.Consumer, source source, delivered *uint64, out chan<- message) error {
+	wait, cancel := context.WithTimeout(ctx, fetchWait)
+	defer cancel()
+	batch, err := consumer.Fetch(source.ahead, jetstream.FetchContext(wait), jetstream.FetchHeartbeat(heartbeat))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", source.stream, err)
 	}
-	defer messages.Stop()
-	for delivered := uint64(1); ; delivered++ {
-		m, err := messages.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return fmt.Errorf("read %s: %w", source.stream, err)
-		}
+	for m := range batch.Messages() {
 		meta, err := m.Metadata()
 		if err != nil {
 			return fmt.Errorf("read %s: %w", source.stream, err)
 		}
-		if meta.Sequence.Consumer != delivered {
+		if *delivered++; meta.Sequence.Consumer != *delivered {
 			return errGap
 		}
 		if meta.Sequence.Stream <= r.taken { // delivered again after ackWait
@@ -158,4 +166,8 @@ func (r *reader) follow(ctx context.Context, out chan<- message) error {
 			return ctx.Err()
 		}
 	}
+	if err := batch.Error(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("read %s: %w", source.stream, err)
+	}
+	return nil
 }
