@@ -11,7 +11,7 @@ UNRACED := /(bpf|event|detector|collector/store)$$
 # The whole, in real time: it runs alone.
 WHOLE   := /internal/e2e$$
 
-.PHONY: help build engine kube-apiserver tls-stacks up demo test test-kernels lint generate bench bench-node bench-agent bench-tls bench-pipeline bench-detect test-chaos clean
+.PHONY: help build engine kube-apiserver tls-stacks deploy-tools up demo test test-kernels lint generate bench bench-node bench-agent bench-tls bench-pipeline bench-detect test-chaos clean
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,13 +29,16 @@ kube-apiserver: ## build the Kubernetes API server and etcd for tests once into 
 tls-stacks: ## get the TLS stacks that tests need and Debian has not, once into .cache/tls (a minute)
 	@internal/testenv/tlsstacks/fetch.sh
 
+deploy-tools: ## build helm and nfpm once into .cache/deploy (a minute or two)
+	@deploy/tools.sh
+
 up: build engine ## watch this machine (as root); ARGS='--learn 1h' passes flags on
 	bin/ambit up $(ARGS)
 
 demo: build engine ## a story in 90 seconds: learn, leave the normal reach, fall silent (as root)
 	go run ./internal/demo -ambit bin/ambit
 
-test: engine kube-apiserver tls-stacks ## all tests, also those against the live kernel (as root)
+test: engine kube-apiserver tls-stacks deploy-tools ## all tests, also those against the live kernel (as root)
 	@failed=; \
 	go test -race -timeout 12m $$(go list ./... | grep -vE '$(UNRACED)|$(WHOLE)') || failed=1; \
 	go test -timeout 12m $$(go list ./... | grep -E '$(UNRACED)') || failed=1; \

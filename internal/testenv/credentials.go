@@ -100,6 +100,10 @@ func (c *Cluster) kubeconfig(name, token string) string {
 
 // call asks the API server as its administrator.
 func (c *Cluster) call(method, path string, body, answer any) error {
+	return c.callAs(method, path, "application/json", body, answer)
+}
+
+func (c *Cluster) callAs(method, path, contentType string, body, answer any) error {
 	ca, err := os.ReadFile(filepath.Join(c.dir, "server.crt"))
 	if err != nil {
 		return err
@@ -108,7 +112,7 @@ func (c *Cluster) call(method, path string, body, answer any) error {
 	roots.AppendCertsFromPEM(ca)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
 	defer transport.CloseIdleConnections()
-	return ask(transport, method, c.URL()+path, c.token, body, answer)
+	return ask(transport, method, c.URL()+path, c.token, contentType, body, answer)
 }
 
 // askStore asks etcd, in JSON.
@@ -118,10 +122,10 @@ func (c *Cluster) askStore(path string, body, answer any) error {
 	}
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
-	return ask(transport, "POST", c.etcd+path, "", body, answer)
+	return ask(transport, "POST", c.etcd+path, "", "application/json", body, answer)
 }
 
-func ask(transport *http.Transport, method, url, token string, body, answer any) error {
+func ask(transport *http.Transport, method, url, token, contentType string, body, answer any) error {
 	var content io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)
@@ -134,7 +138,7 @@ func ask(transport *http.Transport, method, url, token string, body, answer any)
 	if err != nil {
 		return err
 	}
-	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Content-Type", contentType)
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}

@@ -1,0 +1,108 @@
+{{- define "ambit.name" -}}
+{{- if contains "ambit" .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-ambit" .Release.Name | trunc 50 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "ambit.labels" -}}
+{{ include "ambit.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "ambit.selector" -}}
+app.kubernetes.io/name: ambit
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "ambit.image" -}}
+{{- with .Values.image }}{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}{{ end }}
+{{- end }}
+
+{{- /* Where NATS is. */ -}}
+{{- define "ambit.natsURLs" -}}
+{{- if .Values.nats.urls }}{{ toYaml .Values.nats.urls }}
+{{- else if .Values.nats.install }}
+{{- range $i := until 3 }}
+- tls://{{ include "ambit.name" $ }}-nats-{{ $i }}.{{ include "ambit.name" $ }}-nats.{{ $.Release.Namespace }}.svc:4222
+{{- end }}
+{{- else }}{{ fail "nats.urls names no server: give your NATS servers' URLs, or set nats.install=true for three in this cluster" }}
+{{- end }}
+{{- end }}
+
+{{- define "ambit.clickhouse" -}}
+{{- if .Values.clickhouse.addresses }}{{ toYaml .Values.clickhouse.addresses }}
+{{- else if .Values.clickhouse.install }}- {{ include "ambit.name" . }}-clickhouse:9440
+{{- else }}{{ fail "clickhouse.addresses names no server: give your ClickHouse servers, or set clickhouse.install=true for one in this cluster" }}
+{{- end }}
+{{- end }}
+
+{{- /* Settings that agents and collectors share. */ -}}
+{{- define "ambit.common" -}}
+trust_domain: {{ .Values.trustDomain }}
+partitions: {{ .Values.partitions }}
+metrics: ":{{ .Values.metrics.port }}"
+log:
+  level: {{ .Values.log.level }}
+  format: {{ .Values.log.format }}
+{{- if .Values.spiffe.enabled }}
+spiffe:
+  socket: unix:///run/spiffe/{{ .Values.spiffe.socket }}
+{{- end }}
+nats:
+  urls:
+    {{- include "ambit.natsURLs" . | trim | nindent 4 }}
+  replicas: {{ .Values.nats.replicas }}
+  tls:
+    {{- if .Values.spiffe.enabled }}
+    spiffe: true
+    {{- else if .Values.nats.tlsSecret }}
+    cert: /etc/ambit/nats/tls.crt
+    key: /etc/ambit/nats/tls.key
+    ca: /etc/ambit/nats/ca.crt
+    {{- else }}
+    {{- fail "there is no certificate for NATS: set spiffe.enabled=true, or name a Secret with tls.crt, tls.key and ca.crt in nats.tlsSecret" }}
+    {{- end }}
+    {{- with .Values.nats.serverIDs }}
+    server_ids: {{ toJson . }}
+    {{- else }}
+    {{- if .Values.spiffe.enabled }}{{ fail "nats.serverIDs is empty: with SPIFFE, say who the NATS servers are, such as spiffe://shop.example/ns/nats/sa/nats" }}{{ end }}
+    {{- end }}
+{{- end }}
+
+{{- define "ambit.spiffeVolume" -}}
+{{- if .Values.spiffe.enabled }}
+- name: spiffe
+  {{- if .Values.spiffe.hostPath }}
+  hostPath: {path: {{ .Values.spiffe.hostPath }}, type: Directory}
+  {{- else }}
+  csi: {driver: {{ .Values.spiffe.csiDriver }}, readOnly: true}
+  {{- end }}
+{{- end }}
+{{- if and .Values.nats.tlsSecret (not .Values.spiffe.enabled) }}
+- name: nats-tls
+  secret: {secretName: {{ .Values.nats.tlsSecret }}, defaultMode: 0400}
+{{- end }}
+{{- end }}
+
+{{- define "ambit.spiffeMount" -}}
+{{- if .Values.spiffe.enabled }}
+- {name: spiffe, mountPath: /run/spiffe, readOnly: true}
+{{- end }}
+{{- if and .Values.nats.tlsSecret (not .Values.spiffe.enabled) }}
+- {name: nats-tls, mountPath: /etc/ambit/nats, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "ambit.probes" -}}
+livenessProbe:
+  httpGet: {path: /healthz, port: metrics}
+  periodSeconds: 10
+  failureThreshold: 6
+readinessProbe:
+  httpGet: {path: /readyz, port: metrics}
+  periodSeconds: 10
+startupProbe:
+  httpGet: {path: /healthz, port: metrics}
+  periodSeconds: 2
+  failureThreshold: 60
+{{- end }}
