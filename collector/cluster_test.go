@@ -62,7 +62,7 @@ func TestCluster(t *testing.T) {
 			t.Errorf("%s has %d replicas", info.Config.Name, info.Config.Replicas)
 		}
 	}
-	if seen != len(cfg.streams())+len(cfg.buckets())+1 {
+	if seen != len(cfg.streams())+len(cfg.buckets()) {
 		t.Errorf("there are %d streams", seen)
 	}
 

@@ -117,12 +117,7 @@ func TestDeclared(t *testing.T) {
 	// The next start knows it all from what was saved; one without that reads the inventory.
 	for _, saved := range []bool{true, false} {
 		if !saved {
-			if err := n.js.DeleteObjectStore(t.Context(), statesBucket); err != nil {
-				t.Fatal(err)
-			}
-			if err := ensureStates(t.Context(), n.js, bus.cfg, true); err != nil {
-				t.Fatal(err)
-			}
+			n.forgetStates()
 		}
 		r = start(t, bus, s, change)
 		knows(r, "leaver", true)

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/ambit-nhi/ambit/collector/deadletter"
@@ -335,6 +336,9 @@ func (w *worker) tell(ctx context.Context, stored time.Time) error {
 }
 
 func (w *worker) publish(ctx context.Context) error {
+	if w.js.Conn().IsClosed() { // the client library would never end what it starts then
+		return nats.ErrConnectionClosed
+	}
 	acks := make([]jetstream.PubAckFuture, 0, len(w.told))
 	for i := range w.told {
 		f := &w.told[i]

@@ -26,7 +26,7 @@ type shift struct {
 	created  time.Time // the stream
 	journal  *journal.Journal
 	windows  jetstream.KeyValue
-	states   jetstream.ObjectStore
+	states   stateBucket
 	saving   chan struct{} // of one: a state on its way is large
 	keeping  keeping
 	letters  *deadletter.Letters
@@ -58,12 +58,12 @@ func (c *Collector) openShift(ctx context.Context, js jetstream.JetStream) (*shi
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket %s: %w", windowsBucket, err)
 	}
-	states, err := js.ObjectStore(ctx, statesBucket)
+	states, err := js.KeyValue(ctx, statesBucket)
 	if err != nil {
-		return nil, fmt.Errorf("open the object store %s: %w", statesBucket, err)
+		return nil, fmt.Errorf("open the bucket %s: %w", statesBucket, err)
 	}
 	s := &shift{
-		states: states, saving: make(chan struct{}, 1),
+		states: stateBucket{states}, saving: make(chan struct{}, 1),
 		Collector: c, js: js, stream: stream, created: stream.CachedInfo().Created, windows: windows,
 		journal: journal.New(journal.KV{KeyValue: inserts}, event.StreamObservations, stream.CachedInfo().Created, nuid.Next()),
 		letters: deadletter.New(js, c.registry), findings: newOutbox(), beats: newBeats(c.cfg.MaxBehind, c.cfg.Partitions),

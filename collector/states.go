@@ -3,9 +3,12 @@ package collector
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -19,8 +22,8 @@ const (
 	saveInterval = 5 * time.Minute
 	saveShare    = 100                // saving takes at most such a part of the time
 	saveWait     = 30 * time.Second   // to write one
-	statesAge    = 7 * 24 * time.Hour // older ones are of a stream that has passed; what a crash left half written goes, too
-	chunkBytes   = 256 << 10          // each is synced to the disk
+	statesAge    = 7 * 24 * time.Hour // older ones are of a stream that has passed
+	pieceBytes   = 512 << 10          // each is synced to the disk
 )
 
 // What became of states, which are label values.
@@ -37,29 +40,84 @@ const (
 
 var stateOutcomes = []string{stateSaved, stateUnsaved, stateLoaded, stateKept, stateMissing, stateRefused, stateTooOld, statePrescient}
 
-// ensureStates makes the object store.
-func ensureStates(ctx context.Context, js jetstream.JetStream, cfg BusConfig, own bool) error {
-	want := jetstream.ObjectStoreConfig{
-		Bucket: statesBucket, Description: "what detectors know", MaxBytes: statesBytes, TTL: statesAge, Storage: jetstream.FileStorage, Replicas: max(cfg.Replicas, 1),
-	}
-	_, err := js.ObjectStore(ctx, want.Bucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		_, err = js.CreateObjectStore(ctx, want)
-		if errors.Is(err, jetstream.ErrBucketExists) {
-			_, err = js.ObjectStore(ctx, want.Bucket)
-		}
-	} else if err == nil && own {
-		_, err = js.UpdateObjectStore(ctx, want)
-	}
-	if err != nil {
-		return fmt.Errorf("make the object store %s: %w; %s", want.Bucket, err, streamRemedy(err, cfg.Replicas))
-	}
-	return nil
+// A state is in a bucket in pieces, in one of two places; its head says in which. So one that is cut off while it is written leaves the former as it is,
+// and nothing has to be deleted.
+
+// statePieces are the keys of a state in one of its places.
+func statePiece(partition, place, n int) string {
+	return strconv.Itoa(partition) + "." + strconv.Itoa(place) + "." + strconv.Itoa(n)
 }
 
-func stateName(partition int) string { return "partition-" + strconv.Itoa(partition) }
+func stateKey(partition int) string { return strconv.Itoa(partition) + ".head" }
 
-// written is a state on its way to the object store.
+// statePlace says where a state is, and what it is made of.
+type statePlace struct {
+	Place  int    `json:"place"` // 0 or 1
+	Pieces int    `json:"pieces"`
+	Bytes  int    `json:"bytes"`
+	Hash   string `json:"sha256"`
+}
+
+// stateBucket has the states of all partitions.
+type stateBucket struct{ jetstream.KeyValue }
+
+func (b stateBucket) find(ctx context.Context, partition int) (at statePlace, err error) {
+	entry, err := b.Get(ctx, stateKey(partition))
+	if err != nil {
+		return at, err
+	}
+	if err := json.Unmarshal(entry.Value(), &at); err != nil || at.Pieces < 0 || at.Pieces > statesBytes/pieceBytes || at.Bytes > statesBytes {
+		return statePlace{}, fmt.Errorf("%w: its head is damaged", errState)
+	}
+	return at, nil
+}
+
+// put writes a state in place of the one before.
+func (b stateBucket) put(ctx context.Context, partition int, data []byte) error {
+	was, err := b.find(ctx, partition)
+	if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) && !errors.Is(err, errState) {
+		return err
+	}
+	sum := sha256.Sum256(data)
+	at := statePlace{Place: 1 - was.Place&1, Bytes: len(data), Hash: hex.EncodeToString(sum[:])}
+	for piece := range slices.Chunk(data, pieceBytes) {
+		if _, err := b.Put(ctx, statePiece(partition, at.Place, at.Pieces), piece); err != nil {
+			return err
+		}
+		at.Pieces++
+	}
+	head, err := json.Marshal(&at)
+	if err != nil {
+		return err
+	}
+	_, err = b.Put(ctx, stateKey(partition), head)
+	return err
+}
+
+// get reads a state. An error that is neither errState nor that there is none is that the bucket does not answer.
+func (b stateBucket) get(ctx context.Context, partition int) ([]byte, error) {
+	at, err := b.find(ctx, partition)
+	if err != nil {
+		return nil, err
+	}
+	var data []byte
+	for n := range at.Pieces {
+		piece, err := b.Get(ctx, statePiece(partition, at.Place, n))
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			return nil, fmt.Errorf("%w: a piece is missing", errState)
+		}
+		if err != nil {
+			return nil, err
+		}
+		data = append(data, piece.Value()...)
+	}
+	if sum := sha256.Sum256(data); len(data) != at.Bytes || hex.EncodeToString(sum[:]) != at.Hash {
+		return nil, fmt.Errorf("%w: it is not what was written", errState)
+	}
+	return data, nil
+}
+
+// written is a state on its way to the bucket.
 type written struct {
 	asOf uint64
 	data []byte
@@ -147,7 +205,7 @@ func (w *worker) save(ctx context.Context, s *written) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, saveWait)
 	defer cancel()
-	_, err := w.states.Put(ctx, jetstream.ObjectMeta{Name: stateName(w.partition), Opts: &jetstream.ObjectMetaOptions{ChunkSize: chunkBytes}}, bytes.NewReader(s.data))
+	err := w.states.put(ctx, w.partition, s.data)
 	switch {
 	case err == nil:
 		w.metrics.states.WithLabelValues(stateSaved).Inc()
@@ -159,17 +217,14 @@ func (w *worker) save(ctx context.Context, s *written) {
 
 // loadState gives the state of a partition as it was saved last, or nil with the reason, which is a label value.
 func (s *shift) loadState(ctx context.Context, partition int, first, last uint64) (found *state, why string, err error) {
-	object, err := s.states.Get(ctx, stateName(partition))
-	if errors.Is(err, jetstream.ErrObjectNotFound) {
+	data, err := s.states.get(ctx, partition)
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
 		return nil, stateMissing, nil
-	}
-	if err != nil {
+	case err == nil:
+		found, err = decodeState(bytes.NewReader(data), s.shareOf(), s.created, partition, s.cfg.Partitions)
+	case !errors.Is(err, errState):
 		return nil, "", fmt.Errorf("read what the detector of partition %d knew: %w", partition, err)
-	}
-	defer object.Close()
-	found, err = decodeState(object, s.shareOf(), s.created, partition, s.cfg.Partitions)
-	if err == nil {
-		_, err = io.Copy(io.Discard, object)
 	}
 	switch {
 	case ctx.Err() != nil:

@@ -38,7 +38,7 @@ const (
 	insertsBucket = "ambit_inserts" // the insert journal
 	windowsBucket = "ambit_windows" // what came of agents
 	leasesBucket  = "ambit_leases"  // who works which partition
-	statesBucket  = "ambit_states"  // what detectors know, an object store
+	statesBucket  = "ambit_states"  // what detectors know
 )
 
 // streams are what there must be.
@@ -72,6 +72,7 @@ func (c *BusConfig) streams() []jetstream.StreamConfig {
 func (c *BusConfig) buckets() []jetstream.KeyValueConfig {
 	buckets := []jetstream.KeyValueConfig{
 		{Bucket: insertsBucket, Description: "which messages are in the store", History: 1, MaxBytes: insertsBytes},
+		{Bucket: statesBucket, Description: "what detectors know", History: 1, MaxBytes: statesBytes, TTL: statesAge},
 		{Bucket: windowsBucket, Description: "which messages came of each agent", History: 1, MaxBytes: windowsBytes},
 		{Bucket: leasesBucket, Description: "which collector works which partition", History: 1, MaxBytes: leasesBytes, LimitMarkerTTL: lease.MarkerTTL},
 		{
@@ -182,9 +183,6 @@ func ensureStreams(ctx context.Context, nc *nats.Conn, cfg BusConfig, own bool) 
 		if want.LimitMarkerTTL > 0 && status.LimitMarkerTTL() == 0 {
 			return fmt.Errorf("keys of the bucket %s cannot have a TTL of their own: give it a limit marker TTL of %s, or delete it, and it is made anew", want.Bucket, want.LimitMarkerTTL)
 		}
-	}
-	if err := ensureStates(ctx, js, cfg, own); err != nil {
-		return err
 	}
 	if own { // who had leases is gone with the server
 		s, err := js.Stream(ctx, "KV_"+leasesBucket)

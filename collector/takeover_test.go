@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -35,6 +34,26 @@ func (s *rebuilt) EachReach(ctx context.Context, in func(event.Identity) bool,
 func (r *running) states(t testing.TB, outcome string) int {
 	t.Helper()
 	return int(value(t, r.metrics.states.WithLabelValues(outcome)))
+}
+
+func (n *node) states() stateBucket {
+	n.t.Helper()
+	kv, err := n.js.KeyValue(n.t.Context(), statesBucket)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return stateBucket{kv}
+}
+
+// forgetStates drops all states.
+func (n *node) forgetStates() {
+	n.t.Helper()
+	s := n.states()
+	for p := range n.partitions {
+		if err := s.Delete(n.t.Context(), stateKey(p)); err != nil {
+			n.t.Fatal(err)
+		}
+	}
 }
 
 // lastTold gives what was told last of each finding.
@@ -114,22 +133,33 @@ func TestStates(t *testing.T) {
 	if n := r.states(t, stateSaved); n < w.partitions {
 		t.Errorf("%d states were saved", n)
 	}
-	states, err := w.js.ObjectStore(t.Context(), statesBucket)
+	states := w.states()
+	good, err := states.get(t.Context(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	good, err := states.GetBytes(t.Context(), stateName(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	bad := slices.Clone(good)
-	bad[len(bad)/2] ^= 1
-	for name, data := range map[string][]byte{stateName(0): bad, stateName(2): good, stateName(3): good[:len(good)/2]} { // 2 is another's
-		if _, err := states.PutBytes(t.Context(), name, data); err != nil {
+	for p, data := range map[int][]byte{2: good, 3: good[:len(good)/2]} { // 2 has another's
+		if err := states.put(t.Context(), p, data); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := states.Delete(t.Context(), stateName(4)); err != nil {
+	at, err := states.find(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := states.Put(t.Context(), statePiece(0, at.Place, 0), good); err != nil { // one piece
+		t.Fatal(err)
+	}
+	if err := states.Delete(t.Context(), stateKey(4)); err != nil {
+		t.Fatal(err)
+	}
+	if err := states.Delete(t.Context(), statePiece(5, 0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := states.Delete(t.Context(), statePiece(5, 1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := states.PutString(t.Context(), stateKey(6), "{"); err != nil {
 		t.Fatal(err)
 	}
 	before := s.times.Load()
@@ -140,7 +170,7 @@ func TestStates(t *testing.T) {
 			got[outcome] = n
 		}
 	}
-	if want := map[string]int{stateLoaded: w.partitions - 4, stateRefused: 3, stateMissing: 1}; !maps.Equal(got, want) {
+	if want := map[string]int{stateLoaded: w.partitions - 6, stateRefused: 5, stateMissing: 1}; !maps.Equal(got, want) {
 		t.Errorf("of states became %v, want %v", got, want)
 	}
 	if s.times.Load() != before+1 {
@@ -229,12 +259,7 @@ func TestPartitionsShare(t *testing.T) {
 	heard(4, 443, shared+1)
 	r.end(t)
 
-	if err := w.js.DeleteObjectStore(t.Context(), statesBucket); err != nil {
-		t.Fatal(err)
-	}
-	if err := ensureStates(t.Context(), w.js, bus.cfg, true); err != nil {
-		t.Fatal(err)
-	}
+	w.forgetStates()
 	r = start(t, bus, s, nil)
 	heard(5, 443, 0)
 	r.end(t)
