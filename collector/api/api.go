@@ -87,6 +87,7 @@ type Config struct {
 	Rate           float64         // requests of a principal per second; 0 is DefaultRate
 
 	DecisionRoles DecisionRoles // who may deny
+	Feeds         Feeds         // where findings are sent
 	Scopes        Scopes        // for questions whether an access is allowed; nil: only decisions answer
 
 	Logger *slog.Logger

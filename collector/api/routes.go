@@ -50,6 +50,8 @@ func (s *Server) table() []route {
 		{"/api/v1/decisions/{id}/policy", methods{"GET": {Viewer, s.getDecisionPolicy}}},
 		{"/access/v1/evaluation", methods{"POST": {Viewer, s.postEvaluation}}},
 		{"/.well-known/authzen-configuration", methods{"GET": {Nobody, s.getAuthZEN}}},
+		{"/api/v1/feeds", methods{"GET": {Viewer, s.getFeeds}}},
+		{"/api/v1/feeds/{name}/test", methods{"POST": {Admin, s.postFeedTest}}},
 		{"/api/v1/events", methods{"GET": {Viewer, s.getEvents}}},
 		{"/api/v1/openapi.yaml", methods{"GET": {Nobody, s.getOpenAPI}}},
 		{"/openapi.yaml", methods{"GET": {Nobody, s.getOpenAPI}}},

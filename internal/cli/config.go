@@ -57,9 +57,11 @@ type config struct {
 	} `mapstructure:"clickhouse"`
 	Retention  store.Retention   `mapstructure:"retention"`
 	Spool      agent.SpoolConfig `mapstructure:"spool"` // what waits on a node's disk while the stream is away
+	API        apiConfig         `mapstructure:"api"`
 	Decisions  decisionsConfig   `mapstructure:"decisions"`
 	Report     reportConfig      `mapstructure:"report"`
-	Deny       agent.DenyConfig  `mapstructure:"deny"` // which decisions nodes follow, and the rails of those who make them
+	Feeds      []map[string]any  `mapstructure:"feeds"` // where findings are sent; see feed.Parse
+	Deny       agent.DenyConfig  `mapstructure:"deny"`  // which decisions nodes follow, and the rails of those who make them
 	Kubernetes struct {
 		Mode          string `mapstructure:"mode"`           // auto, on, off
 		Kubeconfig    string `mapstructure:"kubeconfig"`     // empty: the service account of the pod that this runs in
@@ -94,6 +96,7 @@ func defaultConfig() config {
 	bus := collector.DefaultBusConfig()
 	c.NATS.MaxBytes, c.NATS.MaxAge, c.NATS.Replicas = bus.MaxBytes, bus.MaxAge, bus.Replicas
 	c.Spool = agent.DefaultSpool()
+	c.API = defaultAPI()
 	c.Deny, c.Decisions = agent.DefaultDeny(), defaultDecisions()
 	c.Report = defaultReport()
 	c.SPIFFE.Socket = os.Getenv(svid.SocketEnv)
@@ -246,7 +249,7 @@ func (c *config) validate() error {
 	faults = append(faults, c.Retention.Validate())
 	faults = append(faults, c.validateTLS()...)
 	faults = append(faults, c.validateProbes()...)
-	faults = append(faults, c.validateInventory(), c.Report.validate(), c.validateDetector(), c.validateDecisions())
+	faults = append(faults, c.validateInventory(), c.validateAPI(), c.Report.validate(), c.validateDetector(), c.validateDecisions(), c.validateFeeds())
 	faults = append(faults, c.validateLog(), checkLoopback("pprof", c.Pprof, "profiles show what is in memory"), checkAddress("metrics", c.Metrics))
 	return errors.Join(faults...)
 }
@@ -366,7 +369,7 @@ func keyHint(key string, known []string) string {
 
 // unknownEnvironment are variables of ours that set nothing. They are no error: Kubernetes makes some for a service named ambit.
 func unknownEnvironment() []string {
-	known := []string{"AMBIT_CONFIG", "AMBIT_SERVER", "AMBIT_TOKEN_FILE", "AMBIT_BTF"}
+	known := []string{"AMBIT_CONFIG", "AMBIT_SERVER", "AMBIT_TOKEN_FILE", "AMBIT_CA_FILE", "AMBIT_CERT_FILE", "AMBIT_KEY_FILE", "AMBIT_BTF"}
 	for key := range configKeys() {
 		known = append(known, envName(key))
 	}

@@ -64,7 +64,9 @@ Start with "ambit up".`,
 		newDenyCommand(),
 		newDecisionsCommand(),
 		newRevokeCommand(),
+		newFeedsCommand(),
 		replayCommand(),
+		newTokenCommand(),
 		newVersionCommand(),
 	)
 	return root

@@ -58,7 +58,7 @@ func runUp(cmd *cobra.Command, c *config) error {
 	}
 	log := c.logger(cmd.ErrOrStderr())
 	slog.SetDefault(log) // the agent has no logger of its own
-	if err := api.CheckListen(c.Listen); err != nil {
+	if err := api.CheckListen(c.Listen, c.API.secured()); err != nil {
 		return err
 	}
 	boundHeap()
@@ -88,7 +88,7 @@ func runUp(cmd *cobra.Command, c *config) error {
 	if err != nil {
 		return err
 	}
-	listener, err := api.Listen(c.Listen)
+	listener, err := api.Listen(c.Listen, c.API.secured())
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func runUp(cmd *cobra.Command, c *config) error {
 	case check:
 		fmt.Fprintln(out, "all of it works")
 	default:
-		fmt.Fprintf(out, "Ambit is up: http://%s\n", listener.Addr())
+		fmt.Fprintf(out, "Ambit is up: %s://%s\n", c.API.scheme(), listener.Addr())
 		err = u.parts.wait(ctx)
 		if ctx.Err() != nil {
 			fmt.Fprintln(out, "stopping")
@@ -233,17 +233,27 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 	if err != nil {
 		return usageError(err)
 	}
+	desk := triage.New(u.store, trail, worker)
 	watch := collector.NewWatch(u.bus)
 	l := &live{Collector: worker, watch: watch, store: u.store, svid: u.svid, folder: c.Data}
 	checks := l.Health
+	access, err := u.startAccess(ctx, listener)
+	if err != nil {
+		return err
+	}
+	feeds, err := u.newFeeds(reports, desk)
+	if err != nil {
+		return err
+	}
 	server := api.New(api.Config{
-		Reports: reports, Triage: triage.New(u.store, trail, worker), Inventory: u.store, Standing: u.store, Live: l, Metrics: metrics, Logger: u.log,
-		Audit: trail, Token: u.token, Anonymous: api.Viewer, Decisions: decisions, DecisionRoles: roles,
+		Reports: reports, Triage: desk, Inventory: u.store, Standing: u.store, Live: l, Metrics: metrics, Logger: u.log,
+		Audit: trail, Token: u.token, Authenticators: access.authenticators, Anonymous: access.anonymous, Exposed: c.API.secured(), Rate: c.API.Rate,
+		Decisions: decisions, DecisionRoles: roles, Feeds: feeds,
 	})
 	err = u.parts.start(ctx, "api", func(ctx context.Context, ready func(string)) error {
 		defer watch.Close()
 		ready("on " + listener.Addr().String())
-		return server.Run(ctx, listener)
+		return server.Run(ctx, access.listener)
 	})
 	if err == nil {
 		u.looked.checks.Store(&checks)
@@ -251,6 +261,9 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 	}
 	if err == nil {
 		err = u.startReports(ctx, reports)
+	}
+	if err == nil {
+		err = u.startFeeds(ctx, feeds)
 	}
 	if err != nil || c.NoAgent {
 		return err
