@@ -61,11 +61,13 @@ func (s *Service) consumeSome(ctx context.Context, js jetstream.JetStream, strea
 
 // fetch waits for one message, and takes along what else is there.
 func fetch(ctx context.Context, consumer jetstream.Consumer, most int) ([]jetstream.Msg, error) {
-	first, err := consumer.Fetch(1, jetstream.FetchMaxWait(fetchWait))
+	wait, cancel := context.WithTimeout(ctx, fetchWait)
+	defer cancel()
+	first, err := consumer.Fetch(1, jetstream.FetchContext(wait))
 	if err != nil {
 		return nil, fmt.Errorf("fetch messages: %w", err)
 	}
-	out, err := collect(ctx, first, nil)
+	out, err := collect(first, nil)
 	if err != nil || len(out) == 0 || most == 1 {
 		return out, err
 	}
@@ -73,23 +75,16 @@ func fetch(ctx context.Context, consumer jetstream.Consumer, most int) ([]jetstr
 	if err != nil {
 		return nil, fmt.Errorf("fetch messages: %w", err)
 	}
-	return collect(ctx, rest, out)
+	return collect(rest, out)
 }
 
-func collect(ctx context.Context, batch jetstream.MessageBatch, out []jetstream.Msg) ([]jetstream.Msg, error) {
-	for {
-		select {
-		case m, ok := <-batch.Messages():
-			if ok {
-				out = append(out, m)
-				continue
-			}
-			if err := batch.Error(); err != nil && len(out) == 0 {
-				return nil, fmt.Errorf("fetch messages: %w", err)
-			}
-			return out, nil
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
+// collect adds the messages of a batch, which ends by itself, to others.
+func collect(batch jetstream.MessageBatch, out []jetstream.Msg) ([]jetstream.Msg, error) {
+	for m := range batch.Messages() {
+		out = append(out, m)
 	}
+	if err := batch.Error(); err != nil && len(out) == 0 && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+		return nil, fmt.Errorf("fetch messages: %w", err)
+	}
+	return out, nil
 }

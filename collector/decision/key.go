@@ -62,7 +62,6 @@ func MakeKey(file string) (nkeys.KeyPair, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a decision key: %w", err)
 	}
-	defer clear(seed)
 	// Whole or not at all, and on the disk.
 	if err := renameio.WriteFile(file, append(seed, '\n'), 0o600, renameio.IgnoreUmask()); err != nil {
 		return nil, fmt.Errorf("make a decision key: %w", err)
@@ -84,7 +83,6 @@ func derive(key nkeys.KeyPair, purpose string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the decision key: %w", err)
 	}
-	defer clear(seed)
 	h := sha256.New()
 	h.Write([]byte("ambit " + purpose + "\x00"))
 	h.Write(seed)

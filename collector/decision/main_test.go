@@ -73,8 +73,8 @@ func TestService(t *testing.T) {
 		name string
 		test func(t *testing.T, s *store.Store)
 	}{
-		{"Issue", testIssue}, {"Preview", testPreview}, {"Rails", testRails}, {"TwoPersons", testTwoPersons}, {"Bucket", testBucket}, {"Acks", testAcks},
-		{"Expiry", testExpiry}, {"Automatic", testAutomatic}, {"Points", testPoints}, {"Evaluate", testEvaluate}, {"Nodes", testNodes}, {"Audit", testAudit},
+		{"Audit", testAudit}, {"Issue", testIssue}, {"Preview", testPreview}, {"Rails", testRails}, {"TwoPersons", testTwoPersons}, {"Bucket", testBucket}, {"Acks", testAcks},
+		{"Expiry", testExpiry}, {"Automatic", testAutomatic}, {"Points", testPoints}, {"Evaluate", testEvaluate}, {"Nodes", testNodes},
 	} {
 		t.Run(x.name, func(t *testing.T) { x.test(t, s) })
 	}

@@ -74,11 +74,7 @@ func lastHeartbeats(ctx context.Context, js jetstream.JetStream, now time.Time) 
 	waiting := min(info.NumPending, maxNodes)
 	nodes := map[string]NodeCover{}
 	for waiting > 0 {
-		batch, err := consumer.Fetch(int(min(waiting, 500)), jetstream.FetchMaxWait(time.Second))
-		if err != nil {
-			return nil, fmt.Errorf("read heartbeats: %w", err)
-		}
-		messages, err := collect(ctx, batch, nil)
+		messages, err := fetchSome(ctx, consumer, int(min(waiting, 500)))
 		if err != nil {
 			return nil, fmt.Errorf("read heartbeats: %w", err)
 		}
@@ -100,6 +96,17 @@ func lastHeartbeats(ctx context.Context, js jetstream.JetStream, now time.Time) 
 	}
 	slices.SortFunc(out, func(a, b NodeCover) int { return strings.Compare(a.Node, b.Node) })
 	return out, nil
+}
+
+// fetchSome gives up to so many messages, fewer where they do not come within a second.
+func fetchSome(ctx context.Context, consumer jetstream.Consumer, n int) ([]jetstream.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	batch, err := consumer.Fetch(n, jetstream.FetchContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return collect(batch, nil)
 }
 
 func coverOf(h *event.Heartbeat) NodeCover {

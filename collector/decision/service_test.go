@@ -735,11 +735,11 @@ func testAudit(t *testing.T, s *store.Store) {
 			}
 		}
 	}
-	if err := verifyFrom(each); err != nil {
+	if err := audit.Verify(each); err != nil {
 		t.Errorf("the trail as it is: %v", err)
 	}
 	records[1].Detail["key"] = "another"
-	if err := verifyFrom(each); err == nil {
+	if err := audit.Verify(each); err == nil {
 		t.Error("a changed record is not found")
 	}
 }
