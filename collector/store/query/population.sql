@@ -6,22 +6,28 @@ WITH
     fromUnixTimestamp64Micro({since:Int64}, 'UTC') AS since,
     fromUnixTimestamp64Micro({now:Int64}, 'UTC')   AS now_,
     toDateTime64(0, 6, 'UTC')                      AS never,
-seen AS
+seen AS -- of each node the latest workload, whatever parts of the table say before they merge
 (
     SELECT
-        i.identity                                          AS identity,
-        arraySlice(arraySort(groupUniqArray(i.node)), 1, 8) AS nodes,
-        uniqExact(i.node)                                   AS node_count,
-        arraySort(groupUniqArrayIf(i.node, i.last_seen >= fromUnixTimestamp64Micro({since:Int64}, 'UTC'))) AS lived,
-        argMax(i.node, i.last_seen)                         AS last_node,
-        min(i.first_seen)                                   AS first_seen,
-        max(i.last_seen)                                    AS last_seen,
-        ifNull(max(i.last_used), toDateTime64(0, 6, 'UTC')) AS last_used,
-        max(i.evidence).word                                AS evidence,
-        max(i.latest)                                       AS latest,
-        groupUniqArrayIf(4)(i.latest.owner, i.latest.owner != '' AND i.last_seen >= fromUnixTimestamp64Micro({since:Int64}, 'UTC')) AS owners
-    FROM identities AS i
-    WHERE {identity:String} = '' OR i.identity = {identity:String}
+        n.identity                                          AS identity,
+        arraySlice(arraySort(groupArray(n.node)), 1, 8)     AS nodes,
+        count()                                             AS node_count,
+        arraySort(groupArrayIf(n.node, n.last_seen >= fromUnixTimestamp64Micro({since:Int64}, 'UTC'))) AS lived,
+        argMax(n.node, (n.last_seen, n.node))               AS last_node,
+        min(n.first_seen)                                   AS first_seen,
+        max(n.last_seen)                                    AS last_seen,
+        ifNull(max(n.last_used), toDateTime64(0, 6, 'UTC')) AS last_used,
+        max(n.evidence).word                                AS evidence,
+        max(n.latest)                                       AS latest,
+        groupUniqArrayIf(4)(n.latest.owner, n.latest.owner != '' AND n.last_seen >= fromUnixTimestamp64Micro({since:Int64}, 'UTC')) AS owners
+    FROM
+    (
+        SELECT i.identity AS identity, toString(i.node) AS node, min(i.first_seen) AS first_seen, max(i.last_seen) AS last_seen, max(i.last_used) AS last_used,
+               max(i.evidence) AS evidence, max(i.latest) AS latest
+        FROM identities AS i
+        WHERE {identity:String} = '' OR i.identity = {identity:String}
+        GROUP BY i.identity, i.node
+    ) AS n
     GROUP BY identity
 ),
 claimed AS
