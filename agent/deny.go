@@ -51,12 +51,17 @@ type denier struct {
 	tallies map[uint32]*denyTally
 	sweeps  []time.Time // that are still due
 	outbox  *ackBox
+	idle    time.Time // since when nothing is denied
+	warned  time.Time // of refusals
+	quiet   int       // refusals since
 
 	arrived chan arrival
 	poked   chan struct{}
 	met     chan meeting
+	saves   chan []byte
 	running atomic.Pointer[map[event.Identity]string] // who runs in shared cgroups, and where
 	claims  atomic.Pointer[claims]
+	skew    atomic.Int64  // of the wall clock, in ns: tests set the clock so
 	unmet   atomic.Uint64 // meetings that found no room
 
 	mu     sync.Mutex // guards what follows, which heartbeats tell
@@ -82,6 +87,8 @@ type denyTally struct {
 	cut     uint64
 	lastCut time.Time
 	told    event.Ack
+	next    time.Time // when counts are told again, if they moved
+	pace    time.Duration
 	at      time.Time // when it came to its state
 	state   event.AckState
 	why     string
@@ -91,7 +98,9 @@ const (
 	denyTick     = 50 * time.Millisecond
 	denyName     = "decisions.json" // in the agent's folder
 	maxDenyFile  = 64 << 20
-	tellCounts   = 5 * time.Second // how often counts are told while they move
+	tellSoon     = time.Second // counts are told so soon after they moved, and then less and less often,
+	tellLate     = time.Minute // down to this
+	detachAfter  = time.Minute // without decisions
 	scanAgain    = 10 * time.Second
 	resolveAgain = 2 * time.Second
 )
@@ -99,7 +108,7 @@ const (
 func newDenier(a *Agent, nc *nats.Conn, js jetstream.JetStream) *denier {
 	d := &denier{
 		cfg: a.cfg, nc: nc, js: js, resolve: a.resolve, names: a.names, cluster: a.cluster, cgroups: map[uint64]string{}, tallies: map[uint32]*denyTally{},
-		arrived: make(chan arrival, 1024), poked: make(chan struct{}, 1), met: make(chan meeting, 256), status: "off: it has not started yet",
+		arrived: make(chan arrival, 1024), poked: make(chan struct{}, 1), met: make(chan meeting, 256), saves: make(chan []byte, 1), status: "off: it has not started yet",
 	}
 	d.outbox = newAckBox(js, event.AckSubject(a.cfg.Node))
 	return d
@@ -162,6 +171,7 @@ func (d *denier) Run(ctx context.Context, root string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.listen(ctx) })
 	group.Go(func() error { return d.outbox.run(ctx) })
+	group.Go(func() error { return d.keepSaved(ctx) })
 	group.Go(func() error { return d.loop(ctx) })
 	return group.Wait()
 }
@@ -202,7 +212,7 @@ func (d *denier) start() error {
 		Keys: c.Keys, MaxLife: c.MaxLife, Floor: floor, Protected: c.Protected, AutomaticPerMinute: c.AutomaticPerMinute, AutomaticMax: c.AutomaticMax,
 		DryRun: c.Mode == DenyDryRun, Boot: d.boot, Slots: bpf.DenyDecisions, Sorts: bpf.DenySorts, Subjects: bpf.DenySubjects, Rules: bpf.DenyRules - 1024,
 	})
-	at, err := readDenyMoment()
+	at, err := d.moment()
 	if err != nil {
 		return err
 	}
@@ -227,6 +237,11 @@ func lockFolder(dir string) (*os.File, error) {
 // stop leaves in the kernel what is in force, and nothing if nothing is.
 func (d *denier) stop() {
 	d.save()
+	select {
+	case data := <-d.saves:
+		d.write(data)
+	default:
+	}
 	errs := []error{d.kernel.Close()}
 	if d.engine.Living() == 0 && !d.broken {
 		_, err := bpf.RemoveDeny(d.cfg.Deny.Pins)
@@ -254,9 +269,9 @@ func bootAndCgroup() (boot, cgroup string, err error) {
 	return strings.TrimSpace(string(id)), cgroup, nil
 }
 
-func readDenyMoment() (enforce.Moment, error) {
+func (d *denier) moment() (enforce.Moment, error) {
 	boot, err := bpf.BootTime()
-	return enforce.Moment{Wall: time.Now().Round(0), Boot: boot}, err
+	return enforce.Moment{Wall: time.Now().Round(0).Add(time.Duration(d.skew.Load())), Boot: boot}, err
 }
 
 func (d *denier) restore(at enforce.Moment) error {
@@ -277,16 +292,40 @@ func (d *denier) restore(at enforce.Moment) error {
 	return d.engine.Restore(data, at)
 }
 
+// save hands over what is to be written down: the disk is slow, and the next decision does not wait for it.
 func (d *denier) save() {
-	file := d.cfg.file(denyName)
-	if file == "" {
+	if d.cfg.file(denyName) == "" {
 		return
 	}
 	data, changed, err := d.engine.Save()
-	if err == nil && changed {
-		err = renameio.WriteFile(file, data, 0o600, renameio.WithTempDir(filepath.Dir(file)))
-	}
 	if err != nil {
+		slog.Warn("cannot keep decisions for the next start", "error", err)
+	}
+	if err != nil || !changed {
+		return
+	}
+	select {
+	case <-d.saves: // nobody took it so far, and it is old
+	default:
+	}
+	d.saves <- data // nobody else sends
+}
+
+// keepSaved writes down what it is given until ctx ends, and what is left then.
+func (d *denier) keepSaved(ctx context.Context) error {
+	for {
+		select {
+		case data := <-d.saves:
+			d.write(data)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (d *denier) write(data []byte) {
+	file := d.cfg.file(denyName)
+	if err := renameio.WriteFile(file, data, 0o600, renameio.WithTempDir(filepath.Dir(file))); err != nil {
 		slog.Warn("cannot keep decisions for the next start", "error", err)
 	}
 }
@@ -307,12 +346,11 @@ func (d *denier) loop(ctx context.Context) error {
 			return nil
 		case a := <-d.arrived:
 			d.take(a)
-			for more := true; more; { // what came at once is applied at once
+			for range 256 { // what came at once is applied at once
 				select {
 				case a := <-d.arrived:
 					d.take(a)
 				default:
-					more = false
 				}
 			}
 			again, fresh = true, true
@@ -330,7 +368,7 @@ func (d *denier) loop(ctx context.Context) error {
 			if now.Sub(resolved) >= resolveAgain && d.engine.Living() > 0 {
 				again = true
 			}
-			if now.Sub(told) >= tellCounts {
+			if now.Sub(told) >= tellSoon {
 				told = now
 				d.tellAll(now)
 			}
@@ -352,9 +390,17 @@ func (d *denier) look(now time.Time) (again bool, err error) {
 		d.sweep()
 	}
 	if d.engine.Living() == 0 {
+		if d.idle.IsZero() {
+			d.idle = now
+		}
+		if now.Sub(d.idle) >= detachAfter && !d.kernel.Armed() {
+			d.idle = now
+			return again, d.kernel.Detach()
+		}
 		return again, nil
 	}
-	at, err := readDenyMoment()
+	d.idle = time.Time{}
+	at, err := d.moment()
 	if err != nil {
 		return false, err
 	}
@@ -386,7 +432,7 @@ func (d *denier) generation() uint64 { return d.resolve.Generation() + d.cluster
 
 // take takes a decision that came.
 func (d *denier) take(a arrival) {
-	at, err := readDenyMoment()
+	at, err := d.moment()
 	if err != nil {
 		slog.Warn("cannot take a decision", "error", err)
 		return
@@ -401,8 +447,10 @@ func (d *denier) take(a arrival) {
 	}
 	switch t := d.engine.Take(x, at); {
 	case t.Known:
+	case t.Expired && a.listed: // it is in the bucket for some time still
 	case t.State == event.AckRefused:
 		d.tellRefused(x.ID, x.Serial, t.Why, nil, at)
+	case t.State == event.AckEnded && d.engine.Holds(x.ID): // that is told when the kernel has let go of it
 	default:
 		d.outbox.put(event.Ack{Decision: x.ID, Serial: x.Serial, Node: d.cfg.Node, Boot: d.boot, State: t.State, Why: t.Why, At: at.Wall, Told: at.Wall})
 	}
@@ -410,7 +458,7 @@ func (d *denier) take(a arrival) {
 
 // apply has the kernel agree with what the decisions say and what is known now. With fresh, cgroups are looked for.
 func (d *denier) apply(fresh bool) error {
-	at, err := readDenyMoment()
+	at, err := d.moment()
 	if err != nil {
 		return err
 	}
@@ -530,7 +578,7 @@ func (d *denier) sweepIn(dirs []string, refuses func(*cut.Socket, time.Duration)
 	if len(dirs) == 0 {
 		return nil
 	}
-	at, err := readDenyMoment()
+	at, err := d.moment()
 	if err != nil {
 		return err
 	}
@@ -560,7 +608,7 @@ func (d *denier) sweepIn(dirs []string, refuses func(*cut.Socket, time.Duration)
 
 // cutPeer ends the connections of a workload to where a handshake has shown a denied peer. New ones to the same address may lead to others, and may begin.
 func (d *denier) cutPeer(m meeting) error {
-	at, err := readDenyMoment()
+	at, err := d.moment()
 	if err != nil || d.broken {
 		return err
 	}

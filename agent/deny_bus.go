@@ -18,8 +18,9 @@ import (
 
 // arrival is a decision as it came.
 type arrival struct {
-	key  string // of the bucket
-	data []byte
+	key    string // of the bucket
+	data   []byte
+	listed bool // it was there already
 }
 
 const (
@@ -49,7 +50,7 @@ func (d *denier) listen(ctx context.Context) error {
 			return nil
 		case m := <-changes:
 			if len(m.Data) > 0 { // a key that is deleted lifts nothing
-				d.arrive(ctx, arrival{strings.TrimPrefix(m.Subject, prefix), m.Data})
+				d.arrive(ctx, arrival{strings.TrimPrefix(m.Subject, prefix), m.Data, false})
 			}
 		case <-look.C:
 			if n := d.nc.Stats().Reconnects; n != connections {
@@ -123,7 +124,7 @@ func (d *denier) listAll(ctx context.Context) error {
 		}
 	}
 	for key, data := range last {
-		d.arrive(ctx, arrival{key, data})
+		d.arrive(ctx, arrival{key, data, true})
 	}
 	return nil
 }

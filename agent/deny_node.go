@@ -24,10 +24,10 @@ import (
 // scan lists the cgroups of this node, if that is not known well enough.
 func (d *denier) scan(fresh bool) error {
 	age := time.Since(d.scanned)
-	if age < denyTick || !fresh && age < scanAgain {
+	if !fresh && age < scanAgain {
 		return nil
 	}
-	found := map[uint64]string{}
+	found, fresher := map[uint64]string{}, map[uint64]string{}
 	err := filepath.WalkDir(d.root, func(dir string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV) {
 			return nil
@@ -46,12 +46,16 @@ func (d *denier) scan(fresh bool) error {
 		if path == "" {
 			path = "/"
 		}
-		found[info.Sys().(*syscall.Stat_t).Ino] = path
+		id := info.Sys().(*syscall.Stat_t).Ino
+		if found[id] = path; d.cgroups[id] == "" {
+			fresher[id] = dir
+		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
+	d.resolve.Learn(fresher)
 	d.cgroups, d.scanned = found, time.Now()
 	return nil
 }

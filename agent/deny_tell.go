@@ -25,7 +25,10 @@ func (d *denier) tellRefused(id string, serial uint64, why string, data []byte, 
 	if data != nil && !d.engine.Unreadable(id, data) { // told before
 		return
 	}
-	slog.Warn("a decision is refused", "decision", id, "why", why)
+	if d.quiet++; at.Wall.Sub(d.warned).Abs() >= time.Second { // of a flood, a few
+		slog.Warn("decisions are refused", "decision", id, "why", why, "refused", d.quiet)
+		d.quiet, d.warned = 0, at.Wall
+	}
 	d.outbox.put(event.Ack{Decision: id, Serial: serial, Node: d.cfg.Node, Boot: d.boot, State: event.AckRefused, Why: why, At: at.Wall, Told: at.Wall})
 }
 
@@ -66,14 +69,14 @@ func (d *denier) tellOne(h *enforce.Held, at enforce.Moment, t *denyTally) {
 }
 
 // tellAll tells the counts of decisions that moved.
-func (d *denier) tellAll(time.Time) {
-	at, err := readDenyMoment()
+func (d *denier) tellAll(now time.Time) {
+	at, err := d.moment()
 	if err != nil {
 		return
 	}
 	for _, h := range d.engine.All() {
 		t := d.tallies[h.Slot]
-		if t == nil || t.state == "" {
+		if t == nil || t.state == "" || now.Before(t.next) {
 			continue
 		}
 		a, err := d.ack(h, t, at)
@@ -84,6 +87,8 @@ func (d *denier) tellAll(time.Time) {
 		if a.Denied != t.told.Denied || a.WouldDeny != t.told.WouldDeny || a.Cut != t.told.Cut {
 			t.told = a
 			d.outbox.put(a)
+			t.pace = min(max(2*t.pace, tellSoon), tellLate)
+			t.next = now.Add(t.pace)
 		}
 	}
 	d.note()
@@ -94,7 +99,7 @@ func (d *denier) put(h *enforce.Held, t *denyTally, at enforce.Moment) {
 	if err != nil {
 		slog.Warn("cannot read what a decision did", "error", err)
 	}
-	t.told = a
+	t.told, t.pace = a, 0
 	d.outbox.put(a)
 }
 

@@ -179,8 +179,8 @@ func (d *Deny) detach() error {
 	return errors.Join(errs...)
 }
 
-// Arm has the kernel look at the rules, or at nothing at all: with false, everything passes from the moment that it returns, and nothing is attached. What was
-// applied stays in the maps.
+// Arm has the kernel look at the rules, or at nothing at all: with false, everything passes from the moment that it returns. What was applied stays in the
+// maps, and the programs stay where they are until [Deny.Detach].
 func (d *Deny) Arm(on bool) error {
 	if on == d.armed {
 		return nil
@@ -190,13 +190,16 @@ func (d *Deny) Arm(on bool) error {
 			return err
 		}
 	}
-	if err := d.control(on, d.cuts); err != nil {
-		return err
+	return d.control(on, d.cuts)
+}
+
+// Detach takes the programs away while the kernel looks at no rules, so that nobody pays for them. The next [Deny.Arm] attaches them again, which takes
+// milliseconds.
+func (d *Deny) Detach() error {
+	if d.armed {
+		return errors.New("detach deny: it is armed")
 	}
-	if !on {
-		return d.detach()
-	}
-	return nil
+	return d.detach()
 }
 
 // Armed says whether the kernel looks at the rules.

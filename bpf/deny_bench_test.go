@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"errors"
 	"math"
 	"net/netip"
 	"os"
@@ -55,7 +56,7 @@ func TestKernelDenyCost(t *testing.T) {
 				rounds = 1
 			}
 			for range rounds {
-				if err := d.Arm(false); err != nil {
+				if err := errors.Join(d.Arm(false), d.Detach()); err != nil {
 					t.Fatal(err)
 				}
 				without = min(without, perConnect(fd, to))

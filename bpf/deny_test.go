@@ -315,7 +315,7 @@ func TestKernelDenyOthers(t *testing.T) {
 			}
 			d.mustApply(t, table)
 			if rounds%50 == 49 {
-				if err := d.Arm(false); err != nil {
+				if err := errors.Join(d.Arm(false), d.Detach()); err != nil {
 					t.Fatal(err)
 				}
 				a.expect(t, "ok", "tcp 10.77.0.1:1000")
@@ -435,6 +435,9 @@ func TestKernelDenyRemove(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.expect(t, "ok", "tcp 10.77.0.1:1000")
+		if err := d.Detach(); err != nil {
+			t.Fatal(err)
+		}
 		if n := links(); n != 0 {
 			t.Errorf("%d links after it was switched off", n)
 		}

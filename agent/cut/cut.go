@@ -66,25 +66,29 @@ func Namespaces(dirs []string) ([]*os.File, error) {
 }
 
 // Sweep ends the connections of a network namespace that match, and those that are being opened.
-func Sweep(namespace *os.File, match func(*Socket) bool) (Swept, error) {
-	type result struct {
-		swept Swept
-		err   error
+func Sweep(namespace *os.File, match func(*Socket) bool) (s Swept, err error) {
+	runtime.LockOSThread()
+	own, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return s, fmt.Errorf("open the own network namespace: %w", err)
 	}
-	done := make(chan result, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine, and nobody else comes to run in that namespace
-		s, err := sweepIn(namespace, match)
-		done <- result{s, err}
-	}()
-	r := <-done
-	return r.swept, r.err
-}
-
-func sweepIn(namespace *os.File, match func(*Socket) bool) (s Swept, err error) {
+	defer own.Close()
 	if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
 		return s, fmt.Errorf("enter network namespace: %w", err)
 	}
+	defer func() {
+		if back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); back != nil {
+			err = errors.Join(err, fmt.Errorf("leave network namespace: %w", back))
+			return // the thread stays locked, and ends with its goroutine: nobody else comes to run there
+		}
+		runtime.UnlockOSThread()
+	}()
+	return sweep(match)
+}
+
+func sweep(match func(*Socket) bool) (s Swept, err error) {
 	var all []Socket
 	listening := map[uint16]bool{}
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {

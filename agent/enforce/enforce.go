@@ -91,6 +91,8 @@ type Told struct {
 	State event.AckState // received, refused or ended
 	Why   string
 	Known bool // it was told before
+
+	Expired bool // it is refused for nothing else
 }
 
 // Take takes a decision as it came, from whomever. Only the signature says that it counts.
@@ -184,7 +186,7 @@ func (e *Engine) rails(d *event.Decision, at Moment) error {
 
 func (e *Engine) refuse(d *event.Decision, why error) Told {
 	e.counts["deny-refused"]++
-	t := Told{State: event.AckRefused, Why: why.Error()}
+	t := Told{State: event.AckRefused, Why: why.Error(), Expired: errors.Is(why, event.ErrExpired)}
 	r, ok := e.refused[d.ID]
 	t.Known = ok && r.serial == d.Serial && bytes.Equal(r.mark, d.Signature)
 	if len(e.refused) >= maxRefused {
@@ -242,6 +244,9 @@ func (e *Engine) All() []*Held {
 		return cmp.Or(a.Decision.Issued.Compare(b.Decision.Issued), cmp.Compare(a.Decision.ID, b.Decision.ID))
 	})
 }
+
+// Holds says whether a decision is held, also one that has ended and was not forgotten yet.
+func (e *Engine) Holds(id string) bool { return e.held[id] != nil }
 
 // Living counts the decisions that are to be in force.
 func (e *Engine) Living() (n int) {

@@ -97,6 +97,17 @@ func (r *Resolver) Scan() error {
 	return r.paths.scan()
 }
 
+// Learn takes cgroups that somebody has found, by their folders.
+func (r *Resolver) Learn(folders map[uint64]string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, dir := range folders {
+		if k := r.paths.known.Get(id); k == nil || k.path == "" {
+			r.paths.put(id, r.paths.mount.cgroupPath(dir))
+		}
+	}
+}
+
 // Resolve names a workload. It always answers: a cgroup that nobody knows gets the identity of a cgroup "unknown/<id>" and is counted.
 // Repeated questions do not allocate. Who asks the same gets the same Workload, and must not change it.
 func (r *Resolver) Resolve(cgroupID uint64, p Process) *event.Workload {
