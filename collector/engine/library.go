@@ -18,6 +18,9 @@ const libraryEnv = "AMBIT_CLICKHOUSE_LIBRARY"
 // otherwise Find looks beside the running binary, in .cache of the working
 // folder and in .cache beside the binary's folder, in this order.
 func Find(configured string) (string, error) {
+	if errNoEngine != nil {
+		return "", errNoEngine
+	}
 	binary, err := os.Executable()
 	if err != nil {
 		return "", fmt.Errorf("find own binary: %w", err)
