@@ -55,7 +55,7 @@ func (d *Detector) profess(who uint32) {
 		i.profile.created, i.profile.gone = x.created, x.gone
 		if x.gone == 0 {
 			d.healLater(findingKey{edgeKey{who, wholeIdentity}, &ruleUndeclaredIdentity}, max(d.clock.now, i.profile.last), "It is in the inventory again.")
-		} else if i.dormant {
+		} else if i.dormant && x.gone <= max(d.clock.now, i.profile.last) {
 			i.dormant = false
 			d.healLater(findingKey{edgeKey{who, wholeIdentity}, &ruleDormantIdentity}, max(d.clock.now, x.gone), "Its account was removed.")
 		}

@@ -45,7 +45,7 @@ func (d *Detector) dormant(all bool, out []event.Finding) []event.Finding {
 	for i := range d.identities {
 		id := &d.identities[i]
 		p := &id.profile
-		if id.dormant || p.gone != 0 {
+		if id.dormant || p.gone != 0 && p.gone <= now {
 			continue
 		}
 		since := p.last
@@ -95,7 +95,7 @@ func (d *Detector) tellDormant(who uint32, since, mark int64, out []event.Findin
 	id := &d.identities[who]
 	p := &id.profile
 	k := findingKey{edgeKey{who, wholeIdentity}, &ruleDormantIdentity}
-	w := workloadOf(id.id)
+	w := WorkloadOf(id.id)
 	silence := spell(span64(since, mark))
 	a := alarm{rule: k.rule, what: wholeIdentity, score: 0.5, severity: k.rule.severity, count: 1}
 	if p.since == 0 {
@@ -146,8 +146,8 @@ func (s *sight) awake() {
 	s.out = s.d.heal(findingKey{edgeKey{s.who, wholeIdentity}, &ruleDormantIdentity}, s.first, fmt.Sprintf("It was used again at %s.", clock(s.o.First())), s.out)
 }
 
-// workloadOf is what an identity says of its workload by itself.
-func workloadOf(id event.Identity) event.Workload {
+// WorkloadOf is what an identity says of its workload by itself.
+func WorkloadOf(id event.Identity) event.Workload {
 	w := event.Workload{Identity: id, Namespace: namespaceOfIdentity(id)}
 	if w.Namespace != "" {
 		w.ServiceAccount = accountIn(id.String())
