@@ -2,16 +2,18 @@ package decision
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
+	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/event"
 )
 
 // Scopes knows what identities are declared to be allowed.
 type Scopes interface {
-	// Scope gives the scope of an identity, nil if it has none.
-	Scope(ctx context.Context, id event.Identity) (*event.Scope, error)
+	// Scope gives the scope of an identity, or [store.ErrNotFound] if it has none.
+	Scope(ctx context.Context, id event.Identity) (event.Scope, error)
 }
 
 // Answer is whether an access is allowed, and why.
@@ -62,7 +64,10 @@ func (s *Service) evaluate(ctx context.Context, id event.Identity, direction eve
 		return out, nil
 	}
 	scope, err := scopes.Scope(ctx, id)
-	if err != nil || scope == nil {
+	if errors.Is(err, store.ErrNotFound) {
+		return out, nil
+	}
+	if err != nil {
 		return out, err
 	}
 	switch {

@@ -1,19 +1,16 @@
 package decision_test
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/ambit-nhi/ambit/collector/decision"
 	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/event"
 )
 
-type scopes map[event.Identity]*event.Scope
-
-func (s scopes) Scope(_ context.Context, id event.Identity) (*event.Scope, error) { return s[id], nil }
 
 func testEvaluate(t *testing.T, s *store.Store) {
 	w := start(t, s, nil)
@@ -36,10 +33,13 @@ func testEvaluate(t *testing.T, s *store.Store) {
 	if _, err := w.Revoke(t.Context(), "ada", gone.ID, "r"); err != nil {
 		t.Fatal(err)
 	}
-	declared := scopes{identity(t, database): {Identity: identity(t, database), Version: 3, Entries: []event.ScopeEntry{{Resource: "dns:backup.example.com:443/tcp"}}}}
+	// The scope is one that was applied.
+	if _, err := s.ApplyScope(t.Context(), event.Scope{Identity: identity(t, database), Entries: []event.ScopeEntry{{Resource: "dns:backup.example.com:443/tcp"}}, ApprovedBy: "ada", At: time.Now()}, nil); err != nil {
+		t.Fatal(err)
+	}
 	f := func(who string, direction event.Direction, resource string, allowed bool, code, id string) {
 		t.Helper()
-		a, err := w.Evaluate(t.Context(), "token:gateway", identity(t, who), direction, resource, declared, nil)
+		a, err := w.Evaluate(t.Context(), "token:gateway", identity(t, who), direction, resource, s, nil)
 		if err != nil || a.Allowed != allowed || a.Code != code || a.Decision != id || a.Reason == "" {
 			t.Errorf("%s %s %s: %+v, %v", who, direction, resource, a, err)
 		}

@@ -49,6 +49,9 @@ func Policy(d *event.Decision, format PolicyFormat, selector string) (string, er
 	if err != nil {
 		return "", err
 	}
+	if d.Mode == event.DryRun {
+		notes = append(notes, "The decision is a dry run, and this policy would refuse.")
+	}
 	body, err := yaml.Marshal(doc)
 	if err != nil {
 		return "", fmt.Errorf("write a policy: %w", err)
@@ -147,7 +150,7 @@ func ciliumPolicy(d *event.Decision, t event.Target, namespace, account string) 
 			name, space, _ := strings.Cut(t.Name, ".")
 			rule["toServices"] = []any{object{"k8sService": object{"serviceName": name, "namespace": space}}}
 		default:
-			return nil, fmt.Errorf("%w: deny rules of Cilium do not know DNS names; name the addresses with net:", ErrInvalid)
+			return nil, fmt.Errorf("%w: deny rules of Cilium do not know DNS names; name the addresses with net: instead", ErrInvalid)
 		}
 		if ports := policyPorts(t, "cilium"); ports != nil {
 			rule["toPorts"] = []any{object{"ports": ports}}
