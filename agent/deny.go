@@ -58,7 +58,8 @@ type denier struct {
 	arrived chan arrival
 	poked   chan struct{}
 	met     chan meeting
-	saves   chan []byte
+	saves   chan saving
+	telling []event.Ack                               // with the next of them
 	running atomic.Pointer[map[event.Identity]string] // who runs in shared cgroups, and where
 	claims  atomic.Pointer[claims]
 	skew    atomic.Int64  // of the wall clock, in ns: tests set the clock so
@@ -108,7 +109,7 @@ const (
 func newDenier(a *Agent, nc *nats.Conn, js jetstream.JetStream) *denier {
 	d := &denier{
 		cfg: a.cfg, nc: nc, js: js, resolve: a.resolve, names: a.names, cluster: a.cluster, cgroups: map[uint64]string{}, tallies: map[uint32]*denyTally{},
-		arrived: make(chan arrival, 1024), poked: make(chan struct{}, 1), met: make(chan meeting, 256), saves: make(chan []byte, 1), status: "off: it has not started yet",
+		arrived: make(chan arrival, 1024), poked: make(chan struct{}, 1), met: make(chan meeting, 256), saves: make(chan saving, 1), status: "off: it has not started yet",
 	}
 	d.outbox = newAckBox(js, event.AckSubject(a.cfg.Node))
 	return d
@@ -238,8 +239,8 @@ func lockFolder(dir string) (*os.File, error) {
 func (d *denier) stop() {
 	d.save()
 	select {
-	case data := <-d.saves:
-		d.write(data)
+	case s := <-d.saves:
+		d.kept(s)
 	default:
 	}
 	errs := []error{d.kernel.Close()}
@@ -292,34 +293,58 @@ func (d *denier) restore(at enforce.Moment) error {
 	return d.engine.Restore(data, at)
 }
 
-// save hands over what is to be written down: the disk is slow, and the next decision does not wait for it.
+// save hands over what is to be written down, and what is told once it is: the disk is slow, and the next decision does not wait for it. What was told as in
+// force is so after a restart, too.
 func (d *denier) save() {
-	if d.cfg.file(denyName) == "" {
+	var data []byte
+	if d.cfg.file(denyName) != "" {
+		var err error
+		if data, _, err = d.engine.Save(); err != nil {
+			slog.Warn("cannot keep decisions for the next start", "error", err)
+		}
+	}
+	if data == nil && len(d.telling) == 0 {
 		return
 	}
-	data, changed, err := d.engine.Save()
-	if err != nil {
-		slog.Warn("cannot keep decisions for the next start", "error", err)
-	}
-	if err != nil || !changed {
-		return
-	}
+	next := saving{data, d.telling}
+	d.telling = nil
 	select {
-	case <-d.saves: // nobody took it so far, and it is old
+	case old := <-d.saves: // nobody took it so far
+		if next.data == nil {
+			next.data = old.data
+		}
+		next.acks = append(old.acks, next.acks...)
 	default:
 	}
-	d.saves <- data // nobody else sends
+	d.saves <- next // nobody else sends
 }
 
-// keepSaved writes down what it is given until ctx ends, and what is left then.
+// saving is the state of the engine, nil if it is what it was, and what is told of it.
+type saving struct {
+	data []byte
+	acks []event.Ack
+}
+
+func (d *denier) tell(a event.Ack) { d.telling = append(d.telling, a) }
+
+// keepSaved writes down what it is given until ctx ends.
 func (d *denier) keepSaved(ctx context.Context) error {
 	for {
 		select {
-		case data := <-d.saves:
-			d.write(data)
+		case s := <-d.saves:
+			d.kept(s)
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+func (d *denier) kept(s saving) {
+	if s.data != nil {
+		d.write(s.data)
+	}
+	for _, a := range s.acks {
+		d.outbox.put(a)
 	}
 }
 
@@ -371,6 +396,7 @@ func (d *denier) loop(ctx context.Context) error {
 			if now.Sub(told) >= tellSoon {
 				told = now
 				d.tellAll(now)
+				d.save()
 			}
 		}
 		if again {
@@ -452,7 +478,7 @@ func (d *denier) take(a arrival) {
 		d.tellRefused(x.ID, x.Serial, t.Why, nil, at)
 	case t.State == event.AckEnded && d.engine.Holds(x.ID): // that is told when the kernel has let go of it
 	default:
-		d.outbox.put(event.Ack{Decision: x.ID, Serial: x.Serial, Node: d.cfg.Node, Boot: d.boot, State: t.State, Why: t.Why, At: at.Wall, Told: at.Wall})
+		d.tell(event.Ack{Decision: x.ID, Serial: x.Serial, Node: d.cfg.Node, Boot: d.boot, State: t.State, Why: t.Why, At: at.Wall, Told: at.Wall})
 	}
 }
 

@@ -29,7 +29,7 @@ func (d *denier) tellRefused(id string, serial uint64, why string, data []byte, 
 		slog.Warn("decisions are refused", "decision", id, "why", why, "refused", d.quiet)
 		d.quiet, d.warned = 0, at.Wall
 	}
-	d.outbox.put(event.Ack{Decision: id, Serial: serial, Node: d.cfg.Node, Boot: d.boot, State: event.AckRefused, Why: why, At: at.Wall, Told: at.Wall})
+	d.tell(event.Ack{Decision: id, Serial: serial, Node: d.cfg.Node, Boot: d.boot, State: event.AckRefused, Why: why, At: at.Wall, Told: at.Wall})
 }
 
 // tellStates tells of all decisions whose state is another by now.
@@ -86,7 +86,7 @@ func (d *denier) tellAll(now time.Time) {
 		}
 		if a.Denied != t.told.Denied || a.WouldDeny != t.told.WouldDeny || a.Cut != t.told.Cut {
 			t.told = a
-			d.outbox.put(a)
+			d.tell(a)
 			t.pace = min(max(2*t.pace, tellSoon), tellLate)
 			t.next = now.Add(t.pace)
 		}
@@ -100,7 +100,7 @@ func (d *denier) put(h *enforce.Held, t *denyTally, at enforce.Moment) {
 		slog.Warn("cannot read what a decision did", "error", err)
 	}
 	t.told, t.pace = a, 0
-	d.outbox.put(a)
+	d.tell(a)
 }
 
 // ack is what is known of a decision here. Times of the kernel's clock become wall time by what both are now.
