@@ -33,7 +33,7 @@ func (s *Store) EachNode(ctx context.Context, visit func(node string, spans []Sp
 		defer func() { spans = nil }()
 		return visit(node, spans)
 	}
-	if err := s.settle(ctx, "coverage"); err != nil {
+	if err := s.settle(ctx, "coverage_daily"); err != nil {
 		return err
 	}
 	err := each(ctx, s, "restore coverage", restoreNodesSQL, nil, func(r *row) error {
