@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -24,8 +26,9 @@ const defaultServer = "http://127.0.0.1:8480"
 
 // client speaks to the API.
 type client struct {
-	base string
-	http *http.Client
+	base  string
+	http  *http.Client
+	token string // sent with questions, too; empty: with changes only
 }
 
 func serverFlag(cmd *cobra.Command) *string {
@@ -41,8 +44,55 @@ func newClient(server string) (*client, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
 		return nil, usagef("server %q is not a URL such as %s", server, defaultServer)
 	}
-	return &client{base: u.Scheme + "://" + u.Host, http: &http.Client{}}, nil
+	c := &client{base: u.Scheme + "://" + u.Host, http: &http.Client{}}
+	if u.Scheme == "https" {
+		if c.http.Transport, err = clientTransport(); err != nil {
+			return nil, usageError(err)
+		}
+	}
+	if os.Getenv("AMBIT_TOKEN_FILE") != "" { // who names one means to be known
+		if c.token, err = findToken(""); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
 }
+
+// clientTransport believes the authorities of AMBIT_CA_FILE, or those of this machine, and shows the certificate of AMBIT_CERT_FILE, if there is one.
+func clientTransport() (*http.Transport, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if file := os.Getenv("AMBIT_CA_FILE"); file != "" {
+		pool, err := readPool(file)
+		if err != nil {
+			return nil, fmt.Errorf("AMBIT_CA_FILE: %w", err)
+		}
+		config.RootCAs = pool
+	}
+	if file := os.Getenv("AMBIT_CERT_FILE"); file != "" {
+		own, err := tls.LoadX509KeyPair(file, os.Getenv("AMBIT_KEY_FILE"))
+		if err != nil {
+			return nil, fmt.Errorf("AMBIT_CERT_FILE and AMBIT_KEY_FILE: %w", err)
+		}
+		config.Certificates = []tls.Certificate{own}
+	}
+	return &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: config, ForceAttemptHTTP2: true}, nil
+}
+
+// secret says whether what is sent stays between the two ends.
+func (c *client) secret() bool {
+	u, err := url.Parse(c.base)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Scheme == "https" || u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// Asking again after too many requests.
+const (
+	askAgain    = 5
+	longestWait = 10 * time.Second
+)
 
 // maxAnswer bounds what one answer may hold.
 const maxAnswer = 256 << 20
@@ -130,7 +180,22 @@ func (c *client) post(ctx context.Context, path string, query url.Values, token,
 
 // do sends a request and gives the body of a good answer.
 func (c *client) do(r *http.Request) (io.ReadCloser, error) {
+	if c.token != "" && r.Header.Get("Authorization") == "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	if r.Header.Get("Authorization") != "" && !c.secret() {
+		return nil, usagef("a token would be sent to %s in the clear: use https, or a tunnel to a loopback address", c.base)
+	}
 	answer, err := c.http.Do(r)
+	for n := 0; err == nil && answer.StatusCode == http.StatusTooManyRequests && r.Body == nil && n < askAgain; n++ {
+		seconds, _ := strconv.Atoi(answer.Header.Get("Retry-After"))
+		answer.Body.Close()
+		select {
+		case <-time.After(min(time.Duration(max(seconds, 1))*time.Second, longestWait)):
+		case <-r.Context().Done():
+		}
+		answer, err = c.http.Do(r)
+	}
 	if err != nil {
 		return nil, c.explain(err)
 	}

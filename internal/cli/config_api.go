@@ -50,6 +50,13 @@ func defaultAPI() (a apiConfig) {
 
 func (a *apiConfig) secured() bool { return a.TLS.SPIFFE || a.TLS.Cert != "" }
 
+func (a *apiConfig) scheme() string {
+	if a.secured() {
+		return "https"
+	}
+	return "http"
+}
+
 // validateAPI says what is wrong with api.
 func (c *config) validateAPI() error {
 	var faults []error

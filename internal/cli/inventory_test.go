@@ -20,6 +20,7 @@ import (
 	"github.com/ambit-nhi/ambit/collector/inventory"
 	"github.com/ambit-nhi/ambit/collector/report"
 	"github.com/ambit-nhi/ambit/collector/store"
+	"github.com/ambit-nhi/ambit/collector/triage"
 	"github.com/ambit-nhi/ambit/detector"
 	"github.com/ambit-nhi/ambit/event"
 	"github.com/ambit-nhi/ambit/internal/testenv"
@@ -29,6 +30,7 @@ import (
 type nobody struct{}
 
 func (nobody) Progress(event.Identity) (detector.Progress, bool) { return detector.Progress{}, false }
+func (nobody) Judge(context.Context, *event.Verdict) error       { return nil }
 func (nobody) Health(context.Context) []health.Check             { return nil }
 func (nobody) Follow(context.Context, uint64, func(uint64, []byte) error) error {
 	return nil
@@ -52,9 +54,10 @@ func serve(t *testing.T) {
 	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	log := startTrail(t, s)
 	server := httptest.NewServer(api.New(api.Config{
-		Reports: report.New(s, nil), Triage: s, Inventory: s, Live: nobody{}, Metrics: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
-		Audit: startTrail(t, s), Token: token, Anonymous: api.Viewer,
+		Reports: report.New(s, nil), Triage: triage.New(s, log, nobody{}), Inventory: s, Standing: s, Live: nobody{}, Metrics: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
+		Audit: log, Token: token, Anonymous: api.Viewer,
 	}))
 	t.Cleanup(server.Close)
 	t.Setenv("AMBIT_SERVER", server.URL)

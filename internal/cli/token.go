@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -49,8 +50,42 @@ func writeToken(path, token string) error {
 	return os.Rename(f.Name(), path)
 }
 
-// readToken reads a token that nobody else can read.
+// readToken reads the data folder's token, that nobody else can read.
 func readToken(path string) (string, error) {
+	token, err := readTokenFile(path)
+	if err != nil {
+		return "", err
+	}
+	if !isFolderToken(token) {
+		return "", fmt.Errorf("token file %s holds no token: remove it, and the next start of Ambit makes a new one", path)
+	}
+	return token, nil
+}
+
+func isFolderToken(token string) bool {
+	raw, err := hex.DecodeString(token)
+	return err == nil && len(raw) == tokenBytes
+}
+
+// credential is what a token may look like: a static one, or one of an OpenID provider.
+var credential = regexp.MustCompile(`^(ambit_[a-z2-7]{20,}|[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)$`)
+
+// readCredential reads a token of any kind.
+func readCredential(path string) (string, error) {
+	token, err := readTokenFile(path)
+	if err != nil {
+		return "", err
+	}
+	if !isFolderToken(token) && !credential.MatchString(token) {
+		return "", fmt.Errorf("token file %s holds no token: neither that of a data folder, nor one of `ambit token create` or of an OpenID provider", path)
+	}
+	return token, nil
+}
+
+const maxTokenBytes = 16 << 10
+
+// readTokenFile reads a file that nobody else can read.
+func readTokenFile(path string) (string, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return "", fmt.Errorf("read the token: %w", err)
@@ -63,15 +98,11 @@ func readToken(path string) (string, error) {
 	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
 		return "", fmt.Errorf("token file %s is open to others (mode %04o): chmod 600 it, or remove it, and the next start makes a new one", path, mode.Perm())
 	}
-	text, err := io.ReadAll(io.LimitReader(f, 4*tokenBytes))
+	text, err := io.ReadAll(io.LimitReader(f, maxTokenBytes))
 	if err != nil {
 		return "", fmt.Errorf("read the token: %w", err)
 	}
-	token := strings.TrimSpace(string(text))
-	if raw, err := hex.DecodeString(token); err != nil || len(raw) != tokenBytes {
-		return "", fmt.Errorf("token file %s holds no token: remove it, and the next start of Ambit makes a new one", path)
-	}
-	return token, nil
+	return strings.TrimSpace(string(text)), nil
 }
 
 // findToken reads the token for a client: from the file that was named, else that of AMBIT_TOKEN_FILE, else that of the default data folder.
@@ -82,7 +113,7 @@ func findToken(file string) (string, error) {
 	if file == "" {
 		file = filepath.Join(defaultConfig().Data, tokenName)
 	}
-	token, err := readToken(file)
+	token, err := readCredential(file)
 	if err != nil {
 		return "", fmt.Errorf("%w; --token-file or AMBIT_TOKEN_FILE names the file, which `ambit up` keeps in its data folder", err)
 	}
