@@ -92,14 +92,9 @@ func (s *Server) postDecision(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return decisionError(err)
 	}
-	id := ""
-	if asked.Waiting != nil {
-		id = asked.Waiting.ID
-	} else {
-		id = asked.Decision.ID
-	}
-	w.Header().Set("Location", "/api/v1/decisions/"+id)
-	return s.showDecision(w, r, id)
+	v := asked.View()
+	w.Header().Set("Location", "/api/v1/decisions/"+v.ID)
+	return writeJSON(w, v)
 }
 
 func (s *Server) getDecisions(w http.ResponseWriter, r *http.Request) error {
@@ -221,7 +216,7 @@ func (s *Server) postApproval(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return decisionError(err)
 	}
-	return s.showDecision(w, r, d.ID)
+	return writeJSON(w, decision.Asked{Decision: d}.View())
 }
 
 func (s *Server) getDecisionPolicy(w http.ResponseWriter, r *http.Request) error {

@@ -11,7 +11,6 @@ import (
 	"github.com/ambit-nhi/ambit/event"
 )
 
-
 func testEvaluate(t *testing.T, s *store.Store) {
 	w := start(t, s, nil)
 	issue := func(change func(r *decision.Request)) *event.Decision {

@@ -5,13 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ambit-nhi/ambit/collector/audit"
+	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/event"
 )
 
@@ -19,6 +22,14 @@ import (
 type Asked struct {
 	Decision *event.Decision
 	Waiting  *Waiting
+}
+
+// View is what is told of it at once, when no node has spoken yet.
+func (a Asked) View() View {
+	if a.Waiting != nil {
+		return waitingView(a.Waiting)
+	}
+	return View{Decision: *a.Decision, State: StateInForce, Acks: store.AckSummary{Nodes: map[event.AckState]uint64{}}}
 }
 
 // Issue has a decision signed, or wait for approval. Enforcing needs the token of a preview of the same request, or yes. Errors are those of this package.
@@ -38,17 +49,22 @@ func (s *Service) issue(ctx context.Context, who string, r Request, preview stri
 		s.auditRefusal(ctx, who, &r, err)
 		return Asked{}, err
 	}
-	if err := s.exists(ctx, &r); err != nil {
-		return Asked{}, err
-	}
 	if r.Mode == event.Enforce && !yes {
 		if err := s.checkToken(preview, who, &r, now); err != nil {
 			return Asked{}, err
 		}
 	}
 	id := "d-" + nuid.Next()
-	if _, err := s.trail.Append(ctx, who, "decision.asked", id, detail(&r)); err != nil {
+	// Both take their time, and every moment until it is in force counts.
+	var g errgroup.Group
+	g.Go(func() error { return s.exists(ctx, &r) })
+	_, asked := s.trail.Append(ctx, who, "decision.asked", id, detail(&r))
+	if err := g.Wait(); err != nil {
+		s.auditRefusal(ctx, who, &r, err)
 		return Asked{}, err
+	}
+	if asked != nil { // what nobody could prove later does not happen
+		return Asked{}, asked
 	}
 	if r.Approve || s.cfg.Approval == ApprovalAll || s.cfg.Approval == ApprovalEnforce && r.Mode == event.Enforce {
 		w := Waiting{ID: id, Request: r, Requester: who, Asked: now, Until: now.Add(s.cfg.Wait)}
@@ -105,20 +121,26 @@ func (s *Service) sign(ctx context.Context, run *running, d *event.Decision, rev
 	if err != nil {
 		return fmt.Errorf("encode a decision: %w", err)
 	}
-	// What nobody could prove later does not happen.
 	about := map[string]string{"serial": strconv.FormatUint(d.Serial, 10), "expires": d.Expires.Format(time.RFC3339), "key": d.Key, "mode": string(d.Mode)}
 	for k, v := range more {
 		about[k] = v
 	}
-	if _, err := s.trail.Append(ctx, who, action, d.ID, about); err != nil {
+	// That it was asked for is written down already.
+	var g errgroup.Group
+	g.Go(func() error {
+		_, err := s.trail.Append(ctx, who, action, d.ID, about)
 		return err
-	}
+	})
 	if revision == 0 {
 		revision, err = run.decisions.Create(ctx, d.ID, data)
 	} else {
 		revision, err = run.decisions.Update(ctx, d.ID, data, revision)
 	}
+	if also := g.Wait(); also != nil {
+		s.log.Error("write down that a decision was signed", "decision", d.ID, "error", also)
+	}
 	if err != nil {
+		about = maps.Clone(about)
 		about[audit.Failed] = err.Error()
 		if _, also := s.trail.Append(context.WithoutCancel(ctx), who, action, d.ID, about); also != nil {
 			s.log.Error("write down that a decision was not sent", "decision", d.ID, "error", also)
@@ -252,6 +274,9 @@ func (s *Service) revoke(ctx context.Context, who, id, reason string) (*event.De
 		now = d.Issued
 	}
 	d.Revoked, d.RevokedBy, d.RevokedWhy = now, who, reason
+	if _, err := s.trail.Append(ctx, who, "decision.revocation-asked", id, map[string]string{"reason": reason}); err != nil {
+		return nil, err
+	}
 	if err := s.sign(ctx, run, d, e.Revision(), who, "decision.revoked", map[string]string{"reason": reason}); err != nil {
 		return nil, err
 	}
