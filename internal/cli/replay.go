@@ -19,11 +19,12 @@ import (
 	"github.com/ambit-nhi/ambit/event"
 )
 
-// newReplayCommand makes the command. open opens the store that --load writes to.
-func newReplayCommand(open func(context.Context) (loader, error)) *cobra.Command {
+// newReplayCommand makes the command. open opens the store that --load writes to and --from reads; settings make the detector of the latter one like
+// that of a collector.
+func newReplayCommand(open func(context.Context) (loader, error), settings ...func(*detector.Config) error) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "replay FILE...",
-		Short: "Give recorded observations to the detector and print what it finds",
+		Use:   "replay FILE... | replay --from TIME [--to TIME]",
+		Short: "Give recorded or stored observations to the detector and print what it finds",
 		Long: `Replay reads recorded observations (JSON Lines, plain or gzip; - is standard input), gives them to the detector in the order of the
 lines, and prints the findings, sorted by their first time, with their final counts. All times come from the observations: the same
 recordings give the same output, byte for byte.
@@ -33,8 +34,18 @@ between two recordings does not. Learning begins with nothing.
 
 With --load the observations, their findings and the time watched are also stored, in the data folder or in the ClickHouse servers of the
 configuration. Loading a recording again does not count it twice, as long as the store remembers the inserts. Nothing is stored if any line
-is invalid, unless --skip-invalid is given. A detector that runs on the same data takes what was loaded for known when it starts again.`,
+is invalid, unless --skip-invalid is given. A detector that runs on the same data takes what was loaded for known when it starts again.
+
+With --from it hunts in the past instead: it gives the detector the stored observations of that time, with the identities as they were then,
+of the data folder or of the ClickHouse servers of the configuration, also while ambit up runs. What came in the time before, --baseline, is
+learned as normal; its own findings are left out. Nothing is changed by it. Findings that people approved are told again.`,
 		Args: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("from") || cmd.Flags().Changed("to") {
+				if len(args) > 0 {
+					return usagef("%s takes recordings or --from, not both", cmd.CommandPath())
+				}
+				return nil
+			}
 			if len(args) == 0 {
 				return usagef("%s takes recordings, but got none; name a file, or - for standard input", cmd.CommandPath())
 			}
@@ -54,10 +65,30 @@ is invalid, unless --skip-invalid is given. A detector that runs on the same dat
 	skip := cmd.Flags().Bool("skip-invalid", false, "skip invalid lines, and say how many there were")
 	check := cmd.Flags().Bool("fail-on-findings", false, "exit with 3 if there are findings")
 	load := cmd.Flags().Bool("load", false, "also store the observations and findings")
+	past := &hunt{baseline: &window{14 * 24 * time.Hour}}
+	cmd.Flags().StringVar(&past.from, "from", "", "hunt in what is stored since this time, this day, or so long ago (7d)")
+	cmd.Flags().StringVar(&past.to, "to", "", "until this time; by default until now")
+	cmd.Flags().Var(past.baseline, "baseline", "how long before --from is learned as normal")
+	cmd.Flags().StringSliceVar(&past.rules, "rule", nil, "only findings of these rules")
 	cmd.RunE = func(cmd *cobra.Command, files []string) error {
-		config.Learn = learn.Duration
+		if past.asked() {
+			for _, set := range settings {
+				if err := set(&config); err != nil {
+					return err
+				}
+			}
+		}
+		if !past.asked() || cmd.Flags().Changed("learn") {
+			config.Learn = learn.Duration
+		}
 		if err := config.Validate(); err != nil {
 			return usagef("replay: %w", err)
+		}
+		if err := checkRules(past.rules); err != nil {
+			return err
+		}
+		if *load && past.asked() {
+			return usagef("replay: --load goes with recordings; what --from reads is stored already")
 		}
 		if *load && slices.Contains(files, "-") {
 			return usagef("replay: --load reads its input twice, which standard input cannot; save it to a file")
@@ -66,7 +97,14 @@ is invalid, unless --skip-invalid is given. A detector that runs on the same dat
 			detector: detector.New(config), skip: *skip, input: cmd.InOrStdin(), progress: newProgress(cmd.ErrOrStderr()),
 			findings: map[string]event.Finding{},
 		}
-		findings, err := r.run(cmd.Context(), files)
+		var findings []event.Finding
+		var x *hunter
+		var err error
+		if past.asked() {
+			x, findings, err = runHunt(cmd.Context(), r, past, open, time.Now())
+		} else {
+			findings, err = r.run(cmd.Context(), files)
+		}
 		if err == nil && *load {
 			var to loader
 			if to, err = open(cmd.Context()); err == nil {
@@ -74,10 +112,20 @@ is invalid, unless --skip-invalid is given. A detector that runs on the same dat
 			}
 		}
 		r.progress.clear()
+		if use := new(wrongUse); errors.As(err, &use) {
+			return err
+		}
 		if err != nil {
 			return fmt.Errorf("replay: %w", err)
 		}
-		r.remarks(cmd.ErrOrStderr())
+		if x != nil {
+			x.remarks(cmd.ErrOrStderr(), past.baseline.Duration)
+		} else {
+			r.remarks(cmd.ErrOrStderr())
+		}
+		if len(past.rules) > 0 {
+			findings = slices.DeleteFunc(findings, func(f event.Finding) bool { return !slices.Contains(past.rules, f.Rule) })
+		}
 		if err := printFindings(cmd.OutOrStdout(), *form, findings); err != nil {
 			return fmt.Errorf("replay: print findings: %w", err)
 		}
@@ -127,10 +175,14 @@ func (r *replay) run(ctx context.Context, files []string) ([]event.Finding, erro
 	for _, f := range r.findings {
 		findings = append(findings, f)
 	}
+	sortFindings(findings)
+	return findings, nil
+}
+
+func sortFindings(findings []event.Finding) {
 	slices.SortFunc(findings, func(a, b event.Finding) int {
 		return cmp.Or(a.FirstTime.Compare(b.FirstTime), strings.Compare(a.ID, b.ID))
 	})
-	return findings, nil
 }
 
 func (r *replay) keep(found []event.Finding) {
@@ -179,7 +231,7 @@ func (r *replay) remarks(w io.Writer) {
 	}
 	counters := r.detector.Counters()
 	for _, cause := range slices.Sorted(maps.Keys(counters)) {
-		fmt.Fprintf(w, "replay: refused by the detector, %s: %d\n", cause, counters[cause])
+		fmt.Fprintf(w, "replay: counted by the detector, %s: %d\n", cause, counters[cause])
 	}
 }
 

@@ -11,16 +11,31 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ambit-nhi/ambit/collector/store"
+	"github.com/ambit-nhi/ambit/detector"
 )
 
 // replayCommand is the replay command with a store to load into: that of the configuration, by default the embedded one in the data folder.
 func replayCommand() *cobra.Command {
 	var flags *pflag.FlagSet
-	cmd := newReplayCommand(func(ctx context.Context) (loader, error) { return openLoader(ctx, flags) })
+	cmd := newReplayCommand(func(ctx context.Context) (loader, error) { return openLoader(ctx, flags) },
+		func(d *detector.Config) error { return configured(flags, d) })
 	flags = cmd.Flags()
-	flags.String("config", "", "YAML file with more settings, for --load")
-	flags.String("data", defaultConfig().Data, "folder of all files that Ambit keeps, for --load")
+	flags.String("config", "", "YAML file with more settings, for --load and --from")
+	flags.String("data", defaultConfig().Data, "folder of all files that Ambit keeps, for --load and --from")
 	return cmd
+}
+
+// configured makes a detector's settings those of a collector with this configuration.
+func configured(flags *pflag.FlagSet, d *detector.Config) (err error) {
+	c, err := loadConfig(flags, "learn")
+	if err != nil {
+		return err
+	}
+	d.Learn, d.AlertsPerDay = c.Learn, c.Detector.AlertsPerDay
+	if d.Policy, err = detector.ParsePolicy(c.Detector.Policy); err != nil {
+		return usageError(err)
+	}
+	return nil
 }
 
 // openLoader opens the store. Of the embedded one, an ambit up that runs on the data folder has the engine; else one is started.

@@ -170,6 +170,15 @@ func (p *progress) show(rec *recording) {
 	fmt.Fprintf(p.w, "\r\x1b[K%s: %d lines%s", oneLineText(rec.name), rec.line, part)
 }
 
+// note shows a text, now and then.
+func (p *progress) note(text string) {
+	if p.w == nil || time.Since(p.last) < 200*time.Millisecond {
+		return
+	}
+	p.last = time.Now()
+	fmt.Fprintf(p.w, "\r\x1b[K%s", text)
+}
+
 func (p *progress) clear() {
 	if p.w != nil && !p.last.IsZero() {
 		fmt.Fprint(p.w, "\r\x1b[K")
