@@ -44,9 +44,8 @@ Start with "ambit up".`,
 		Args: func(cmd *cobra.Command, args []string) error { return unknownCommand(cmd, args) },
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 
-		SilenceUsage:      true,
-		SilenceErrors:     true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		SilenceUsage:  true,
+		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
@@ -61,6 +60,7 @@ Start with "ambit up".`,
 		newFindingsCommand(),
 		newExplainCommand(),
 		newReportCommand(),
+		newTopCommand(),
 		newDenyCommand(),
 		newDecisionsCommand(),
 		newRevokeCommand(),
