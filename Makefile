@@ -11,7 +11,7 @@ UNRACED := /(bpf|event|detector|collector/store)$$
 # The whole, in real time: it runs alone.
 WHOLE   := /internal/e2e$$
 
-.PHONY: help build engine kube-apiserver tls-stacks deploy-tools up demo test test-kernels lint generate bench bench-node bench-agent bench-tls bench-pipeline bench-detect test-chaos clean
+.PHONY: help build image engine kube-apiserver tls-stacks deploy-tools up demo test test-kernels lint generate bench bench-node bench-agent bench-tls bench-pipeline bench-detect test-chaos clean
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ help: ## this menu
 build: ## bin/ambit, static; needs Go only
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ambit .
+
+image: ## dist/image: an OCI image layout for amd64 and arm64, with bills of materials; ARGS='-platforms linux/amd64 -engine .cache/libchdb.so'
+	go run ./internal/image -version $(VERSION) -revision $$(git rev-parse HEAD) $(ARGS)
 
 engine: ## fetch the embedded ClickHouse once into .cache/ (178 MB) and check its sha512
 	@collector/engine/fetch.sh

@@ -70,7 +70,7 @@ func (h *host) needs() []Check {
 
 func (h *host) diagnose(probe func() []bpf.HookStatus) Diagnosis {
 	d := Diagnosis{Kernel: h.release}
-	d.Checks = append(h.needs(), h.checkPtrace(), h.checkNamespace(), h.checkJIT())
+	d.Checks = append(h.needs(), h.checkPtrace(), h.checkFiles(), h.checkNamespace(), h.checkJIT())
 	if missing := d.Missing(); len(missing) > 0 {
 		d.Checks = append(d.Checks, Check{
 			Name: "hooks", Status: CheckDegraded, Found: "not tried",

@@ -111,12 +111,13 @@ func TestDiagnose(t *testing.T) {
 	f("little locked memory is nothing to new kernels", func(h *host) { h.memlock = 1 << 16 }, "locked memory", CheckOK, "")
 	f("root may lock on old kernels", func(h *host) { h.release, h.memlock = "5.10.0", 1<<16 }, "locked memory", CheckOK, "")
 
-	// CAP_BPF (39), CAP_PERFMON (38), CAP_NET_ADMIN (12), CAP_SYS_PTRACE (19)
-	f("just enough", capabilities("000000c000081000"), "", CheckOK, "")
-	f("without CAP_BPF", capabilities("0000004000081000"), "privileges", CheckMissing, "CAP_BPF")
-	f("without ptrace", capabilities("000000c000001000"), "other processes", CheckDegraded, "executables")
+	// CAP_BPF (39), CAP_PERFMON (38), CAP_SYS_PTRACE (19), CAP_NET_ADMIN (12), CAP_DAC_READ_SEARCH (2)
+	f("just enough", capabilities("000000c000081004"), "", CheckOK, "")
+	f("without CAP_BPF", capabilities("0000004000081004"), "privileges", CheckMissing, "CAP_BPF")
+	f("without ptrace", capabilities("000000c000001004"), "other processes", CheckDegraded, "executables")
+	f("without other users' files", capabilities("000000c000081000"), "other users' files", CheckDegraded, "TLS libraries")
 	f("little locked memory on an old kernel", func(h *host) {
-		capabilities("000000c000081000")(h)
+		capabilities("000000c000081004")(h)
 		h.release, h.memlock = "5.10.0", 1<<16
 	}, "locked memory", CheckMissing, "64 KiB")
 }

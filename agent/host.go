@@ -174,6 +174,18 @@ func (h *host) checkPtrace() Check {
 	return c
 }
 
+// checkFiles matters in containers, where root often has no right to all files.
+func (h *host) checkFiles() Check {
+	c := Check{Name: "other users' files", Status: CheckOK, Found: "CAP_DAC_READ_SEARCH"}
+	if !h.capable(unix.CAP_DAC_READ_SEARCH) && !h.capable(unix.CAP_DAC_OVERRIDE) {
+		c.Status = CheckDegraded
+		c.Found = "without CAP_DAC_READ_SEARCH"
+		c.Meaning = "TLS libraries and programs in folders that only other users may enter are not watched"
+		c.Remedy = "run it as root, or grant CAP_DAC_READ_SEARCH"
+	}
+	return c
+}
+
 // checkNamespace tells a container's PID namespace by the inode number that the kernel reserves for the first one.
 func (h *host) checkNamespace() Check {
 	c := Check{Name: "process namespace", Status: CheckOK, Found: "the host's"}
