@@ -78,6 +78,8 @@ type Config struct {
 	Live      Live
 	Decisions Decisions
 	Metrics   prometheus.Gatherer
+	Scopes    Scopes // they also answer whether an access is allowed; nil: only decisions do
+	Trails    Trails
 	Audit     Trail  // what cannot be written there is not done
 	Token     string // of the data folder: who shows it is an admin; empty: nobody is by it
 
@@ -88,7 +90,6 @@ type Config struct {
 
 	DecisionRoles DecisionRoles // who may deny
 	Feeds         Feeds         // where findings are sent
-	Scopes        Scopes        // for questions whether an access is allowed; nil: only decisions answer
 
 	Logger *slog.Logger
 }

@@ -179,7 +179,7 @@ func newServer(t testing.TB) (*Server, *live) {
 	server := New(Config{
 		Reports: report.New(s, func(id event.Identity) string { p, _ := l.Progress(id); return string(p.State) }),
 		Triage:  triage.New(s, log, l), Inventory: s, Standing: s, Live: l, Metrics: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
-		Audit: log, Token: testToken, Anonymous: Viewer,
+		Scopes: s, Trails: s, Audit: log, Token: testToken, Anonymous: Viewer,
 	})
 	server.now = func() time.Time { return noon.Add(time.Hour) }
 	return server, l

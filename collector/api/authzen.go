@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/ambit-nhi/ambit/collector/decision"
 	"github.com/ambit-nhi/ambit/event"
 )
 
@@ -133,6 +132,3 @@ func (s *Server) getAuthZEN(w http.ResponseWriter, r *http.Request) error {
 	base += r.Host
 	return writeJSON(w, AuthZEN{base, base + "/access/v1/evaluation"})
 }
-
-// Scopes knows what identities are declared to be allowed; [store.Store] does.
-type Scopes = decision.Scopes

@@ -123,15 +123,20 @@ func verdictNames() string {
 
 // readJSON reads a body strictly. It wants the content type said, which a form of another site cannot do.
 func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
+	return readJSONOf(w, r, v, maxBody)
+}
+
+// readJSONOf reads a body of at most so many bytes.
+func readJSONOf(w http.ResponseWriter, r *http.Request, v any, most int64) error {
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != "application/json" {
 		return problem(http.StatusUnsupportedMediaType, "the content type must be application/json")
 	}
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, most))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
 		if large := new(http.MaxBytesError); errors.As(err, &large) {
-			return problem(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", maxBody)
+			return problem(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", most)
 		}
 		return problem(http.StatusBadRequest, "the body cannot be read: %v", err)
 	}

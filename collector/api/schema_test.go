@@ -15,12 +15,17 @@ import (
 // checkAnswer says where a JSON answer is not what the document says of a path.
 func checkAnswer(t *testing.T, path string, status int, kind string, body []byte) {
 	t.Helper()
+	checkAnswerOf(t, path, "get", status, kind, body)
+}
+
+func checkAnswerOf(t *testing.T, path, method string, status int, kind string, body []byte) {
+	t.Helper()
 	var document map[string]any
 	if err := yaml.Unmarshal(openAPI, &document); err != nil {
 		t.Fatal(err)
 	}
 	at := any(document)
-	for _, step := range []string{"paths", path, "get", "responses", fmt.Sprint(status), "content", kind, "schema"} {
+	for _, step := range []string{"paths", path, method, "responses", fmt.Sprint(status), "content", kind, "schema"} {
 		m, _ := at.(map[string]any)
 		if at = m[step]; at == nil {
 			t.Errorf("the document has nothing for %s, %d, %s: no %s", path, status, kind, step)

@@ -37,7 +37,7 @@ func (nobody) Follow(context.Context, uint64, func(uint64, []byte) error) error 
 }
 
 // serve is an API on a real store; the environment names it and its token.
-func serve(t *testing.T) {
+func serve(t *testing.T) *store.Store {
 	t.Helper()
 	c := store.Default()
 	c.Socket = testenv.Engine(t)
@@ -62,6 +62,7 @@ func serve(t *testing.T) {
 	t.Cleanup(server.Close)
 	t.Setenv("AMBIT_SERVER", server.URL)
 	t.Setenv("AMBIT_TOKEN_FILE", file)
+	return s
 }
 
 func TestInventoryCommands(t *testing.T) {

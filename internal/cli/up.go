@@ -247,8 +247,8 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 	}
 	server := api.New(api.Config{
 		Reports: reports, Triage: desk, Inventory: u.store, Standing: u.store, Live: l, Metrics: metrics, Logger: u.log,
-		Audit: trail, Token: u.token, Authenticators: access.authenticators, Anonymous: access.anonymous, Exposed: c.API.secured(), Rate: c.API.Rate,
-		Decisions: decisions, DecisionRoles: roles, Scopes: u.store, Feeds: feeds,
+		Scopes: u.store, Trails: u.store, Audit: trail, Token: u.token, Authenticators: access.authenticators, Anonymous: access.anonymous, Exposed: c.API.secured(), Rate: c.API.Rate,
+		Decisions: decisions, DecisionRoles: roles, Feeds: feeds,
 	})
 	err = u.parts.start(ctx, "api", func(ctx context.Context, ready func(string)) error {
 		defer watch.Close()
