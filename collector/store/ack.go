@@ -130,6 +130,9 @@ func (s *Store) TimeToRevoke(ctx context.Context, since time.Time) (RevokeTimes,
 	var t RevokeTimes
 	into := []any{&t.Decisions, &t.InForce, &t.InForceP50, &t.InForceP99, &t.LastConnectionP50, &t.LastConnectionP99}
 	err := s.scan(ctx, "measure decisions", timeToRevokeSQL, named("since", max(since.UnixMicro(), 0)), into, func() error { return nil })
+	if t.InForce == 0 { // of nothing there are no quantiles
+		t = RevokeTimes{Decisions: t.Decisions}
+	}
 	return t, err
 }
 
