@@ -160,9 +160,14 @@ func (d *denier) saw(running []event.Workload) {
 func (d *denier) Run(ctx context.Context, root string) error {
 	d.root = root
 	if err := d.start(); err != nil {
-		slog.Warn("decisions are not followed on this node", "reason", err)
+		level := slog.LevelWarn
+		if errors.Is(err, errNoKeys) || errors.Is(err, errDenyOff) {
+			level = slog.LevelInfo
+		}
+		slog.Log(ctx, level, "decisions are not followed on this node", "reason", err)
 		d.setStatus("off: " + firstLine(err))
-		return d.notCovered(ctx)
+		<-ctx.Done()
+		return nil
 	}
 	defer d.stop()
 	d.setStatus("on")
@@ -177,45 +182,51 @@ func (d *denier) Run(ctx context.Context, root string) error {
 	return group.Wait()
 }
 
-var errNoKeys = errors.New("deny.keys names no key whose decisions count")
+var (
+	errNoKeys  = errors.New("deny.keys names no key whose decisions count")
+	errDenyOff = errors.New("deny.mode is off")
+)
 
 // start loads the kernel side, and has it agree with what was held before this start.
-func (d *denier) start() error {
+func (d *denier) start() (err error) {
 	c := d.cfg.Deny
 	if c.Mode == DenyOff || len(c.Keys) == 0 {
-		if _, err := bpf.RemoveDeny(c.Pins); err != nil { // of an agent before this one
+		if _, err := RemovePins(c.Pins); err != nil { // of an agent before this one
 			return fmt.Errorf("lift what was denied: %w", err)
 		}
 		if c.Mode == DenyOff {
-			return errors.New("deny.mode is off")
+			return errDenyOff
 		}
 		return errNoKeys
 	}
-	var err error
 	if d.boot, d.own, err = bootAndCgroup(); err != nil {
 		return err
 	}
-	if d.kernel, err = bpf.LoadDeny(bpf.DenyConfig{CgroupRoot: d.root, Pins: c.Pins}); err != nil {
+	if err := bpf.MakePins(c.Pins); err != nil {
 		return err
 	}
 	if d.lock, err = lockFolder(c.Pins); err != nil {
-		return errors.Join(err, d.kernel.Close())
+		return err
 	}
-	var floor []event.Target
-	for _, f := range c.Floor {
-		t, err := event.ParseTarget(f)
-		if err != nil {
-			return fmt.Errorf("read deny.floor: %w", err)
+	if d.kernel, err = bpf.LoadDeny(bpf.DenyConfig{CgroupRoot: d.root, Pins: c.Pins}); err != nil {
+		return errors.Join(err, d.lock.Close())
+	}
+	floor := make([]event.Target, len(c.Floor))
+	for i, f := range c.Floor {
+		if floor[i], err = event.ParseTarget(f); err != nil {
+			break
 		}
-		floor = append(floor, t)
 	}
 	d.engine = enforce.New(enforce.Config{
 		Keys: c.Keys, MaxLife: c.MaxLife, Floor: floor, Protected: c.Protected, AutomaticPerMinute: c.AutomaticPerMinute, AutomaticMax: c.AutomaticMax,
 		DryRun: c.Mode == DenyDryRun, Boot: d.boot, Slots: bpf.DenyDecisions, Sorts: bpf.DenySorts, Subjects: bpf.DenySubjects, Rules: bpf.DenyRules - 1024,
 	})
-	at, err := d.moment()
+	var at enforce.Moment
+	if err == nil {
+		at, err = d.moment()
+	}
 	if err != nil {
-		return err
+		return errors.Join(err, d.kernel.Close(), d.lock.Close())
 	}
 	if err := d.restore(at); err != nil {
 		slog.Warn("the decisions of before the start are not known any more; they come again from the stream", "error", err)

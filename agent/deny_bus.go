@@ -129,12 +129,6 @@ func (d *denier) listAll(ctx context.Context) error {
 	return nil
 }
 
-// notCovered says of all decisions that this node does not follow them, until ctx ends: its heartbeats say why.
-func (d *denier) notCovered(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
-}
-
 // ackBox holds what is to be told of decisions until it is in the stream, in order. It is safe for concurrent use.
 type ackBox struct {
 	js      jetstream.JetStream

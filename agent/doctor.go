@@ -48,7 +48,12 @@ func (d *Diagnosis) Missing() []string {
 
 // Diagnose looks at this machine and tries each hook on its kernel, attaching none. It takes seconds.
 func Diagnose() Diagnosis {
-	return thisHost().diagnose(func() []bpf.HookStatus { return append(bpf.Probe(), bpf.ProbeTLS()...) })
+	h := thisHost()
+	d := h.diagnose(func() []bpf.HookStatus { return append(bpf.Probe(), bpf.ProbeTLS()...) })
+	if len(d.Missing()) == 0 {
+		d.Checks = append(d.Checks, h.checkDeny(bpf.ProbeDeny(), bpf.CheckPins(bpf.DefaultPins)))
+	}
+	return d
 }
 
 // Preflight looks at what can be told at once, and gives the first thing that keeps the agent from starting, with its remedy in the same line.

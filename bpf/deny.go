@@ -52,7 +52,7 @@ func LoadDeny(cfg DenyConfig) (*Deny, error) {
 	if err := rlimit.RemoveMemlock(); err != nil { // kernels before 5.11 count maps against it
 		return nil, fmt.Errorf("lift the limit of locked memory: %w", err)
 	}
-	if err := makePins(cfg.Pins); err != nil {
+	if err := MakePins(cfg.Pins); err != nil {
 		return nil, err
 	}
 	spec, err := loadDeny()

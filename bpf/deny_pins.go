@@ -36,8 +36,8 @@ func CheckPins(dir string) error {
 	}
 }
 
-// makePins makes the folder, and mounts the file system where the kernel has it by custom and nobody has.
-func makePins(dir string) error {
+// MakePins makes the folder, and mounts the file system where it is by custom and nobody has.
+func MakePins(dir string) error {
 	err := CheckPins(dir)
 	if rel, inside := filepath.Rel(bpfMount, dir); err != nil && inside == nil && filepath.IsLocal(rel) {
 		if err = unix.Mount("bpf", bpfMount, "bpf", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700"); err != nil {

@@ -24,11 +24,12 @@ func newAgentCommand() *cobra.Command {
 		Use:   "agent",
 		Short: "Watch this machine for a collector elsewhere",
 		Long: `Watch this machine, and send what is seen to the NATS servers that nats.urls in the configuration (AMBIT_NATS_URLS) names,
-where "ambit collector" takes it; nats.tls says with which certificate. It makes no streams there, and needs no right but to publish to
-ambit.v1.obs.*.NODE and ambit.v1.agent.NODE and to subscribe to _INBOX.>; until a collector has made the streams, what is seen waits in
-memory. It needs root.`,
+where "ambit collector" takes it; nats.tls says with which certificate. It makes no streams there, and needs no rights but those of
+deploy/nats/agent.conf; until a collector has made the streams, what is seen waits in memory. With deny.keys it follows decisions that these
+keys have signed, and refuses connections. It needs root.`,
 		Args: noArgs,
 	}
+	cmd.AddCommand(newUnpinCommand())
 	addConfigFlags(cmd.Flags(), "data", "node", "trust_domain", "interval")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := loadConfig(cmd.Flags())
@@ -147,7 +148,7 @@ func (u *up) startAgent(ctx context.Context) error {
 	config := agent.Default()
 	config.Node, config.TrustDomain, config.Version = u.config.Node, td, readBuildInfo().Version
 	config.Interval, config.Partitions = u.config.Interval, u.config.Partitions
-	config.Spool = u.config.Spool
+	config.Spool, config.Deny = u.config.Spool, u.config.Deny
 	config.Identity, config.ClusterDomain, config.Engines = u.config.identityTemplate(), u.config.Kubernetes.ClusterDomain, u.config.Containers.Sockets
 	if u.config.kubernetesWanted() {
 		config.Kubernetes = &kube.Config{Kubeconfig: u.config.Kubernetes.Kubeconfig, Node: u.config.kubernetesNode()}
