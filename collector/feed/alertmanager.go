@@ -52,6 +52,9 @@ func encodeAlert(m *making, r *Record) ([]byte, error) {
 	silenced := f.Status == event.StatusSuppressed && strings.HasPrefix(f.By, silencedBy) // Alertmanager keeps quiet about it by itself
 	if r.Life == Close && !silenced {
 		end = r.at()
+		if r.Time.Before(end) { // an end that is still to come would not count
+			end = r.Time
+		}
 		if !end.After(begin) {
 			end = begin.Add(time.Second)
 		}

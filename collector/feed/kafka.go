@@ -54,7 +54,8 @@ func openKafka(o *opening) (sender, error) {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(o.Brokers...), kgo.ClientID("ambit"), kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordDeliveryTimeout(max(o.Timeout, time.Second)), kgo.ProduceRequestTimeout(max(o.Timeout, time.Second)), kgo.DialTimeout(o.Timeout), kgo.RetryTimeout(o.Timeout),
-		kgo.MaxBufferedRecords(maxBatch), kgo.ProducerLinger(0), kgo.UnknownTopicRetries(2),
+		kgo.MaxBufferedRecords(maxBatch), kgo.ProducerLinger(0), kgo.UnknownTopicRetries(2), kgo.DisableClientMetrics(),
+		kgo.AllowIdempotentProduceCancellation(), // after a failure the client is made anew, and all is sent again
 	}
 	if !o.TLS.isZero() {
 		config, err := o.TLS.config()
@@ -90,10 +91,12 @@ func (k *kafka) send(ctx context.Context, docs []Document) (receipt, error) {
 	records := make([]*kgo.Record, len(docs))
 	for i := range docs {
 		records[i] = &kgo.Record{
-			Topic: place(k.o.Topic, docs[i].Record, word), Key: []byte(docs[i].subject()), Value: docs[i].Body, Timestamp: docs[i].at(),
+			Topic: place(k.o.Topic, docs[i].Record, word), Key: []byte(docs[i].subject()), Value: docs[i].Body, // the time is when it is produced: the client measures its age by it
 			Headers: []kgo.RecordHeader{{Key: "content-type", Value: []byte(k.o.maker.contentType)}, {Key: "ambit-uid", Value: []byte(docs[i].UID)}},
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, k.o.Timeout)
+	defer cancel()
 	results := k.client.ProduceSync(ctx, records...)
 	failed := map[*kgo.Record]error{}
 	for _, r := range results {
