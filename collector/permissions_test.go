@@ -179,6 +179,7 @@ func TestPermissionsOfAgent(t *testing.T) {
 	// Nothing else.
 	agent.mayNotPublish(
 		"ambit.v1.obs.0.n2", "ambit.v1.obs.0."+event.NodeToken("ip-10-0-0-2.ec2.internal"), "ambit.v1.obs.0.n1.n2", "ambit.v1.obs.n1", "ambit.v1.agent.n2", "ambit.v1.ack.n2",
+		"ambit.v1.verdict.0", "ambit.v1.declare.0", "ambit.v1.share.0", "$KV.ambit_states.0.head",
 		"ambit.v1.finding.critical.x", "ambit.v1.dead.x", "ambit.v1.decision.d1", "$KV.ambit_decisions.d1", "$KV.ambit_inserts.x", "$KV.ambit_leases.session.x",
 		"$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.UPDATE.AMBIT_OBS", "$JS.API.STREAM.DELETE.AMBIT_OBS", "$JS.API.STREAM.PURGE.AMBIT_OBS", "$JS.API.STREAM.PURGE.KV_ambit_decisions",
 		"$JS.API.STREAM.MSG.DELETE.KV_ambit_decisions", "$JS.API.STREAM.MSG.GET.AMBIT_OBS", "$JS.API.STREAM.INFO.AMBIT_OBS", "$JS.API.STREAM.LIST", "$JS.API.STREAM.NAMES",
@@ -322,8 +323,13 @@ func TestPermissionsOfCollector(t *testing.T) {
 	if err := lease.Agree(t.Context(), kv, 16); err != nil {
 		t.Error(err)
 	}
+	for _, subject := range []string{event.VerdictSubject(0), event.DeclaredSubject(0), event.SharedSubject(0), "$KV." + statesBucket + "." + stateKey(0)} {
+		if _, err := u.js.Publish(t.Context(), subject, []byte("{}")); err != nil {
+			t.Errorf("%s: %v", subject, err)
+		}
+	}
 	u.contented()
-	u.mayNotPublish("ambit.v1.obs.0.n1", "ambit.v1.agent.n1", "ambit.v1.ack.n1", "ambit.v1.decision.x", "$JS.API.STREAM.DELETE.AMBIT_OBS", "$JS.API.STREAM.PURGE.AMBIT_OBS",
+	u.mayNotPublish("ambit.v1.verdict.0.x", "ambit.v1.obs.0.n1", "ambit.v1.agent.n1", "ambit.v1.ack.n1", "ambit.v1.decision.x", "$JS.API.STREAM.DELETE.AMBIT_OBS", "$JS.API.STREAM.PURGE.AMBIT_OBS",
 		"$JS.API.STREAM.UPDATE.AMBIT_OBS", "$JS.API.STREAM.MSG.DELETE.AMBIT_OBS", "$KV.other.x")
 	u.mayNotSubscribe(">", "_INBOX.agent.>", "_INBOX.reader.>")
 }
@@ -370,7 +376,7 @@ func TestPermissionsOfReader(t *testing.T) {
 		t.Error(err)
 	}
 	reader.contented()
-	reader.mayNotPublish("ambit.v1.obs.0.n1", "ambit.v1.finding.high.x", "$KV.ambit_decisions.x", "$JS.API.STREAM.PURGE.AMBIT_FINDINGS", "$JS.API.STREAM.DELETE.AMBIT_FINDINGS",
+	reader.mayNotPublish("ambit.v1.verdict.0", "ambit.v1.declare.0", "ambit.v1.share.0", "$KV.ambit_states.0.head", "ambit.v1.obs.0.n1", "ambit.v1.finding.high.x", "$KV.ambit_decisions.x", "$JS.API.STREAM.PURGE.AMBIT_FINDINGS", "$JS.API.STREAM.DELETE.AMBIT_FINDINGS",
 		"$JS.API.STREAM.MSG.GET.AMBIT_OBS", "$JS.API.CONSUMER.CREATE.AMBIT_OBS.x", "$JS.API.DIRECT.GET.KV_ambit_decisions", "$JS.API.STREAM.INFO.AMBIT_OBS")
 	reader.mayNotSubscribe("ambit.v1.obs.>", "ambit.v1.agent.>", "ambit.v1.decision.>", "ambit.v1.dead.>", "_INBOX.collector.>", "_INBOX.>")
 }
