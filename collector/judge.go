@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -346,8 +345,7 @@ func (w *worker) publish(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("encode finding %s: %w", f.ID, err)
 		}
-		id := f.ID + "/" + strconv.FormatInt(f.LastTime.UnixMicro(), 10)
-		ack, err := w.js.PublishAsync(event.FindingSubject(f), data, jetstream.WithMsgID(id))
+		ack, err := w.js.PublishAsync(event.FindingSubject(f), data, jetstream.WithMsgID(f.MessageID()))
 		if err != nil {
 			return err
 		}
