@@ -223,21 +223,23 @@ func matchPair(p string, pairs map[string]string) bool {
 
 // glob matches a text against a pattern in which * stands for anything, also nothing and also /. It takes time linear in both for each *.
 func glob(pattern, s string) bool {
-	parts := strings.Split(pattern, "*")
-	if len(parts) == 1 {
+	first, rest, ok := strings.Cut(pattern, "*")
+	if !ok {
 		return pattern == s
 	}
-	first, last := parts[0], parts[len(parts)-1]
-	if len(s) < len(first)+len(last) || !strings.HasPrefix(s, first) || !strings.HasSuffix(s, last) {
+	if !strings.HasPrefix(s, first) {
 		return false
 	}
-	s = s[len(first) : len(s)-len(last)]
-	for _, part := range parts[1 : len(parts)-1] {
+	s = s[len(first):]
+	for {
+		part, more, ok := strings.Cut(rest, "*")
+		if !ok { // the last part ends the text
+			return strings.HasSuffix(s, part)
+		}
 		i := strings.Index(s, part)
 		if i < 0 {
 			return false
 		}
-		s = s[i+len(part):]
+		s, rest = s[i+len(part):], more
 	}
-	return true
 }

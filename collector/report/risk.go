@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/ambit-nhi/ambit/collector/inventory"
 	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/event"
@@ -121,26 +123,33 @@ func (h *HighRisk) has(risk Risk) bool {
 
 // risks gives each identity that was seen since a time, or is declared, with its risks; those without any too.
 func (r *Reporter) risks(ctx context.Context, since, now time.Time) ([]HighRisk, error) {
-	members, err := r.store.Population(ctx, since, now, false)
-	if err != nil {
-		return nil, err
-	}
-	members = slices.DeleteFunc(members, func(m store.Member) bool { return m.Declarations == 0 && m.LastSeen.Before(since) })
-	e, err := r.estate(ctx, members, true, now)
-	if err != nil {
-		return nil, err
-	}
-	held, err := r.store.Held(ctx, nil, since)
-	if err != nil {
-		return nil, err
-	}
-	exposed := map[string][]store.Exposed{}
-	if err := r.store.Exposed(ctx, since, func(x store.Exposed) { exposed[x.Identity] = append(exposed[x.Identity], x) }); err != nil {
-		return nil, err
-	}
-	found := map[string][]store.OpenFindings{}
-	err = r.store.OpenFindings(ctx, slices.Concat(scopeRules, sharedRules), since, func(f store.OpenFindings) { found[f.Identity] = append(found[f.Identity], f) })
-	if err != nil {
+	var (
+		members []store.Member
+		e       *estate
+		held    map[string]store.Held
+		exposed = map[string][]store.Exposed{}
+		found   = map[string][]store.OpenFindings{}
+	)
+	g, gctx := errgroup.WithContext(ctx) // the questions do not depend on each other
+	g.Go(func() (err error) {
+		if members, err = r.store.Population(gctx, since, now, false); err != nil {
+			return err
+		}
+		members = slices.DeleteFunc(members, func(m store.Member) bool { return m.Declarations == 0 && m.LastSeen.Before(since) })
+		e, err = r.estate(gctx, members, true, now)
+		return err
+	})
+	g.Go(func() (err error) {
+		held, err = r.store.Held(gctx, nil, since)
+		return err
+	})
+	g.Go(func() error {
+		return r.store.Exposed(gctx, since, func(x store.Exposed) { exposed[x.Identity] = append(exposed[x.Identity], x) })
+	})
+	g.Go(func() error {
+		return r.store.OpenFindings(gctx, slices.Concat(scopeRules, sharedRules), since, func(f store.OpenFindings) { found[f.Identity] = append(found[f.Identity], f) })
+	})
+	if err := g.Wait(); err != nil {
 		return nil, err
 	}
 	out := make([]HighRisk, 0, len(members))
@@ -201,9 +210,9 @@ func facing(exposed []store.Exposed) string {
 	var said []string
 	for _, x := range exposed {
 		if x.Direction == event.Inbound {
-			said = append(said, fmt.Sprintf("it is reached from %s of the internet, such as %s", count(x.Resources, "address"), x.Example))
+			said = append(said, "it is reached from the internet: "+x.Example)
 		} else {
-			said = append(said, fmt.Sprintf("it reaches %s of the internet, such as %s", count(x.Resources, "resource"), x.Example))
+			said = append(said, "it reaches the internet: "+x.Example)
 		}
 	}
 	slices.Sort(said)

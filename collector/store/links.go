@@ -105,15 +105,14 @@ func (s *Store) Reachers(ctx context.Context, resource event.Resource, since tim
 type Exposed struct {
 	Identity  string
 	Direction event.Direction
-	Resources uint64
-	Example   string // the resource that was used last
+	Example   string // a resource that was used last
 }
 
 // Exposed visits the identities that reached the internet since a time, or were reached from there.
 func (s *Store) Exposed(ctx context.Context, since time.Time, visit func(Exposed)) error {
 	var x Exposed
 	var direction string
-	return s.scan(ctx, "read reach", exposedSQL, named("since", since.UnixMicro()), []any{&x.Identity, &direction, &x.Resources, &x.Example}, func() error {
+	return s.scan(ctx, "read reach", exposedSQL, named("since", since.UnixMicro()), []any{&x.Identity, &direction, &x.Example}, func() error {
 		x.Direction = event.Direction(direction)
 		visit(x)
 		return nil

@@ -3,8 +3,7 @@
 SELECT
     e.identity                          AS identity,
     toString(e.direction)               AS direction,
-    uniqExact(e.resource)               AS resources,
-    max((e.last_time, e.resource)).2    AS example
+    argMax(e.resource, e.last_time)     AS example
 FROM reach AS e
 WHERE e.last_time >= fromUnixTimestamp64Micro({since:Int64}, 'UTC')
   AND (startsWith(e.resource, 'net:') AND NOT arrayExists(p -> startsWith(e.resource, p), ['net:10.', 'net:192.168.', 'net:127.', 'net:169.254.', 'net:0.', 'net:f', 'net:::'])
