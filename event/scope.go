@@ -56,7 +56,7 @@ func (s *Scope) Validate() error {
 	}
 	seen := map[string]bool{}
 	for i, e := range s.Entries {
-		if err := e.validate(); err != nil {
+		if err := e.Validate(); err != nil {
 			return fmt.Errorf("entries: number %d: %w", i+1, err)
 		}
 		key := string(e.way()) + " " + e.Resource
@@ -75,7 +75,8 @@ func (e *ScopeEntry) way() Direction {
 	return e.Direction
 }
 
-func (e *ScopeEntry) validate() error {
+// Validate says what is wrong with an entry, in one line.
+func (e *ScopeEntry) Validate() error {
 	if err := checkDeclared(e.Resource); err != nil {
 		return fmt.Errorf("resource: %w", err)
 	}

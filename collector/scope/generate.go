@@ -62,7 +62,12 @@ func Generate(k *Known, o Options) *Proposal {
 			continue
 		}
 		why := ""
+		e := event.ScopeEntry{Resource: r.Resource.String(), Direction: r.Direction, Flags: event.Dangers(r.Resource.String())}
 		switch rule, open := k.Open[r.Resource]; {
+		case strings.Contains(e.Resource, "*"):
+			why = "its name holds a star, which would stand for other names, too"
+		case e.Validate() != nil:
+			why = "its name cannot stand in a scope"
 		case open && r.Direction == event.Outbound:
 			why = "an open finding is about it: " + rule
 		case r.Counts.Connections > 0 && r.LastSuccess.IsZero():
@@ -76,7 +81,6 @@ func Generate(k *Known, o Options) *Proposal {
 			p.LeftOut = append(p.LeftOut, LeftOut{r.Resource.String(), r.Direction, why})
 			continue
 		}
-		e := event.ScopeEntry{Resource: r.Resource.String(), Direction: r.Direction, Flags: event.Dangers(r.Resource.String())}
 		if r.LastTime.Sub(r.FirstTime) < time.Hour {
 			once++
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	networking "k8s.io/api/networking/v1"
 	"pgregory.net/rapid"
@@ -113,6 +114,36 @@ func TestGenerate(t *testing.T) {
 	f("", 0.3)
 	if p := Generate(&Known{Identity: identity(t, checkout)}, o); p.Confidence > 0.1 || p.Scope.Entries == nil {
 		t.Errorf("nothing known: %+v", p)
+	}
+}
+
+// What workloads made up as names never becomes a pattern, nor anything but a name.
+func TestGenerateFromHostileNames(t *testing.T) {
+	k := known(t)
+	k.Reach = nil
+	for _, name := range []string{"*.example.com", "*", "a\x1b[2J", "a\nb", "a: b", "- x", "'", "\"", "{{.}}", "<script>", "a*b.example", strings.Repeat("a", 3000), "\xff"} {
+		k.Reach = append(k.Reach, store.Reach{Direction: event.Outbound, Resource: resource(t, "dns:"+name+":443/tcp"), FirstTime: noon.Add(-72 * time.Hour), LastTime: noon, LastSuccess: noon})
+	}
+	p := Generate(k, Options{Window: 90 * 24 * time.Hour, Now: noon})
+	if err := p.Scope.Validate(); err != nil || len(p.LeftOut) != 7 || len(p.Flagged) != 0 {
+		t.Errorf("%v, %d left out: %v, flagged %v", err, len(p.LeftOut), p.LeftOut, p.Flagged)
+	}
+	for _, f := range Formats {
+		got, err := Write(&p.Scope, f)
+		if errors.Is(err, ErrFormat) {
+			continue
+		}
+		if err != nil || strings.ContainsFunc(got.Text, func(r rune) bool { return r != '\n' && unicode.IsControl(r) }) {
+			t.Errorf("%s: %v\n%q", f, err, got.Text)
+			continue
+		}
+		if f == Ambit {
+			if again, err := Read(strings.NewReader(got.Text)); err != nil || len(again[0].Entries) != len(p.Scope.Entries) {
+				t.Errorf("%v", err)
+			}
+		} else if _, err := simulate.Read([]byte(got.Text)); err != nil {
+			t.Errorf("%s: %v", f, err)
+		}
 	}
 }
 

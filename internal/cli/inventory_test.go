@@ -57,7 +57,7 @@ func serve(t *testing.T) *store.Store {
 	log := startTrail(t, s)
 	server := httptest.NewServer(api.New(api.Config{
 		Reports: report.New(s, nil), Triage: triage.New(s, log, nobody{}), Inventory: s, Standing: s, Live: nobody{}, Metrics: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
-		Audit: log, Token: token, Anonymous: api.Viewer,
+		Scopes: s, Trails: s, Audit: log, Token: token, Anonymous: api.Viewer,
 	}))
 	t.Cleanup(server.Close)
 	t.Setenv("AMBIT_SERVER", server.URL)

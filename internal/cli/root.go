@@ -66,6 +66,8 @@ Start with "ambit up".`,
 		newRevokeCommand(),
 		newFeedsCommand(),
 		replayCommand(),
+		newScopeCommand(),
+		newAuditCommand(),
 		newTokenCommand(),
 		newVersionCommand(),
 	)
