@@ -112,7 +112,6 @@ type bus struct {
 	server *server.Server
 	nc     *nats.Conn
 	js     jetstream.JetStream
-	made   time.Time
 }
 
 func newBus(t testing.TB) *bus {

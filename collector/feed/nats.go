@@ -98,7 +98,7 @@ func (s *natsSender) send(ctx context.Context, docs []Document) (receipt, error)
 			m := nats.NewMsg(place(s.o.Subject, docs[i].Record, word))
 			m.Data = docs[i].Body
 			m.Header.Set("Content-Type", s.o.maker.contentType)
-			ack, err := s.js.PublishMsgAsync(m, jetstream.WithMsgID(s.o.Name+"/"+docs[i].UID+"/"+strconv.FormatInt(docs[i].at().UnixMicro(), 10)+"/"+string(docs[i].Life)))
+			ack, err := s.js.PublishMsgAsync(m, jetstream.WithMsgID(s.o.Name+"/"+docs[i].UID+"/"+strconv.FormatInt(docs[i].Time.UnixNano(), 10)+"/"+string(docs[i].Life)))
 			if err != nil {
 				failed = fmt.Errorf("publish: %w", err)
 				break

@@ -57,7 +57,7 @@ func ocsfBase(m *making, r *Record, class, activity int, name string, profiles .
 	meta := object{
 		"version": ocsfVersion,
 		"product": object{"name": "Ambit", "vendor_name": "Ambit", "uid": "ambit", "version": m.Version},
-		"uid":     r.UID + "/" + strconv.FormatInt(r.at().UnixMicro(), 10),
+		"uid":     r.UID + "/" + strconv.FormatInt(r.Time.UnixNano(), 10),
 	}
 	meta.set("log_provider", "ambit")
 	meta.set("logged_time", millis(r.Time))

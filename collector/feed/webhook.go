@@ -104,7 +104,7 @@ func (w *webhook) send(ctx context.Context, docs []Document) (receipt, error) {
 	if w.o.maker.join == nil {
 		var got receipt
 		for i := range docs {
-			answer, err := w.post(ctx, docs[i].Body, docs[i].UID+"/"+strconv.FormatInt(docs[i].at().UnixMicro(), 10))
+			answer, err := w.post(ctx, docs[i].Body, docs[i].UID+"/"+strconv.FormatInt(docs[i].Time.UnixNano(), 10))
 			if err != nil {
 				return got, err
 			}
@@ -116,7 +116,7 @@ func (w *webhook) send(ctx context.Context, docs []Document) (receipt, error) {
 	for i := range docs {
 		bodies[i] = docs[i].Body
 	}
-	answer, err := w.post(ctx, w.o.maker.join(bodies), docs[0].UID+"/"+strconv.FormatInt(docs[0].at().UnixMicro(), 10))
+	answer, err := w.post(ctx, w.o.maker.join(bodies), docs[0].UID+"/"+strconv.FormatInt(docs[0].Time.UnixNano(), 10))
 	if err != nil {
 		return receipt{}, err
 	}
