@@ -44,7 +44,7 @@ func newStream(socket, database string) *stream {
 // whole has the engine make one block, and so one part, of all that an insert sends: by rows, never by bytes.
 var whole = map[string]string{"min_insert_block_size_rows": strconv.Itoa(2 * maxBlockRows), "min_insert_block_size_bytes": "0"}
 
-// insert sends rows. Its errors are [clickhouse.Exception], those of the connection, or what chunks gave.
+// insertStream sends rows. Its errors are [clickhouse.Exception], those of the connection, or what chunks gave.
 func insertStream[T any](ctx context.Context, s *stream, table string, columns []field, settings clickhouse.Settings, chunks iter.Seq2[[]T, error]) error {
 	names := make([]string, len(columns))
 	for i, f := range columns {

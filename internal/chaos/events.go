@@ -31,7 +31,7 @@ type result struct {
 }
 
 // usual is how long a recovery may take, on a machine that is busy with all of the cluster.
-const usual = 45 * time.Second
+const usual = 90 * time.Second
 
 func events(short bool) []incident {
 	partition, outage := time.Minute, 10*time.Second

@@ -15,7 +15,7 @@ import (
 
 // How agents make traffic. What they do in a tick depends on nothing but their number and that of the tick.
 const (
-	identities = 16
+	identities = 64 // of an agent: so many that none has eight new edges within ten minutes, which are one finding about a scan
 	tickEvery  = 250 * time.Millisecond
 	novelEvery = 8 // ticks, in one of which there is an edge that was never there
 )
@@ -36,7 +36,7 @@ func perTick(agent int) uint64 {
 }
 
 // edges is how many edges it knows: all of them are used within a few ticks.
-func edges(agent int) uint64 { return perTick(agent) / 15 * identities }
+func edges(agent int) uint64 { return perTick(agent) / 15 * 16 }
 
 // sums are the observations of a tick and their connections, as observe gives them.
 func (t tick) sums(agent int) (observations, connections uint64) {
