@@ -147,7 +147,7 @@ func (c *client) findFinding(ctx context.Context, text string) (string, error) {
 	case !errors.As(err, &p) || p.Status != http.StatusNotFound:
 		return "", err
 	}
-	page, err := list[event.Finding](ctx, c, "/api/v1/findings", nil, 10_000)
+	page, err := list[event.Finding](ctx, c, "/api/v1/findings", url.Values{}, 10_000)
 	if err != nil {
 		return "", err
 	}
