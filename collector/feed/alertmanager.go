@@ -33,7 +33,7 @@ func encodeAlert(m *making, r *Record) ([]byte, error) {
 	put(labels, "resource", f.Resource.String())
 	put(labels, "namespace", f.Workload.Namespace)
 	put(labels, "owner", r.Owner)
-	put(labels, "test", flag(r.Test))
+	put(labels, "test", truth(r.Test))
 	notes := map[string]string{}
 	put(notes, "summary", f.Title)
 	put(notes, "description", joinSentences(f.Explanation))

@@ -237,7 +237,7 @@ func otlpData(m *making, format string, docs []Document) *logs.LogsData {
 			attributes = append(attributes, text("ambit.status", string(f.Status)), text("k8s.namespace.name", f.Workload.Namespace), text("k8s.pod.name", f.Workload.Pod),
 				text("host.name", f.Node), text("ambit.resource", f.Resource.String()), text("ambit.owasp", strings.Join(clipAll(f.OWASP), ",")), text("ambit.attack", strings.Join(clipAll(f.Attack), ",")))
 		}
-		attributes = append(attributes, text("ambit.owner", d.Owner), text("ambit.test", flag(d.Test)))
+		attributes = append(attributes, text("ambit.owner", d.Owner), text("ambit.test", truth(d.Test)))
 		var kept []*common.KeyValue
 		for _, a := range attributes {
 			if a.Value.GetStringValue() != "" {

@@ -30,7 +30,7 @@ func encodeSyslog(m *making, r *Record) ([]byte, error) {
 			sd.WriteString("[" + id + "@" + enterprise + some.String() + "]")
 		}
 	}
-	element("ambit", "uid", r.UID, "activity", string(r.Life), "rule", r.rule(), "severity", string(r.severity()), "owner", r.Owner, "test", flag(r.Test), "link", m.link(r))
+	element("ambit", "uid", r.UID, "activity", string(r.Life), "rule", r.rule(), "severity", string(r.severity()), "owner", r.Owner, "test", truth(r.Test), "link", m.link(r))
 	switch {
 	case r.Finding != nil:
 		f := r.Finding
@@ -68,7 +68,7 @@ func stamp(t time.Time) string {
 	return t.UTC().Format(time.RFC3339Nano)
 }
 
-func flag(b bool) string {
+func truth(b bool) string {
 	if b {
 		return "true"
 	}
