@@ -112,6 +112,7 @@ func (w *worker) take(ctx context.Context, m message) error {
 	} else {
 		w.verdicts.pass(m.sequence, false)
 	}
+	w.reached = m.sequence
 	if m.sequence > w.asOf {
 		w.asOf = m.sequence
 		if isBatch(m.Subject()) {

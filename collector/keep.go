@@ -67,7 +67,9 @@ func (s *shift) part(ctx context.Context, w *worker) {
 		return
 	}
 	if l := s.leases.Load(); l != nil && l.Status().Err != nil { // lost
-		s.keeping.keep(w.partition, &w.mind)
+		if w.reached >= w.asOf || w.around == w.base { // else heartbeats before the mind were not all heard
+			s.keeping.keep(w.partition, &w.mind)
+		}
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, partWait)

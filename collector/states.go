@@ -138,9 +138,9 @@ func (w *worker) writeState(ctx context.Context) (*written, error) {
 	return &written{w.mind.asOf, out.Bytes()}, nil
 }
 
-// saveDue has the mind saved if it is time. It is the judge's.
+// saveDue has the mind saved if it is time, and the judge has made good all that came before. It is the judge's.
 func (w *worker) saveDue(ctx context.Context, now bool) {
-	if w.mind.asOf <= w.savedAsOf || !now && time.Since(w.savedAt) < max(saveInterval, saveShare*w.saveTook) {
+	if w.mind.asOf <= w.savedAsOf || w.reached < w.mind.asOf || !now && time.Since(w.savedAt) < max(saveInterval, saveShare*w.saveTook) {
 		return
 	}
 	if len(w.saves) > 0 && !now { // the one before is on its way still
@@ -171,7 +171,7 @@ func (w *worker) unsaved(err error) {
 
 // saveLast saves the mind when the judge has ended.
 func (w *worker) saveLast(ctx context.Context) {
-	if w.asOf <= w.savedAsOf || len(w.untold) > 0 {
+	if w.asOf <= w.savedAsOf || w.reached < w.asOf || len(w.untold) > 0 {
 		return
 	}
 	s, err := w.writeState(ctx)

@@ -33,6 +33,7 @@ type worker struct {
 	// Of the judge alone, as the rest of the mind.
 	base       uint64 // the detector knew the observations up to here at the start
 	around     uint64 // and all else up to here
+	reached    uint64 // the last message that was taken
 	sharedAt   time.Time
 	savedAsOf  uint64
 	scoped     map[event.Identity]uint64 // version of the scope that the detector has; under mu
