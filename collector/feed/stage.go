@@ -99,7 +99,7 @@ func (l *lane) stageRecord(ctx context.Context, i *item, s *staged, overlay map[
 		*s = staged{left: leftFilter}
 		return nil
 	}
-	if l.cfg.Format == "alertmanager" && before != nil && !before.closed() && before.severity() != r.severity() { // its labels are another alert's
+	if l.cfg.Format == "alertmanager" && before != nil && !before.closed() && words(before.severity()).Alertmanager != words(r.severity()).Alertmanager { // its labels are another alert's
 		old := *r.Finding
 		old.Severity = before.severity()
 		former := r
