@@ -125,8 +125,8 @@ func (s *Server) getOpenAPI(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/yaml")
-	if !unchanged(w, openAPI) {
-		_, _ = w.Write(openAPI)
+	if !unchanged(w, document()) {
+		_, _ = w.Write(document())
 	}
 	return nil
 }
