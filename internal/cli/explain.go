@@ -115,11 +115,27 @@ func whatNext(f *event.Finding) []string {
 	if f.Status == event.StatusResolved {
 		return []string{"To open it again: ambit findings reopen " + f.ID}
 	}
-	return []string{
+	lines := []string{
 		"If it is right:      ambit findings approve " + f.ID + ` --reason "…"`,
 		"If it was no news:   ambit findings false-positive " + f.ID + ` --reason "…"`,
 		"If you look at it:   ambit findings ack " + f.ID,
 		"If it can wait:      ambit findings suppress " + f.ID + ` --for 7d --reason "…"`,
 		"When it is over:     ambit findings resolve " + f.ID,
 	}
+	if target := targetOf(f.Resource); target != "" {
+		lines = append(lines, "To stop it:          ambit deny "+f.Identity.String()+" --to "+target+" --for 1h --finding "+f.ID+` --reason "…" (a dry run; --enforce refuses)`)
+	}
+	return lines
+}
+
+// targetOf is how a decision names a resource; empty where it cannot.
+func targetOf(r event.Resource) string {
+	text := r.String()
+	if name, ok := strings.CutPrefix(text, "service:"); ok {
+		text = "svc:" + strings.Replace(name, ".svc:", ":", 1)
+	}
+	if _, err := event.ParseTarget(text); r.IsZero() || err != nil {
+		return ""
+	}
+	return text
 }

@@ -61,7 +61,8 @@ func TestFindingCommands(t *testing.T) {
 		t.Errorf("one of years ago is there: %s", out)
 	}
 	holds(run(exitGood, "explain", one.ID[len(one.ID)-8:]), "HIGH: shop/cart reached new.example", "\nWho\n", "spiffe://shop.example/ns/shop/sa/cart", "pod cart-1", "It never did before.",
-		"\nWhat was normal\n", "dns:redis:6379/tcp", "\nWhat to do\n", "Ask the owner.", "ambit findings approve "+one.ID, "attack.mitre.org/techniques/T1552/005/", "It is new.")
+		"\nWhat was normal\n", "dns:redis:6379/tcp", "\nWhat to do\n", "Ask the owner.", "ambit findings approve "+one.ID, "attack.mitre.org/techniques/T1552/005/", "It is new.",
+		"ambit deny spiffe://shop.example/ns/shop/sa/cart --to dns:new.example:443/tcp --for 1h --finding "+one.ID)
 	var f event.Finding
 	if err := json.Unmarshal([]byte(run(exitGood, "explain", "-o", "json", one.ID)), &f); err != nil || f.ID != one.ID {
 		t.Errorf("got %+v, %v", f, err)
