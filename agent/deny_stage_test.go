@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -180,7 +181,14 @@ func (s *denyStage) start() {
 			s.t.Error(err)
 		}
 	})
-	waitFor(s.t, "the denier", func() bool { status, _, _ := a.deny.Status(); return !strings.Contains(status, "not started yet") })
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(time.Millisecond) { // emulated processors verify programs slowly
+		if status, _, _ := a.deny.Status(); !strings.Contains(status, "not started yet") {
+			break
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatal("the denier does not start")
+		}
+	}
 }
 
 // decision is one that is signed when it is sent.
@@ -238,7 +246,7 @@ func (s *denyStage) tells(what string, match func(*event.Ack) bool) event.Ack {
 			return s.seen[i]
 		}
 	}
-	late := time.After(30 * time.Second)
+	late := time.After(time.Minute)
 	for {
 		select {
 		case m := <-s.acks:
@@ -324,6 +332,7 @@ func TestDenyActorChild(t *testing.T) {
 		go serveEcho(listener)
 	}
 	ended := make(chan int64, 1)
+	var echoed atomic.Int64
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
 		w := strings.Fields(lines.Text())
@@ -363,7 +372,12 @@ func TestDenyActorChild(t *testing.T) {
 				check(t, err)
 				go func() {
 					defer c.Close()
-					go func() { _, _ = io.Copy(io.Discard, c) }()
+					go func() {
+						b := make([]byte, 64<<10)
+						for n, err := c.Read(b); err == nil; n, err = c.Read(b) {
+							echoed.Add(int64(n))
+						}
+					}()
 					data := make([]byte, 1024)
 					for {
 						if _, err := c.Write(data); err != nil {
@@ -378,8 +392,20 @@ func TestDenyActorChild(t *testing.T) {
 			select {
 			case at := <-ended:
 				answer = strconv.FormatInt(at, 10)
-			case <-time.After(20 * time.Second):
+			case <-time.After(30 * time.Second):
 				answer = "still there"
+			}
+		case "stalled": // nothing comes any more
+			answer = "still there"
+			for end, quiet := time.Now().Add(time.Minute), 0; time.Now().Before(end) && answer != "ok"; {
+				before := echoed.Load()
+				time.Sleep(500 * time.Millisecond)
+				if quiet++; echoed.Load() != before {
+					quiet = 0
+				}
+				if quiet == 4 {
+					answer = "ok"
+				}
 			}
 		case "goes-on":
 			select {

@@ -30,7 +30,8 @@ type Deny struct {
 	counts     *ebpf.Memory
 	made       *ring
 	armed      bool
-	cuts       bool
+	cuts       bool // connections by their packets
+	dropping   bool // all that are established
 	known      denyState
 }
 
@@ -98,7 +99,7 @@ func (d *Deny) start(old bool) (err error) {
 	if err := d.collection.Maps["deny_control"].Lookup(uint32(0), &control); err != nil {
 		return fmt.Errorf("read whether anything is denied: %w", err)
 	}
-	d.armed, d.cuts = control.Armed != 0, control.Cuts != 0
+	d.armed, d.cuts, d.dropping = control.Armed != 0, control.Cuts != 0, control.Established != 0
 	if err := d.adopt(); err != nil {
 		return err
 	}
@@ -190,7 +191,7 @@ func (d *Deny) Arm(on bool) error {
 			return err
 		}
 	}
-	return d.control(on, d.cuts)
+	return d.control(on, d.cuts, d.dropping)
 }
 
 // Detach takes the programs away while the kernel looks at no rules, so that nobody pays for them. The next [Deny.Arm] attaches them again, which takes
@@ -205,7 +206,7 @@ func (d *Deny) Detach() error {
 // Armed says whether the kernel looks at the rules.
 func (d *Deny) Armed() bool { return d.armed }
 
-func (d *Deny) control(armed, cuts bool) error {
+func (d *Deny) control(armed, cuts, dropping bool) error {
 	var c denyDenyControl
 	if armed {
 		c.Armed = 1
@@ -213,10 +214,13 @@ func (d *Deny) control(armed, cuts bool) error {
 	if cuts {
 		c.Cuts = 1
 	}
+	if dropping {
+		c.Established = 1
+	}
 	if err := d.collection.Maps["deny_control"].Put(uint32(0), &c); err != nil {
 		return fmt.Errorf("switch deny: %w", err)
 	}
-	d.armed, d.cuts = armed, cuts
+	d.armed, d.cuts, d.dropping = armed, cuts, dropping
 	return nil
 }
 
@@ -229,8 +233,12 @@ func (d *Deny) CutPackets(cookie uint64, until time.Duration) error {
 	if d.cuts {
 		return nil
 	}
-	return d.control(d.armed, true)
+	return d.control(d.armed, true, d.dropping)
 }
+
+// DropEstablished has the kernel drop the packets of all established connections that rules are against, or not. Their ends notice by their own timeouts. It
+// is for kernels that cannot end connections from outside.
+func (d *Deny) DropEstablished(on bool) error { return d.control(d.armed, d.cuts, on) }
 
 // NewCgroups gives the cgroups that were made since the last call, while the kernel looks at the rules. Some may be missing.
 func (d *Deny) NewCgroups() ([]uint64, error) {

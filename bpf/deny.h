@@ -78,6 +78,19 @@ static __noinline int deny_find(const struct deny_ask *a, __u32 subject, __u32 *
 	return 0;
 }
 
+/* deny_cuts_off says the same of a connection that is established. It counts nothing: a connection has many packets. */
+static __always_inline bool deny_cuts_off(struct deny_ask *a)
+{
+	__u32 found[DENY_MODES], spared[DENY_MODES];
+	if (deny_loopback(a))
+		return false;
+	deny_find(a, a->subject, found);
+	if (!found[DENY_ENFORCE])
+		return false;
+	deny_find(a, 0, spared);
+	return !spared[DENY_ENFORCE];
+}
+
 static __always_inline struct deny_count *deny_count_of(__u32 found)
 {
 	__u32 i = found - 1;

@@ -14,9 +14,11 @@ import (
 )
 
 type denyDenyControl struct {
-	_     structs.HostLayout
-	Armed uint32
-	Cuts  uint32
+	_           structs.HostLayout
+	Armed       uint32
+	Cuts        uint32
+	Established uint32
+	Unused      uint32
 }
 
 type denyDenyCount struct {

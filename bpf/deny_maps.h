@@ -12,8 +12,10 @@ enum { DENY_ENFORCE, DENY_DRY_RUN, DENY_MODES };
 
 /* Written as a whole. */
 struct deny_control {
-	__u32 armed; /* 0: nothing is looked at */
-	__u32 cuts;  /* some connections are cut by their packets */
+	__u32 armed;       /* 0: nothing is looked at */
+	__u32 cuts;        /* some connections are cut by their packets */
+	__u32 established; /* all are that rules are against: this kernel does not end them */
+	__u32 unused;
 };
 
 /* What rules of one sort have in common: which bits of the address count, and whether port and protocol do. */

@@ -482,6 +482,42 @@ func TestKernelDenyCutPackets(t *testing.T) {
 	})
 }
 
+// Where the kernel does not end connections, their packets are dropped: of those that the denied side opened, if the rule is outbound.
+func TestKernelDenyDropsEstablished(t *testing.T) {
+	denyTest(t, func(t *testing.T, cfg DenyConfig) {
+		d := loadTestDeny(t, cfg)
+		l := serve(t, 2000)
+		a := actor(t)
+		a.expect(t, "ok", "listen 0.0.0.0:1000")
+		opened := must(dial(0, at("10.77.0.1", 1000))) // by the other side
+		defer unix.Close(opened)
+		a.expect(t, "ok", "keep 10.77.0.1:2000")
+		own, _, err := unix.Accept4(l, unix.SOCK_CLOEXEC)
+		check(err)
+		defer unix.Close(own)
+		if err := d.DropEstablished(true); err != nil {
+			t.Fatal(err)
+		}
+		d.mustApply(t, DenyTable{map[uint64]uint32{a.cgroup.ID(): 1}, map[DenyKey]DenyRule{{Subject: 1}: {Enforce: DenyUntil{in(t, hour), 1}}}})
+		a.expect(t, "ok", "write")
+		check(unix.SetsockoptTimeval(own, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 300_000}))
+		if n, err := unix.Read(own, make([]byte, 1)); err != unix.EAGAIN {
+			t.Errorf("of a connection that is cut came %d bytes, %v", n, err)
+		}
+		send(opened, 1)
+		if !eventually(func() bool { return must(unix.IoctlGetInt(opened, unix.SIOCOUTQ)) == 0 }) {
+			t.Error("a connection that others opened is cut")
+		}
+		if err := d.DropEstablished(false); err != nil {
+			t.Fatal(err)
+		}
+		check(unix.SetsockoptTimeval(own, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 20}))
+		if n, err := unix.Read(own, make([]byte, 1)); n != 1 || err != nil { // it is sent again
+			t.Errorf("afterwards came %d bytes, %v", n, err)
+		}
+	})
+}
+
 // The programs that refuse must fit the kernel's limits with room, as all others.
 func TestKernelDenyProgramSizes(t *testing.T) {
 	testenv.RequireKernel(t)

@@ -32,6 +32,9 @@ type Swept struct {
 	Left []Socket // that this kernel does not end
 }
 
+// ErrUnsupported says that this kernel does not tell of connections (CONFIG_INET_DIAG), so that none can be ended.
+var ErrUnsupported = errors.New("the kernel does not tell of connections; load the module tcp_diag")
+
 // Namespaces opens the network namespaces that the processes of cgroups are in, each once, with those of this process. The caller closes them.
 // Dirs are the cgroups' folders; those that are gone are left out.
 func Namespaces(dirs []string) ([]*os.File, error) {
@@ -163,6 +166,9 @@ func list(family uint8, listening map[uint16]bool) ([]Socket, error) {
 	q := nl.NewNetlinkRequest(sockDiagByFamily, unix.NLM_F_DUMP)
 	q.AddData(&request{family: family, protocol: unix.IPPROTO_TCP, states: states})
 	messages, err := q.Execute(unix.NETLINK_INET_DIAG, 0)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EPROTONOSUPPORT) {
+		return nil, fmt.Errorf("list connections: %w", ErrUnsupported)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list connections: %w", err)
 	}
