@@ -232,6 +232,10 @@ func (b *book) giveBack(list []event.Decision) {
 			b.unkept[d.ID] = d
 		}
 	}
+	select {
+	case b.news <- struct{}{}:
+	default:
+	}
 }
 
 // maxNews bounds what waits for one listener; what is more, it misses.

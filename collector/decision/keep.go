@@ -18,27 +18,36 @@ func (s *Service) keepArchive(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		list := s.book.takeUnkept()
-		for len(list) > 0 {
-			err := s.store.InsertDecisions(ctx, list)
-			if err == nil {
-				break
-			}
-			if ctx.Err() != nil {
-				return nil
-			}
-			if errors.Is(err, store.ErrRefused) {
-				s.log.Error("keep decisions", "error", err)
-				break
-			}
+		if err := s.flush(ctx); err != nil && ctx.Err() == nil {
 			s.log.Warn("keep decisions, later again", "error", err)
-			s.book.giveBack(list)
 			if !pause(ctx) {
 				return nil
 			}
-			list = s.book.takeUnkept()
 		}
 	}
+}
+
+// flush returns when all decisions that are known are in the database, also those that another call is just bringing there.
+func (s *Service) flush(ctx context.Context) error {
+	select {
+	case s.keeping <- struct{}{}:
+		defer func() { <-s.keeping }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	list := s.book.takeUnkept()
+	if len(list) == 0 {
+		return nil
+	}
+	err := s.store.InsertDecisions(ctx, list)
+	if errors.Is(err, store.ErrRefused) { // it will be again
+		s.log.Error("keep decisions", "error", err)
+		return nil
+	}
+	if err != nil {
+		s.book.giveBack(list)
+	}
+	return err
 }
 
 // Times of what is over.

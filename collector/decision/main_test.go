@@ -74,7 +74,7 @@ func TestService(t *testing.T) {
 		test func(t *testing.T, s *store.Store)
 	}{
 		{"Audit", testAudit}, {"Issue", testIssue}, {"Preview", testPreview}, {"Rails", testRails}, {"TwoPersons", testTwoPersons}, {"Bucket", testBucket}, {"Acks", testAcks},
-		{"Expiry", testExpiry}, {"Automatic", testAutomatic}, {"Points", testPoints}, {"Evaluate", testEvaluate}, {"Nodes", testNodes},
+		{"Expiry", testExpiry}, {"Automatic", testAutomatic}, {"Points", testPoints}, {"Evaluate", testEvaluate}, {"Nodes", testNodes}, {"Permissions", testPermissions},
 	} {
 		t.Run(x.name, func(t *testing.T) { x.test(t, s) })
 	}

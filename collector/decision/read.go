@@ -89,23 +89,6 @@ func (s *Service) List(ctx context.Context, f store.DecisionFilter, state State)
 	return out, next, nil
 }
 
-// flush keeps what is not in the archive yet.
-func (s *Service) flush(ctx context.Context) error {
-	list := s.book.takeUnkept()
-	if len(list) == 0 {
-		return nil
-	}
-	err := s.store.InsertDecisions(ctx, list)
-	if err != nil {
-		s.book.giveBack(list)
-		select {
-		case s.book.news <- struct{}{}:
-		default:
-		}
-	}
-	return err
-}
-
 // Get gives one decision, or an error that wraps [ErrNotFound].
 func (s *Service) Get(ctx context.Context, id string) (View, error) {
 	if w := s.book.getWaiting(id); w != nil {

@@ -65,6 +65,7 @@ type Service struct {
 	floor   []event.Target
 	book    *book
 	breaker *breaker
+	keeping chan struct{} // of one: held while decisions are on their way to the database
 	quota   quota
 	cover   cover
 	serial  atomic.Uint64 // last one that was given
@@ -88,7 +89,7 @@ func New(cfg Config, s Store, trail Trail, registry prometheus.Registerer) (*Ser
 	if err != nil {
 		return nil, err
 	}
-	out := &Service{cfg: cfg, store: s, trail: trail, log: cfg.Log, now: time.Now, floor: floor, breaker: &breaker{perMinute: cfg.PerMinute, most: cfg.Most}}
+	out := &Service{cfg: cfg, store: s, trail: trail, log: cfg.Log, now: time.Now, floor: floor, breaker: &breaker{perMinute: cfg.PerMinute, most: cfg.Most}, keeping: make(chan struct{}, 1)}
 	keys := cfg.Trusted
 	if cfg.Key != nil {
 		if out.public, err = cfg.Key.PublicKey(); err != nil {

@@ -74,7 +74,7 @@ In the list, NODES is on how many nodes a decision is in force, of how many that
 		}
 		return print(out, *form, page, page.Items, decisionColumns(time.Now()))
 	}
-	cmd.AddCommand(newDecisionsApproveCommand(), newDecisionsKeyCommand(), newDecisionsPolicyCommand())
+	cmd.AddCommand(newDecisionsApproveCommand(), newDecisionsAuditCommand(), newDecisionsKeyCommand(), newDecisionsPolicyCommand())
 	return cmd
 }
 
@@ -201,6 +201,17 @@ func ackColumns(now time.Time) []column[store.NodeAck] {
 		{Name: "last_allowed", Value: func(r *row) string { return stamp(&r.LastAllowed) }},
 		{"WHY", why, "why", why},
 	}
+}
+
+// newDecisionsAuditCommand is `ambit audit` of what was done about decisions.
+func newDecisionsAuditCommand() *cobra.Command {
+	cmd := newAuditCommand()
+	cmd.Short = "Show who asked for, approved and revoked decisions, and what nodes did; verify that the trail is whole"
+	cmd.Example = "  ambit decisions audit --subject d-VQZ7\n  ambit decisions audit --verify"
+	action := cmd.Flags().Lookup("action")
+	action.DefValue = "decision"
+	_ = action.Value.Set("decision") // a text
+	return cmd
 }
 
 func newDecisionsApproveCommand() *cobra.Command {
