@@ -15,6 +15,7 @@ import (
 
 // TestKafka produces to a cluster that speaks the protocol, and is away for a while: all arrives, of each identity in one partition, in order.
 func TestKafka(t *testing.T) {
+	t.Parallel()
 	seed := func(ports ...int) (*kfake.Cluster, error) {
 		opts := []kfake.Opt{kfake.NumBrokers(1), kfake.SeedTopics(4, "findings-high")}
 		if len(ports) > 0 {

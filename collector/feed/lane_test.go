@@ -27,6 +27,7 @@ func hook(name, url string, more ...any) map[string]any {
 // TestOutages has a receiver that is away, fails in every way, and is restarted, beside one that works: all arrives, in order of each identity, and the other
 // feed is not held up.
 func TestOutages(t *testing.T) {
+	t.Parallel()
 	b := newBus(t)
 	bad, good := newReceiver(t), newReceiver(t)
 	var calls atomic.Int64
@@ -167,6 +168,7 @@ func TestRefusedDocument(t *testing.T) {
 
 // TestOneOfMany has several collectors: one works a feed, another one goes on when it dies.
 func TestOneOfMany(t *testing.T) {
+	t.Parallel()
 	b := newBus(t)
 	rec := newReceiver(t)
 	findings := burst(t, 2000, 20)
@@ -214,6 +216,7 @@ func TestOneOfMany(t *testing.T) {
 
 // TestLife follows a finding from its beginning to its end, across a restart: the uid stays, and what is told is what changed.
 func TestLife(t *testing.T) {
+	t.Parallel()
 	b := newBus(t)
 	rec := newReceiver(t)
 	config := func() map[string]any { return hook("life", rec.URL, "format", "ocsf") }
@@ -333,6 +336,7 @@ func TestFilters(t *testing.T) {
 
 // TestRate sends so many, and one summary of the others.
 func TestRate(t *testing.T) {
+	t.Parallel()
 	b := newBus(t)
 	rec := newReceiver(t)
 	r := b.start(nil, hook("slow", rec.URL, "rate", map[string]any{"limit": 10, "per": "2s"}))
@@ -367,6 +371,7 @@ func TestRate(t *testing.T) {
 
 // TestObservationsAndDecisions sends them where they are asked for.
 func TestObservationsAndDecisions(t *testing.T) {
+	t.Parallel()
 	b := newBus(t)
 	rec := newReceiver(t)
 	var classes []string

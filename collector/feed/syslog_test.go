@@ -137,6 +137,7 @@ func (r *rsyslog) counted() (out []string) {
 
 // TestSyslog sends over TLS, UDP and a socket to rsyslog, restarts it in the middle of a burst, and compares what it stored.
 func TestSyslog(t *testing.T) {
+	t.Parallel()
 	r := newRsyslog(t)
 	b := newBus(t)
 	findings := burst(t, 1500, 30)
