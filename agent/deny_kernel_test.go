@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -10,7 +11,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nkeys"
+	"golang.org/x/sys/unix"
 
+	"github.com/ambit-nhi/ambit/agent/enforce"
 	"github.com/ambit-nhi/ambit/event"
 )
 
@@ -302,6 +305,31 @@ func TestDenyNames(t *testing.T) {
 		s.denier.names.Answer(a.cgroup.ID(), dnsAnswer("db.partner.example", [4]byte{10, 77, 0, 2}), time.Now())
 		s.denier.poke()
 		waitFor(t, "the new address", func() bool { return a.do("tcp", to("10.77.0.2")) == "EPERM" })
+	})
+}
+
+// A handshake has shown a denied peer behind an address that nobody knew: the connection is cut, and others of the workload go on.
+func TestDenyCutsPeer(t *testing.T) {
+	onDenyStage(t, func(s *denyStage) {
+		s.start()
+		a, same := s.actor(), s.actor()
+		partner, err := event.ParseIdentity("spiffe://partner.example/api")
+		check(t, err)
+		own, err := event.ParseIdentity(a.identity)
+		check(t, err)
+		d := s.issue(s.decision("partner", a.identity, partner.String()+":1000/tcp", hour))
+		s.told(d, event.AckInForce)
+		a.expect("ok", "hold", to("10.77.0.1")) // nobody knows whose address it is
+		same.expect("ok", "hold", to("10.77.0.1"))
+		met := meeting{own, partner, enforce.Connection{Cgroup: a.cgroup.ID(), Peer: netip.MustParseAddr("10.77.0.2"), Port: 1000, Protocol: unix.IPPROTO_TCP}}
+		s.denier.shook(met) // elsewhere
+		a.expect("ok", "goes-on")
+		met.connection.Peer = netip.MustParseAddr("10.77.0.1")
+		s.denier.shook(met)
+		a.expect("ok", "stalled")
+		s.tells("the cut", func(x *event.Ack) bool { return x.Decision == d.ID && x.Cut == 1 })
+		same.expect("ok", "goes-on")
+		a.expect("ok", "tcp", to("10.77.0.1")) // it may be somebody else next time
 	})
 }
 
