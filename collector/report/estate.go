@@ -2,8 +2,12 @@ package report
 
 import (
 	"context"
+	"runtime"
 	"slices"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ambit-nhi/ambit/collector/inventory"
 	"github.com/ambit-nhi/ambit/collector/store"
@@ -25,7 +29,7 @@ func (r *Reporter) estate(ctx context.Context, members []store.Member, all bool,
 		return nil, err
 	}
 	e := &estate{rules: r.Rules, known: len(sources) > 0, now: now, declared: make(map[string][]event.Declaration, len(members))}
-	if !e.known || len(members) == 0 {
+	if !e.known || !all && len(members) == 0 {
 		return e, nil
 	}
 	var of []event.Identity
@@ -37,6 +41,36 @@ func (r *Reporter) estate(ctx context.Context, members []store.Member, all bool,
 		e.declared[id] = append(e.declared[id], *d)
 		return nil
 	})
+}
+
+// population gives all members, and what is declared of them, which are asked for at once.
+func (r *Reporter) population(ctx context.Context, since, now time.Time) (members []store.Member, e *estate, err error) {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		members, err = r.store.Population(ctx, since, now, false)
+		return err
+	})
+	g.Go(func() (err error) {
+		e, err = r.estate(ctx, nil, true, now)
+		return err
+	})
+	return members, e, g.Wait()
+}
+
+// views are those of all members, by all processors.
+func (e *estate) views(members []store.Member) []*inventory.View {
+	out := make([]*inventory.View, len(members))
+	workers := runtime.GOMAXPROCS(0)
+	var done sync.WaitGroup
+	for w := range workers {
+		done.Go(func() {
+			for i := w; i < len(members); i += workers {
+				out[i] = e.view(&members[i])
+			}
+		})
+	}
+	done.Wait()
+	return out
 }
 
 // view is what is declared of one member, and what rules say of it; never nil.

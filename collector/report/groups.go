@@ -61,21 +61,18 @@ func (r *Reporter) Groups(ctx context.Context, now time.Time, window time.Durati
 	if err != nil {
 		return nil, err
 	}
-	members, err := r.store.Population(ctx, since, now, false)
+	members, e, err := r.population(ctx, since, now)
 	if err != nil {
 		return nil, err
 	}
-	e, err := r.estate(ctx, members, true, now)
-	if err != nil {
-		return nil, err
-	}
+	views := e.views(members)
 	groups := map[[2]string]*Group{}
 	for i := range members {
 		m := &members[i]
 		if m.Declarations == 0 && m.LastSeen.Before(since) {
 			continue
 		}
-		v, namespace := e.view(m), e.namespace(m)
+		v, namespace := views[i], e.namespace(m)
 		for name, value := range groupings {
 			if by != "" && name != by {
 				continue

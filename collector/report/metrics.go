@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ambit-nhi/ambit/collector/inventory"
 	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/event"
 )
@@ -47,15 +48,14 @@ func (r *Reporter) Metrics(ctx context.Context, now time.Time, window time.Durat
 	if err != nil {
 		return nil, err
 	}
-	members, err := r.store.Population(ctx, since, now, false)
+	members, e, err := r.population(ctx, since, now)
 	if err != nil {
 		return nil, err
 	}
 	out := &List[Metric]{Items: []Metric{}, Coverage: summary}
-	for _, measure := range []func(context.Context, []store.Member, time.Time, time.Time) ([]Metric, error){
-		r.measureCredentials, r.measureOwners, r.measureUnused, r.measureRevocation,
-	} {
-		some, err := measure(ctx, members, since, now)
+	out.Items = append(out.Items, measureOwners(members, e.views(members), since)...)
+	for _, measure := range []func(context.Context, []store.Member, time.Time) ([]Metric, error){r.measureCredentials, r.measureUnused, r.measureRevocation} {
+		some, err := measure(ctx, members, since)
 		if err != nil {
 			return nil, err
 		}
@@ -68,7 +68,7 @@ func (r *Reporter) Metrics(ctx context.Context, now time.Time, window time.Durat
 }
 
 // measureCredentials measures lives and rotation of certificates, and scopes.
-func (r *Reporter) measureCredentials(ctx context.Context, members []store.Member, since, now time.Time) ([]Metric, error) {
+func (r *Reporter) measureCredentials(ctx context.Context, members []store.Member, since time.Time) ([]Metric, error) {
 	held, err := r.store.Held(ctx, nil, since)
 	if err != nil {
 		return nil, err
@@ -130,18 +130,14 @@ func (r *Reporter) measureCredentials(ctx context.Context, members []store.Membe
 	}, nil
 }
 
-func (r *Reporter) measureOwners(ctx context.Context, members []store.Member, since, now time.Time) ([]Metric, error) {
-	e, err := r.estate(ctx, members, true, now)
-	if err != nil {
-		return nil, err
-	}
+func measureOwners(members []store.Member, views []*inventory.View, since time.Time) []Metric {
 	var all, owned, purposed, privileged uint64
 	for i := range members {
 		m := &members[i]
 		if !answerable(m) || m.Declarations == 0 && m.LastSeen.Before(since) {
 			continue
 		}
-		v := e.view(m)
+		v := views[i]
 		all++
 		if v.Owner != "" {
 			owned++
@@ -154,11 +150,11 @@ func (r *Reporter) measureOwners(ctx context.Context, members []store.Member, si
 		}
 	}
 	const basis = "identities that were seen in the window, or are declared, and belong to no node"
-	return []Metric{portion("with-owner", owned, all, basis), portion("with-purpose", purposed, all, basis), portion("privileged", privileged, all, basis+": their privilege is high or cluster-admin")}, nil
+	return []Metric{portion("with-owner", owned, all, basis), portion("with-purpose", purposed, all, basis), portion("privileged", privileged, all, basis+": their privilege is high or cluster-admin")}
 }
 
 // measureUnused measures what became of the identities that scheduled reports found unused.
-func (r *Reporter) measureUnused(ctx context.Context, members []store.Member, since, _ time.Time) ([]Metric, error) {
+func (r *Reporter) measureUnused(ctx context.Context, members []store.Member, since time.Time) ([]Metric, error) {
 	found, err := r.store.FoundUnused(ctx, reportUnused, since)
 	if err != nil {
 		return nil, err
@@ -194,7 +190,7 @@ func (r *Reporter) measureUnused(ctx context.Context, members []store.Member, si
 	}, nil
 }
 
-func (r *Reporter) measureRevocation(ctx context.Context, _ []store.Member, since, _ time.Time) ([]Metric, error) {
+func (r *Reporter) measureRevocation(ctx context.Context, _ []store.Member, since time.Time) ([]Metric, error) {
 	t, err := r.store.TimeToRevoke(ctx, since)
 	if err != nil {
 		return nil, err

@@ -35,21 +35,18 @@ func (r *Reporter) Ownership(ctx context.Context, now time.Time, window time.Dur
 	if err != nil {
 		return nil, err
 	}
-	members, err := r.store.Population(ctx, since, now, false)
+	members, e, err := r.population(ctx, since, now)
 	if err != nil {
 		return nil, err
 	}
-	e, err := r.estate(ctx, members, true, now)
-	if err != nil {
-		return nil, err
-	}
+	views := e.views(members)
 	out := &List[Lacking]{Items: []Lacking{}, Coverage: summary}
 	for i := range members {
 		m := &members[i]
 		if !answerable(m) || m.Declarations == 0 && m.LastSeen.Before(since) {
 			continue
 		}
-		v := e.view(m)
+		v := views[i]
 		l := Lacking{
 			Identity: m.Identity, Kind: store.Kind(m.Identity), Namespace: e.namespace(m), Owner: v.Owner, Purpose: v.Purpose, Environment: v.Environment,
 			Inventory: string(v.State), LastUsed: m.LastUsed,

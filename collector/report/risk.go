@@ -132,11 +132,8 @@ func (r *Reporter) risks(ctx context.Context, since, now time.Time) ([]HighRisk,
 	)
 	g, gctx := errgroup.WithContext(ctx) // the questions do not depend on each other
 	g.Go(func() (err error) {
-		if members, err = r.store.Population(gctx, since, now, false); err != nil {
-			return err
-		}
+		members, e, err = r.population(gctx, since, now)
 		members = slices.DeleteFunc(members, func(m store.Member) bool { return m.Declarations == 0 && m.LastSeen.Before(since) })
-		e, err = r.estate(gctx, members, true, now)
 		return err
 	})
 	g.Go(func() (err error) {
@@ -152,10 +149,10 @@ func (r *Reporter) risks(ctx context.Context, since, now time.Time) ([]HighRisk,
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	out := make([]HighRisk, 0, len(members))
+	out, views := make([]HighRisk, 0, len(members)), e.views(members)
 	for i := range members {
 		m := &members[i]
-		id, view := m.Identity.String(), e.view(m)
+		id, view := m.Identity.String(), views[i]
 		var last *store.Held
 		if h, ok := held[id]; ok {
 			last = &h
