@@ -31,10 +31,7 @@ func (l letter) Subject() string { return l.subject }
 func (l letter) Data() []byte    { return l.data }
 
 // court is a partition's judge without the rest of a collector.
-type court struct {
-	*shift
-	created time.Time
-}
+type court struct{ *shift }
 
 func newCourt(t testing.TB) *court {
 	t.Helper()
@@ -52,7 +49,7 @@ func newCourt(t testing.TB) *court {
 		t.Fatal(err)
 	}
 	s.work, s.ending = t.Context(), t.Context()
-	return &court{shift: s}
+	return &court{s}
 }
 
 // sit makes a judge that knows nothing, or what a state says.
