@@ -187,9 +187,8 @@ func (d *drawn) classes(window time.Duration) map[string]string {
 func (d *drawn) reachable(start string, way store.Way, depth int, from time.Time) map[string]int {
 	type pair struct{ caller, callee string }
 	type sum struct {
-		open, connections bool
-		made, failed      uint64
-		last              time.Time
+		open bool
+		last time.Time
 	}
 	pairs := map[pair]*sum{}
 	for i := range d.observations {

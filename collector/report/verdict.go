@@ -112,13 +112,3 @@ func bound(id event.Identity) bool {
 	_, path, _ := strings.Cut(strings.TrimPrefix(id.String(), "spiffe://"), "/")
 	return strings.HasPrefix(id.String(), "spiffe://") && strings.HasPrefix(path, "node/")
 }
-
-// untold counts the identities that nothing can be told of.
-func untold(items []Unused) (n int) {
-	for i := range items {
-		if items[i].Verdict == VerdictCannotTell {
-			n++
-		}
-	}
-	return n
-}
