@@ -227,9 +227,7 @@ func (s *Server) allReach(ctx context.Context, id event.Identity, way event.Dire
 		if err != nil {
 			return nil, storeError(err)
 		}
-		for i := range page.Items {
-			out = append(out, page.Items[i])
-		}
+		out = append(out, page.Items...)
 		if f.Cursor = page.Next; f.Cursor == "" || len(out) > 4*event.MaxScopeEntries {
 			return out, nil
 		}

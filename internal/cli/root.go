@@ -71,6 +71,7 @@ Start with "ambit up".`,
 		newTokenCommand(),
 		newVersionCommand(),
 	)
+	giveExamples(root)
 	return root
 }
 
