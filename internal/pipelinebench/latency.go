@@ -185,7 +185,8 @@ func (s *stage) loaded(z sizes) ([]time.Duration, error) {
 	}
 	fmt.Fprintf(os.Stderr, "%s %.0f observations a second came into the engine meanwhile\n", time.Now().Format(time.TimeOnly), stored)
 	if stored < 0.9*float64(z.load) {
-		return nil, fmt.Errorf("only %.0f observations a second came into the engine, not %d: the machine is too slow, or busy; see %s", stored, z.load, collector.Log)
+		return nil, fmt.Errorf("only %.0f observations a second came into the engine, not %d: the machine is too slow, or busy (p99 was %s); see %s",
+			stored, z.load, percentile(out, 0.99).Round(100*time.Microsecond), collector.Log)
 	}
 	select {
 	case <-sender.Ended():
