@@ -257,7 +257,7 @@ func (f *Feeds) Test(ctx context.Context, name string) (Answer, error) {
 		return Answer{}, fmt.Errorf("write the test: %w", err)
 	}
 	began := time.Now()
-	got, err := sendOnce(ctx, &opening{Config: &c, maker: formats[c.Format], making: m, veil: v, js: *js}, Document{r, body})
+	got, err := sendOnce(ctx, &opening{Config: &c, maker: formats[c.Format], making: m, veil: v, js: *js, test: true}, Document{r, body})
 	answer.Millis = time.Since(began).Milliseconds()
 	answer.Taken, answer.Answer, answer.Error = err == nil, clipTo(oneLine(v.text(got.answer)), maxTold), v.told(err)
 	return answer, nil

@@ -59,6 +59,7 @@ type opening struct {
 	making *making
 	veil   *veil
 	js     jetstream.JetStream // of Ambit's own stream
+	test   bool                // for one document, while another sender may be at work
 }
 
 // secret reads one, and hides it from what others see.

@@ -76,9 +76,17 @@ func TestFile(t *testing.T) {
 	}
 	findings := burst(t, 3000, 30)
 	feeds := b.start(nil, map[string]any{"name": "disk", "transport": "file", "path": path, "from": "all", "format": "json", "max_bytes": 1 << 20, "keep": 20})
-	b.publish(findings...)
+	b.publish(findings[:1000]...)
+	await(t, "the file to be written", func() bool { return feeds.statusOf("disk").Sequence > 0 })
+	for range 5 { // beside what is written
+		if answer, err := feeds.Test(t.Context(), "disk"); err != nil || !answer.Taken {
+			t.Errorf("got %+v, %v", answer, err)
+		}
+	}
+	b.publish(findings[1000:]...)
 	await(t, "all to be written", func() bool { return feeds.statusOf("disk").Sequence == uint64(len(findings)) })
 	var got []string
+	tests := 0
 	files, err := filepath.Glob(path + "*")
 	if err != nil || len(files) < 3 {
 		t.Fatalf("there are %v, %v", files, err)
@@ -103,13 +111,15 @@ func TestFile(t *testing.T) {
 			if err := json.Unmarshal(line, &doc); err != nil {
 				t.Fatalf("%v in %s", err, line)
 			}
-			if doc.UID != "old 1" {
+			if strings.HasPrefix(doc.UID, "feed-test-") {
+				tests++
+			} else if doc.UID != "old 1" {
 				got = append(got, fmt.Sprintf("%s %d", doc.UID, doc.Finding.Count))
 			}
 		}
 	}
-	if n := checkOrder(t, got, findings); n != 0 {
-		t.Errorf("%d were written twice", n)
+	if n := checkOrder(t, got, findings); n != 0 || tests != 5 {
+		t.Errorf("%d were written twice, and %d tests", n, tests)
 	}
 }
 
