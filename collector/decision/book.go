@@ -125,6 +125,13 @@ func (b *book) remove(id string) {
 	b.drop(id)
 }
 
+// forget drops what is remembered of decisions that have expired.
+func (b *book) forget(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.verifier.Forget(now)
+}
+
 // get gives a decision, nil if there is none.
 func (b *book) get(id string) *kept {
 	b.mu.RLock()

@@ -7,7 +7,7 @@ import (
 )
 
 // SetClock gives a service another clock.
-func (s *Service) SetClock(now func() time.Time) { s.now = now }
+func (s *Service) SetClock(now func() time.Time) { s.clock.Store(&now) }
 
 // Token makes the token of a CAEP point.
 func (c *CAEP) Token(d *event.Decision) (string, error) { return c.token(d) }

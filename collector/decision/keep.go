@@ -52,7 +52,8 @@ func (s *Service) flush(ctx context.Context) error {
 
 // Times of what is over.
 const (
-	expiryTick = 500 * time.Millisecond
+	expiryTick  = 500 * time.Millisecond
+	forgetTicks = 120 // a minute
 	// keepOver is how long a decision stays in the bucket after its time: agents that start then learn what became of it. Nodes end it by themselves.
 	keepOver = time.Minute
 )
@@ -62,13 +63,16 @@ func (s *Service) endExpired(ctx context.Context, run *running) error {
 	tick := time.NewTicker(expiryTick)
 	defer tick.Stop()
 	told := map[string]bool{}
-	for {
+	for n := 1; ; n++ {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return nil
 		}
 		now := s.now()
+		if n%forgetTicks == 0 {
+			s.book.forget(now)
+		}
 		for _, k := range s.book.all() {
 			switch {
 			case now.Before(k.Expires):

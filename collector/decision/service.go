@@ -58,7 +58,7 @@ type Service struct {
 	trail   Trail
 	metrics *metrics
 	log     *slog.Logger
-	now     func() time.Time
+	clock   atomic.Pointer[func() time.Time] // nil: the machine's
 
 	public  string // of the key; "" without one
 	secret  []byte // of previews
@@ -89,7 +89,7 @@ func New(cfg Config, s Store, trail Trail, registry prometheus.Registerer) (*Ser
 	if err != nil {
 		return nil, err
 	}
-	out := &Service{cfg: cfg, store: s, trail: trail, log: cfg.Log, now: time.Now, floor: floor, breaker: &breaker{perMinute: cfg.PerMinute, most: cfg.Most}, keeping: make(chan struct{}, 1)}
+	out := &Service{cfg: cfg, store: s, trail: trail, log: cfg.Log, floor: floor, breaker: &breaker{perMinute: cfg.PerMinute, most: cfg.Most}, keeping: make(chan struct{}, 1)}
 	keys := cfg.Trusted
 	if cfg.Key != nil {
 		if out.public, err = cfg.Key.PublicKey(); err != nil {
@@ -225,6 +225,13 @@ func (s *Service) nextSerial(after uint64) uint64 {
 			return next
 		}
 	}
+}
+
+func (s *Service) now() time.Time {
+	if clock := s.clock.Load(); clock != nil {
+		return (*clock)()
+	}
+	return time.Now()
 }
 
 // moment is now as decisions have it: the database keeps microseconds.
