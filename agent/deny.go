@@ -46,6 +46,7 @@ type denier struct {
 	cgroups  map[uint64]string
 	scanned  time.Time
 	own      string // cgroup
+	ownID    uint64 // the same; 0 if the kernel does not tell
 	facts    uint64 // generation of what is known, as of the last table
 	broken   bool   // the glass
 	dropping bool   // packets of established connections, since they cannot be ended
@@ -201,6 +202,9 @@ func (d *denier) start() (err error) {
 		return errNoKeys
 	}
 	if d.boot, d.own, err = bootAndCgroup(); err != nil {
+		return err
+	}
+	if d.ownID, err = cut.OwnCgroup(); err != nil && !errors.Is(err, cut.ErrUnsupported) {
 		return err
 	}
 	if err := bpf.MakePins(c.Pins); err != nil {

@@ -67,7 +67,7 @@ func (d *denier) Workloads() []enforce.Workload {
 	for id, path := range d.cgroups {
 		w := d.resolve.Resolve(id, workload.Process{})
 		x := enforce.Workload{Cgroup: id, Path: path, Identity: w.Identity, Shared: w.Evidence == event.EvidenceProcess}
-		x.Own = path == d.own && !x.Shared
+		x.Own = (id == d.ownID || d.ownID == 0 && path == d.own) && !x.Shared
 		if proven != nil && !x.Shared {
 			if claimed, ok := proven.one[w.Cgroup]; ok {
 				x.Identity = claimed

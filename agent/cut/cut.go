@@ -23,7 +23,7 @@ type Socket struct {
 	Local, Remote netip.AddrPort
 	Accepted      bool // somebody listens at its own port: the peer opened it
 	id            [48]byte
-	family        uint8
+	family, state uint8
 }
 
 // Swept is what a sweep did.
@@ -163,6 +163,22 @@ func (r *request) Serialize() []byte {
 }
 
 func list(family uint8, listening map[uint16]bool) ([]Socket, error) {
+	all, err := dump(family, states)
+	if err != nil {
+		return nil, err
+	}
+	open := all[:0]
+	for _, s := range all {
+		if s.state == listen {
+			listening[s.Local.Port()] = true
+		} else {
+			open = append(open, s)
+		}
+	}
+	return open, nil
+}
+
+func dump(family uint8, states uint32) ([]Socket, error) {
 	q := nl.NewNetlinkRequest(sockDiagByFamily, unix.NLM_F_DUMP)
 	q.AddData(&request{family: family, protocol: unix.IPPROTO_TCP, states: states})
 	messages, err := q.Execute(unix.NETLINK_INET_DIAG, 0)
@@ -177,13 +193,9 @@ func list(family uint8, listening map[uint16]bool) ([]Socket, error) {
 		if len(m) < messageBytes {
 			return nil, fmt.Errorf("list connections: a message of %d bytes", len(m))
 		}
-		s := Socket{family: m[0]}
+		s := Socket{family: m[0], state: m[1]}
 		copy(s.id[:], m[4:52])
 		s.Local, s.Remote = end(m[0], s.id[4:20], s.id[0:2]), end(m[0], s.id[20:36], s.id[2:4])
-		if m[1] == listen {
-			listening[s.Local.Port()] = true
-			continue
-		}
 		s.Cookie = uint64(binary.NativeEndian.Uint32(s.id[40:])) | uint64(binary.NativeEndian.Uint32(s.id[44:]))<<32
 		attributes, err := nl.ParseRouteAttr(m[messageBytes:])
 		if err != nil {
@@ -197,6 +209,32 @@ func list(family uint8, listening map[uint16]bool) ([]Socket, error) {
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+// OwnCgroup gives the cgroup that this process makes sockets in, as the kernel numbers it: its path says nothing in a cgroup namespace.
+func OwnCgroup() (uint64, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("look for the own cgroup: %w", err)
+	}
+	defer unix.Close(fd)
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 1)); err != nil {
+		return 0, fmt.Errorf("look for the own cgroup: %w", err)
+	}
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+	if err != nil {
+		return 0, fmt.Errorf("look for the own cgroup: %w", err)
+	}
+	all, err := dump(unix.AF_INET, 1<<listen)
+	if err != nil {
+		return 0, err
+	}
+	for _, s := range all {
+		if s.Cookie == cookie && s.Cgroup != 0 {
+			return s.Cgroup, nil
+		}
+	}
+	return 0, fmt.Errorf("look for the own cgroup: %w", ErrUnsupported)
 }
 
 func end(family uint8, address, port []byte) netip.AddrPort {

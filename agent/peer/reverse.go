@@ -22,9 +22,10 @@ func (c *Cluster) Reached(match func(event.Identity) bool) []Reached {
 	return c.where(func(v view) bool { return !v.identity.IsZero() && v.state == Known && match(v.identity) })
 }
 
-// ServiceAt gives where a service is reached, by its name and namespace, as db.shop: its own addresses, not those of the pods behind it.
+// ServiceAt gives where a service is reached, by its name and namespace, as db.shop: its own addresses, and its ports at the pods behind it, to which the
+// network or a name leads.
 func (c *Cluster) ServiceAt(name string) []Reached {
-	return c.where(func(v view) bool { return v.served && !v.node && strings.TrimSuffix(v.name, ".svc") == name })
+	return c.where(func(v view) bool { return !v.node && strings.TrimSuffix(v.name, ".svc") == name })
 }
 
 func (c *Cluster) where(match func(view) bool) (out []Reached) {
