@@ -24,11 +24,11 @@ seen AS -- of each node the latest workload, whatever parts of the table say bef
         ifNull(max(n.last_used), toDateTime64(0, 6, 'UTC')) AS last_used,
         max(n.evidence).word                                AS evidence,
         max(n.latest)                                       AS latest,
-        groupUniqArrayIf(4)(n.latest.owner, n.latest.owner != '' AND n.last_seen >= fromUnixTimestamp64Micro({since:Int64}, 'UTC')) AS owners
+        groupUniqArrayIf(4)(n.latest.4, n.latest.4 != '' AND n.last_seen >= fromUnixTimestamp64Micro({since:Int64}, 'UTC')) AS owners
     FROM
     (
         SELECT i.identity AS identity, toString(i.node) AS node, min(i.first_seen) AS first_seen, max(i.last_seen) AS last_seen, max(i.last_used) AS last_used,
-               max(i.evidence) AS evidence, max(i.latest) AS latest
+               max(i.evidence) AS evidence, max((i.latest.time, i.latest.namespace, i.latest.service_account, i.latest.owner, i.latest.unit)) AS latest
         FROM identities AS i
         WHERE {identity:String} = '' OR i.identity = {identity:String}
         GROUP BY i.identity, i.node
@@ -51,7 +51,7 @@ both AS
         if(s.identity != '', s.identity, c.identity) AS identity,
         s.nodes AS nodes, s.node_count AS node_count, if(empty(s.lived) AND s.last_node != '', [s.last_node], s.lived) AS lived,
         s.first_seen AS first_seen, s.last_seen AS last_seen, s.last_used AS last_used, s.evidence AS evidence,
-        s.latest.namespace AS namespace, s.latest.service_account AS service_account, s.latest.unit AS unit, s.owners AS owners,
+        s.latest.2 AS namespace, s.latest.3 AS service_account, s.latest.5 AS unit, s.owners AS owners,
         c.live AS live, c.ended AS ended, c.declared AS declared
     FROM seen AS s
     FULL OUTER JOIN claimed AS c ON c.identity = s.identity
@@ -83,3 +83,4 @@ FROM both AS b
 WHERE {all:UInt8} = 1 OR class != ''
 ORDER BY indexOf(['retired-but-active', 'orphaned', 'declared-only', 'never-used', 'dormant'], class), if(b.last_used != never, b.last_used, if(b.last_seen = never, b.declared, b.first_seen)), identity
 LIMIT {limit:UInt32}
+SETTINGS optimize_aggregation_in_order = 1
