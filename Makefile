@@ -5,13 +5,15 @@ SHELL := /bin/bash -o pipefail
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 ARGS    ?=
+# Packages want a version that counts: an untagged commit comes before all releases.
+PACKAGE_VERSION = $(shell echo $(VERSION) | grep -E '^v?[0-9]+\.[0-9]+\.' || echo 0.0.0~$(VERSION))
 
 # Packages whose tests gain nothing from the race detector: no goroutines of ours, or other programs do the work.
 UNRACED := /(bpf|event|detector|collector/store)$$
 # The whole, in real time: it runs alone.
 WHOLE   := /internal/e2e$$
 
-.PHONY: help build image engine kube-apiserver tls-stacks deploy-tools up demo test test-kernels lint generate bench bench-node bench-agent bench-tls bench-pipeline bench-detect test-chaos clean
+.PHONY: help build image packages engine kube-apiserver tls-stacks deploy-tools up demo test test-kernels lint generate bench bench-node bench-agent bench-tls bench-pipeline bench-detect test-chaos clean
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +24,13 @@ build: ## bin/ambit, static; needs Go only
 
 image: ## dist/image: an OCI image layout for amd64 and arm64, with bills of materials; ARGS='-platforms linux/amd64 -engine .cache/libchdb.so'
 	go run ./internal/image -version $(VERSION) -revision $$(git rev-parse HEAD) $(ARGS)
+
+packages: deploy-tools ## dist/*.deb and *.rpm for amd64 and arm64, without the embedded ClickHouse
+	@mkdir -p dist
+	for arch in amd64 arm64; do \
+		CGO_ENABLED=0 GOARCH=$$arch go build -tags noengine -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o dist/ambit-$$arch . && \
+		for kind in deb rpm; do VERSION=$(PACKAGE_VERSION) ARCH=$$arch .cache/deploy/nfpm package --config deploy/nfpm.yaml --packager $$kind --target dist/ || exit 1; done || exit 1; \
+	done
 
 engine: ## fetch the embedded ClickHouse once into .cache/ (178 MB) and check its sha512
 	@collector/engine/fetch.sh

@@ -19,7 +19,7 @@ var allowed = map[string][]string{
 	"bpf":          {},
 	"agent":        {"bpf", "event", "internal/lru"},
 	"detector":     {"event", "internal/lru", "internal/nearest"},
-	"collector":    {"detector", "event", "internal/lru"},
+	"collector":    {"detector", "event", "internal/lru", "internal/nearest"},
 	"internal/lru": {},
 	"internal/sim": {"event"},
 }
