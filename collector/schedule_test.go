@@ -58,7 +58,9 @@ func TestSchedule(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var all errgroup.Group
 	for range 3 {
-		all.Go(func() error { return (&Schedule{Bus: bus, Report: r, Every: 24 * time.Hour, Log: log, now: clock}).Run(ctx) })
+		all.Go(func() error {
+			return (&Schedule{Bus: bus, Report: r, Every: 24 * time.Hour, Log: log, now: clock}).Run(ctx)
+		})
 	}
 	<-r.done
 	nc, err := bus.Connect("test")
