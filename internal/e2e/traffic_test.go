@@ -28,10 +28,16 @@ func traffic(mode string, args []string) error {
 	case "client":
 		orders := bufio.NewScanner(os.Stdin)
 		for orders.Scan() {
-			if err := order(strings.Fields(orders.Text())); err != nil {
+			words := strings.Fields(orders.Text())
+			err := order(words)
+			switch {
+			case err == nil:
+				fmt.Println("ok")
+			case words[0] == "tcp" && words[len(words)-1] == "may-fail", words[0] == "held":
+				fmt.Println(err)
+			default:
 				return err
 			}
-			fmt.Println("ok")
 		}
 		return orders.Err()
 	case "once":
@@ -41,6 +47,9 @@ func traffic(mode string, args []string) error {
 	}
 	return fmt.Errorf("unknown mode %q", mode)
 }
+
+// held is a connection that stays open.
+var held net.Conn
 
 func order(words []string) error {
 	times, size := 1, 0
@@ -56,6 +65,18 @@ func order(words []string) error {
 			}
 		case "udp":
 			if err := exchangeUDP(words[1], size); err != nil {
+				return err
+			}
+		case "hold":
+			var err error
+			if held, err = net.Dial("tcp", words[1]); err != nil {
+				return err
+			}
+		case "held": // an error says that it is not any more
+			if err := held.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+				return err
+			}
+			if _, err := held.Read(make([]byte, 1)); err != nil {
 				return err
 			}
 		case "named":
@@ -213,6 +234,16 @@ func (c *client) do(format string, args ...any) {
 	if !c.out.Scan() || c.out.Text() != "ok" {
 		c.t.Fatalf("traffic program did not carry out %q: %q %v", fmt.Sprintf(format, args...), c.out.Text(), c.out.Err())
 	}
+}
+
+// try gives what came of an order that may fail.
+func (c *client) try(format string, args ...any) string {
+	c.t.Helper()
+	fmt.Fprintf(c.in, format+"\n", args...)
+	if !c.out.Scan() {
+		c.t.Fatalf("the traffic program ended: %v", c.out.Err())
+	}
+	return c.out.Text()
 }
 
 func trafficCommand(t *testing.T, mode string, args ...string) *exec.Cmd {
