@@ -106,6 +106,8 @@ func TestTokens(t *testing.T) {
 	}
 	next()
 	check(t, tokens, with(text), "", 0, http.StatusUnauthorized)
+	next()
+	check(t, tokens, with(text), "", 0, http.StatusUnauthorized)
 	if len(failed) != 1 {
 		t.Errorf("a broken file is told %d times", len(failed))
 	}
@@ -123,6 +125,31 @@ func TestTokens(t *testing.T) {
 	if _, _, err := NewToken("a", api.Nobody, now, 0); err == nil {
 		t.Error("a token of no role is made")
 	}
+}
+
+// TestRevokeWithExpired has two tokens of a name, of which the first one has expired.
+func TestRevokeWithExpired(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tokens.json")
+	now := time.Now()
+	var text string
+	for _, at := range []time.Time{now.Add(-2 * time.Hour), now} {
+		token, shown, err := NewToken("ci", api.Admin, at, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := AddToken(path, token, at); err != nil {
+			t.Fatal(err)
+		}
+		text = shown
+	}
+	if err := RevokeToken(path, "ci", now); err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := NewTokens(path, func(err error) { t.Error(err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, tokens, with(text), "", 0, http.StatusUnauthorized)
 }
 
 // issuer is an OpenID provider with one key.

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/ambit-nhi/ambit/collector/api"
 )
@@ -110,6 +112,11 @@ func ReadTokens(path string) ([]Token, error) {
 
 // AddToken writes a token into a file. A valid one of the same name is refused.
 func AddToken(path string, t Token, now time.Time) error {
+	unlock, err := lockTokens(path)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	tokens, err := ReadTokens(path)
 	if err != nil {
 		return err
@@ -123,18 +130,40 @@ func AddToken(path string, t Token, now time.Time) error {
 	return writeTokens(path, append(tokens, t))
 }
 
-// RevokeToken marks the valid token of a name as revoked.
+// RevokeToken marks the tokens of a name as revoked: the valid one, and those that have expired before it.
 func RevokeToken(path, name string, now time.Time) error {
+	unlock, err := lockTokens(path)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	tokens, err := ReadTokens(path)
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(tokens, func(t Token) bool { return t.Name == name && t.Revoked.IsZero() })
-	if i < 0 {
+	found := false
+	for i := range tokens {
+		if t := &tokens[i]; t.Name == name && t.Revoked.IsZero() {
+			t.Revoked, found = now.UTC().Truncate(time.Second), true
+		}
+	}
+	if !found {
 		return fmt.Errorf("there is no token named %.80q in %s; `ambit token list` shows them", name, path)
 	}
-	tokens[i].Revoked = now.UTC().Truncate(time.Second)
 	return writeTokens(path, tokens)
+}
+
+// lockTokens keeps others from changing a file meanwhile: what they revoke would be valid again. The lock is of the folder, since the file is replaced.
+func lockTokens(path string) (unlock func(), err error) {
+	folder, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("lock tokens: %w", err)
+	}
+	if err := unix.Flock(int(folder.Fd()), unix.LOCK_EX); err != nil {
+		folder.Close()
+		return nil, fmt.Errorf("lock tokens: %w", err)
+	}
+	return func() { folder.Close() }, nil
 }
 
 func writeTokens(path string, tokens []Token) error {
@@ -160,6 +189,7 @@ type Tokens struct {
 	mu     sync.Mutex
 	looked time.Time
 	info   fs.FileInfo
+	failed string // what was told last
 	byHash map[string]Token
 }
 
@@ -192,8 +222,14 @@ func (t *Tokens) find(sum string) (Token, bool) {
 			info = nil
 		}
 		if changed {
-			if err := t.read(); err != nil {
-				t.fail(err)
+			if err := t.read(); err == nil {
+				t.failed = ""
+			} else {
+				info = nil // what keeps it from being read may go away without a change of it
+				if t.failed != err.Error() {
+					t.failed = err.Error()
+					t.fail(err)
+				}
 			}
 		}
 		t.info = info
