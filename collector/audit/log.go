@@ -97,7 +97,7 @@ func (l *Log) append(ctx context.Context, actor, what, subject string, detail ma
 			return r, nil
 		}
 		var refused *jetstream.APIError
-		if errors.As(err, &refused) && refused.ErrorCode != jetstream.JSErrCodeStreamWrongLastSequence {
+		if errors.As(err, &refused) && refused.ErrorCode != jetstream.JSErrCodeStreamWrongLastSequence && refused.ErrorCode != jetstream.JSErrCodeStreamWrongLastSequenceConstant { // the latter is of a replicated stream
 			return Record{}, fmt.Errorf("publish: %w", err)
 		}
 		if ctx.Err() != nil {
