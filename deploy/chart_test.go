@@ -3,12 +3,17 @@ package deploy
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/ambit-nhi/ambit/internal/testenv"
 )
@@ -130,6 +135,55 @@ func TestAlerts(t *testing.T) {
 	for _, args := range [][]string{{"check", "rules", "chart/files/monitoring/alerts.yaml"}, {"test", "rules", "testdata/alerts_test.yaml"}} {
 		if out, err := exec.Command(promtool, args...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %s: %v: %s", strings.Join(args, " "), err, out)
+		}
+	}
+}
+
+// TestRights holds the rights that the chart gives to those that the tests of the programs run with.
+func TestRights(t *testing.T) {
+	type role struct {
+		Kind     string
+		Metadata struct{ Name string }
+		Rules    []map[string][]string
+	}
+	rules := func(manifest io.Reader) map[string][]map[string][]string {
+		all := map[string][]map[string][]string{}
+		for documents := yaml.NewDecoder(manifest); ; {
+			var r role
+			err := documents.Decode(&r)
+			if errors.Is(err, io.EOF) {
+				return all
+			}
+			if err == nil && r.Kind == "ClusterRole" {
+				all[r.Metadata.Name] = append(all[r.Metadata.Name], r.Rules...)
+			}
+		}
+	}
+	got := rules(strings.NewReader(render(t, "testdata/values/exposed.yaml"))) // with collector.legacyTokens
+	for name, files := range map[string][]string{"ambit-agent": {"agent"}, "ambit-collector": {"collector", "collector-legacy-tokens"}} {
+		var want []map[string][]string
+		for _, file := range files {
+			f, err := os.Open("rbac/" + file + ".yaml")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			for _, r := range rules(f) {
+				want = append(want, r...)
+			}
+		}
+		sorted := func(rules []map[string][]string) (out []string) {
+			for _, r := range rules {
+				for _, values := range r {
+					slices.Sort(values)
+				}
+				out = append(out, fmt.Sprint(r))
+			}
+			slices.Sort(out)
+			return out
+		}
+		if g, w := sorted(got[name]), sorted(want); !slices.Equal(g, w) || len(g) == 0 {
+			t.Errorf("%s may %v, the tests run with %v", name, g, w)
 		}
 	}
 }
