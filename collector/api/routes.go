@@ -113,6 +113,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, end endpoint) err
 	if err := permit(who, end.role); err != nil {
 		return err
 	}
+	if who.Name == anonymousName && end.role > Nobody && r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return permit(Principal{anonymousName, Nobody}, end.role) // a role may be enough by configuration, but who changes something has a name
+	}
 	r = withPrincipal(r, who)
 	return end.handle(&tagged{w, r}, r)
 }

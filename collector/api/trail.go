@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"maps"
 	"net/http"
 
@@ -25,7 +26,8 @@ func (s *Server) audited(r *http.Request, action, subject string, detail map[str
 		return nil
 	}
 	detail[audit.Failed] = err.Error()
-	if _, also := s.Audit.Append(r.Context(), who.Name, action, subject, detail); also != nil {
+	// It is written down also where it went wrong because the client is gone.
+	if _, also := s.Audit.Append(context.WithoutCancel(r.Context()), who.Name, action, subject, detail); also != nil {
 		s.log.Error("write the audit trail", "action", action, "error", also)
 	}
 	return err

@@ -85,7 +85,7 @@ func (d *Desk) Decide(ctx context.Context, id string, kind event.VerdictKind, re
 	if err != nil {
 		failed := maps.Clone(detail)
 		failed[audit.Failed] = err.Error()
-		_, also := d.trail.Append(ctx, by, action, f.ID, failed)
+		_, also := d.trail.Append(context.WithoutCancel(ctx), by, action, f.ID, failed)
 		return event.Finding{}, errors.Join(err, also)
 	}
 	return after, nil
