@@ -68,7 +68,12 @@ func (s *shift) part(ctx context.Context, w *worker) {
 	}
 	if l := s.leases.Load(); l != nil && l.Status().Err != nil { // lost
 		if w.reached >= w.asOf || w.around == w.base { // else heartbeats before the mind were not all heard
-			s.keeping.keep(w.partition, &w.mind)
+			// The next worker has a lock of its own: nobody may come to the detector through this one any more.
+			w.mu.Lock()
+			m := w.mind
+			w.mind = mind{}
+			w.mu.Unlock()
+			s.keeping.keep(w.partition, &m)
 		}
 		return
 	}

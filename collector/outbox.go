@@ -69,6 +69,21 @@ func (o *outbox) take() []event.Finding {
 	return all
 }
 
+// back puts in again what was taken and could not be stored. What was told since is newer.
+func (o *outbox) back(findings []event.Finding) {
+	o.mu.Lock()
+	for _, f := range findings {
+		if _, newer := o.findings[f.ID]; !newer {
+			o.findings[f.ID] = f
+		}
+	}
+	o.mu.Unlock()
+	select {
+	case o.news <- struct{}{}:
+	default:
+	}
+}
+
 func (o *outbox) len() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -103,7 +118,8 @@ func (s *shift) flushFindings(ctx context.Context) error {
 	}
 	refused, err := insertSome(ctx, s.Collector, "the store", "insert findings", findings,
 		func(f []event.Finding) error { return s.store.InsertFindings(ctx, f) })
-	if err != nil {
+	if err != nil { // ctx may be that of one partition, and the findings are of all
+		s.findings.back(findings)
 		return err
 	}
 	s.metrics.inserted.WithLabelValues("findings").Add(float64(len(findings) - len(refused)))

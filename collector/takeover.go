@@ -161,13 +161,17 @@ func (s *shift) prepare(ctx context.Context, workers []*worker) error {
 			return err
 		}
 	}
-	for _, w := range blank {
+	for p, w := range blank {
 		w.base, w.around = w.claim.Done, 0
 		lowest, err := s.track(ctx, w, info.State.LastSeq)
 		if err != nil {
 			return err
 		}
-		w.detect.taken.Store(min(lowest, beats)) // with the heartbeats that are not in the store
+		verdict, err := s.after(ctx, event.VerdictSubject(p), w.claim.Done, info.State.LastSeq)
+		if err != nil {
+			return err
+		}
+		w.detect.taken.Store(min(lowest, beats, verdict-1)) // with the heartbeats and verdicts that are not in the store
 		w.asOf, w.taken = w.claim.Done, w.claim.Done
 		if err := s.hearAgain(ctx, w, w.detect.taken.Load()); err != nil {
 			return err
@@ -182,7 +186,7 @@ func (s *shift) track(ctx context.Context, w *worker, last uint64) (behind uint6
 	if w.tracker, w.known, lowest, err = s.loadTracker(ctx, s.windows, s.created, w.partition, w.claim.Done); err != nil {
 		return 0, err
 	}
-	next, err := s.after(ctx, w.partition, lowest, last)
+	next, err := s.after(ctx, subject(w.partition), lowest, last)
 	if err != nil {
 		return 0, err
 	}
@@ -194,7 +198,7 @@ func (s *shift) track(ctx context.Context, w *worker, last uint64) (behind uint6
 func (s *shift) recall(ctx context.Context, w *worker, kept *mind, stream jetstream.StreamState) (bool, error) {
 	var m mind
 	var tracked *tracker
-	if kept != nil && kept.asOf >= w.claim.Done {
+	if kept != nil && kept.asOf >= w.claim.Done && kept.asOf <= stream.LastSeq { // else it was worked since, or the stream went back
 		m = *kept
 		s.metrics.states.WithLabelValues(stateKept).Inc()
 	} else {
@@ -268,9 +272,9 @@ func (s *shift) hearAgain(ctx context.Context, w *worker, until uint64) error {
 	return err
 }
 
-// after gives the first message of a partition behind one, or what follows the last one of the stream.
-func (s *shift) after(ctx context.Context, partition int, sequence, last uint64) (uint64, error) {
-	m, err := s.stream.GetMsg(ctx, sequence+1, jetstream.WithGetMsgSubject(subject(partition)))
+// after gives the first message on a subject behind one, or what follows the last one of the stream.
+func (s *shift) after(ctx context.Context, subject string, sequence, last uint64) (uint64, error) {
+	m, err := s.stream.GetMsg(ctx, sequence+1, jetstream.WithGetMsgSubject(subject))
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return last + 1, nil
