@@ -98,7 +98,7 @@ func (l *lane) pause(ctx context.Context, d time.Duration, messages <-chan messa
 	}
 	select {
 	case <-over.C:
-		l.tried = 0
+		l.tried, l.again = 0, false
 		return true
 	case m, open := <-fresh:
 		if open {
@@ -185,8 +185,8 @@ func (l *lane) deliver(ctx context.Context) (pause time.Duration, err error) {
 	return l.suspect(ctx, err)
 }
 
-// suspect takes the first document of the queue for one that the receiver refuses for good. Others are tried before it is set aside: if the receiver
-// takes none at all, the receiver is wrong, and the documents wait.
+// suspect takes the first document of the queue for one that the receiver refuses for good. Others are tried before it is set aside, and
+// it once more behind them: if the receiver takes none at all, the receiver is wrong, and the documents wait.
 func (l *lane) suspect(ctx context.Context, why error) (time.Duration, error) {
 	if l.tried == 0 && l.refused.IsZero() {
 		l.refused = l.now()
@@ -236,7 +236,7 @@ func (l *lane) condemn(ctx context.Context) error {
 		l.done(1)
 		l.tried--
 	}
-	l.refused = time.Time{}
+	l.refused, l.again = time.Time{}, false
 	return nil
 }
 

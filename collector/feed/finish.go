@@ -11,7 +11,11 @@ import (
 
 // finish takes the items from the queue that are done: those whose documents were taken, and those without.
 func (l *lane) finish(ctx context.Context, list []staged, taken, all int) error {
-	if taken > 0 && l.tried > 0 { // the receiver takes others
+	if taken > 0 && l.tried > 0 && !l.again { // the receiver takes others: perhaps it has recovered, and takes the suspects now
+		l.tried, l.again = 0, true
+		return nil
+	}
+	if taken > 0 && l.tried > 0 { // it takes others, and has refused these once more
 		if err := l.condemn(ctx); err != nil {
 			return err
 		}
@@ -22,6 +26,7 @@ func (l *lane) finish(ctx context.Context, list []staged, taken, all int) error 
 	if l.tried > 0 { // nothing may pass them
 		return nil
 	}
+	l.again = l.again && taken == 0
 	n := 0
 	now := l.now()
 	for _, s := range list {

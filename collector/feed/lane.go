@@ -49,6 +49,7 @@ type lane struct {
 	sender  sender
 	queue   []item
 	tried   int             // the first items of the queue that were refused for good
+	again   bool            // they are tried once more, for the receiver takes others
 	refused time.Time       // when the first of them was
 	why     error           // of the last of them
 	lifting map[string]bool // decisions whose end is in the queue
@@ -110,7 +111,7 @@ func (l *lane) leave() {
 func (l *lane) restore(ctx context.Context) error {
 	l.book = book{bucket: l.bucket, lane: l.name}
 	l.queue, l.tried, l.chunk, l.wait, l.last, l.dirty = nil, 0, l.cfg.Batch.Size, backoff{}, message{}, false
-	l.refused, l.why, l.lifting = time.Time{}, nil, map[string]bool{}
+	l.refused, l.why, l.again, l.lifting = time.Time{}, nil, false, map[string]bool{}
 	stream, err := l.js.Stream(ctx, sources[l.kind].stream)
 	if err != nil {
 		return fmt.Errorf("open the stream %s: %w", sources[l.kind].stream, err)
