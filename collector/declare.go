@@ -3,10 +3,13 @@ package collector
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/ambit-nhi/ambit/collector/lease"
 	"github.com/ambit-nhi/ambit/collector/store"
@@ -17,7 +20,7 @@ import (
 // does not know, and sends them through the stream, so that they come between the same observations whenever these are judged again.
 
 const (
-	maxDeclared    = 200       // identities in one message
+	maxDeclared    = 100       // identities in one message, which stays below 1 MB whatever their texts are
 	versionOverlap = time.Hour // versions are times of several clocks: so far back what is new may turn up
 )
 
@@ -108,7 +111,16 @@ func (s *shift) rescopeNew(ctx context.Context, working map[int]*worker) error {
 	}
 	for w, list := range news {
 		for _, scope := range list { // one may be long
-			if err := s.declare(ctx, w, &declarations{Scopes: []event.Scope{scope}}); err != nil {
+			err := s.declare(ctx, w, &declarations{Scopes: []event.Scope{scope}})
+			if errors.Is(err, nats.ErrMaxPayload) { // then it comes between other observations in a replay, and nothing else waits for it
+				w.mu.Lock()
+				if w.detector != nil {
+					w.scope(&scope)
+				}
+				w.mu.Unlock()
+				continue
+			}
+			if err != nil {
 				return err
 			}
 		}

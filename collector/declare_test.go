@@ -163,6 +163,13 @@ func TestScopes(t *testing.T) {
 	if len(found) != 1 || found[0].Rule != "scope-violation" || found[0].Resource.Port() != 2 {
 		t.Fatalf("%d findings: %+v", len(found), found)
 	}
+	for i := range 9_000 { // more than one message holds
+		scope.Entries = append(scope.Entries, event.ScopeEntry{Resource: fmt.Sprintf("dns:%s%d.example.com:443/tcp", strings.Repeat("a", 100), i)})
+	}
+	if applied, err = s.ApplyScope(t.Context(), scope, nil); err != nil {
+		t.Fatal(err)
+	}
+	has(r, applied.Version)
 	r.end(t)
 	r = start(t, bus, s, nil) // scopes are not in what is saved
 	has(r, applied.Version)

@@ -220,7 +220,7 @@ func TestLostLeaseKeepsDetectors(t *testing.T) {
 	cluster.Start(0)
 	await(t, "the leases to be back", func() bool { return holds(r) == w.partitions+1 })
 	await(t, "the agent to be connected again", w.nc.IsConnected)
-	await(t, "the minds to be as they were", func() bool { return r.states(t, stateKept) == w.partitions })
+	await(t, "the minds to be as they were", func() bool { return r.states(t, stateKept) >= w.partitions }) // more where leases were lost twice
 	for p := range w.identities {
 		w.surprise(p, 443)
 	}
