@@ -103,6 +103,8 @@ type Server struct {
 	limits  *limits
 	streams chan struct{} // tokens of open event streams
 	now     func() time.Time
+
+	verifying chan struct{} // of one
 }
 
 // maxStreams bounds the event streams that are open at a time.
@@ -110,7 +112,7 @@ const maxStreams = 64
 
 // New makes a server.
 func New(cfg Config) *Server {
-	s := &Server{Config: cfg, log: cfg.Logger, streams: make(chan struct{}, maxStreams), limits: newLimits(), now: time.Now}
+	s := &Server{Config: cfg, log: cfg.Logger, streams: make(chan struct{}, maxStreams), limits: newLimits(), now: time.Now, verifying: make(chan struct{}, 1)}
 	s.metrics = promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{})
 	s.handler = named(s.guard(compressed(s.routes())))
 	return s

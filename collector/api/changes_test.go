@@ -2,13 +2,19 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"iter"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/ambit-nhi/ambit/collector/audit"
+	"github.com/ambit-nhi/ambit/event"
 )
 
 // Who changes something has a name, whatever role a configuration says is enough.
@@ -51,4 +57,79 @@ func TestFailureWithoutClient(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || len(trail.failed) != 2 || trail.failed[1] == "" {
 		t.Errorf("%v, the trail has %q", err, trail.failed)
 	}
+}
+
+// late is a trail whose first record is copied after it is read for the first time, or never.
+type late struct {
+	Trails
+	reads, comes int
+}
+
+func (l *late) EachAudit(context.Context) iter.Seq2[audit.Record, error] {
+	l.reads++
+	return func(yield func(audit.Record, error) bool) {
+		if l.reads < l.comes {
+			yield(audit.Record{Number: 2}, nil)
+		}
+	}
+}
+
+// What collectors copy side by side may come in another order: only what is still missing later is told.
+func TestVerifiesAgain(t *testing.T) {
+	for comes, whole := range map[int]bool{0: true, 2: true, 100: false} {
+		synctest.Test(t, func(t *testing.T) {
+			h, _ := plain(t, func(c *Config) { c.Trails = &late{comes: comes} })
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest("GET", "http://127.0.0.1:8480/api/v1/audit/verified", nil))
+			var got Verified
+			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got.Whole != whole || whole == (got.Broken == 1) {
+				t.Errorf("a trail that is there at the read %d: %+v %v", comes, got, err)
+			}
+		})
+	}
+}
+
+// open is what a client of a stream reads.
+type open struct{ *httptest.ResponseRecorder }
+
+func (open) SetWriteDeadline(time.Time) error { return nil }
+
+// leaving is somebody who is known until gone.
+type leaving struct{ gone atomic.Bool }
+
+func (l *leaving) Authenticate(*http.Request) (Principal, bool, error) {
+	if l.gone.Load() {
+		return Principal{}, false, Unauthorized("the token was revoked")
+	}
+	return Principal{"v", Viewer}, true, nil
+}
+
+// A stream does not outlive the token that opened it.
+func TestEventsEndWithToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		who := &leaving{}
+		h, _ := plain(t, func(c *Config) {
+			c.Live, c.Authenticators = &live{findings: make(chan event.Finding)}, []Authenticator{who}
+		})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			h.ServeHTTP(open{httptest.NewRecorder()}, httptest.NewRequestWithContext(t.Context(), "GET", "http://127.0.0.1:8480/api/v1/events", nil))
+		}()
+		time.Sleep(3 * keepAlive)
+		synctest.Wait()
+		select {
+		case <-done:
+			t.Fatal("a stream ends while its token is good")
+		default:
+		}
+		who.gone.Store(true)
+		time.Sleep(2 * keepAlive)
+		synctest.Wait()
+		select {
+		case <-done:
+		default:
+			t.Error("a stream goes on without its token")
+		}
+	})
 }

@@ -47,7 +47,8 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
 		for {
 			select {
 			case <-tick.C:
-				if out.write(": alive\n\n") != nil {
+				// A token that was revoked meanwhile, or has expired, shows nothing any more.
+				if who, err := s.authenticate(r); err != nil || permit(who, Viewer) != nil || out.write(": alive\n\n") != nil {
 					cancel()
 				}
 			case <-ctx.Done():
