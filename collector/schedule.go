@@ -17,7 +17,7 @@ import (
 type ScheduledReport interface {
 	// Last is when it was last made, by any collector; zero: never.
 	Last(ctx context.Context) (time.Time, error)
-	// Make makes it, and gives the findings that are to be told, which are stored already.
+	// Make makes it, and gives the findings that are to be told, which are stored already: with an error, too.
 	Make(ctx context.Context) ([]event.Finding, error)
 }
 
@@ -28,7 +28,8 @@ type Schedule struct {
 	Every  time.Duration
 	Log    *slog.Logger
 
-	now func() time.Time // nil is time.Now
+	now    func() time.Time // nil is time.Now
+	untold []event.Finding  // of a report that was made; of Run's goroutine
 }
 
 // scheduleRetry is how long a report that failed waits.
@@ -37,7 +38,11 @@ const scheduleRetry = time.Minute
 // Run makes reports until ctx ends. One that fails is logged, and made again after a while.
 func (s *Schedule) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		wait, err := s.wait(ctx)
+		err := s.tell(ctx)
+		var wait time.Duration
+		if err == nil {
+			wait, err = s.wait(ctx)
+		}
 		if err == nil && wait <= 0 {
 			if err = s.make(ctx); err == nil {
 				continue
@@ -89,11 +94,17 @@ func (s *Schedule) make(ctx context.Context) (err error) {
 	if wait, err := s.wait(held); err != nil || wait > 0 {
 		return err
 	}
-	findings, err := s.Report.Make(held)
-	if err != nil {
+	s.untold, err = s.Report.Make(held)
+	return errors.Join(err, s.tell(held))
+}
+
+// tell publishes what the last report has stored. No other report would tell it again: until it succeeds, it is tried again.
+func (s *Schedule) tell(ctx context.Context) error {
+	if err := tellFindings(ctx, s.Bus, s.untold); err != nil {
 		return err
 	}
-	return tellFindings(held, s.Bus, findings)
+	s.untold = nil
+	return nil
 }
 
 // tellFindings publishes findings to those who follow them.

@@ -105,4 +105,22 @@ func TestSchedule(t *testing.T) {
 	if err := s.make(t.Context()); err != nil || len(failing.made) != 1 {
 		t.Errorf("after a failure: %v", err)
 	}
+
+	// What could not be told is told later, though the report is made.
+	untold := &notedReport{now: func() time.Time { return now.Add(time.Hour) }, done: make(chan struct{})}
+	late := &Schedule{Bus: bus, Report: untold, Every: time.Hour, Log: log, now: clock}
+	if late.untold, err = untold.Make(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := late.tell(over); err == nil || len(late.untold) != 1 {
+		t.Errorf("%d to be told, %v", len(late.untold), err)
+	}
+	if err := late.tell(t.Context()); err != nil || len(late.untold) != 0 {
+		t.Errorf("%d to be told, %v", len(late.untold), err)
+	}
+	if info, err := stream.Info(t.Context()); err != nil || info.State.Msgs < 2 {
+		t.Errorf("%d findings told, %v", info.State.Msgs, err)
+	}
 }

@@ -174,6 +174,9 @@ func (l *lane) deliver(ctx context.Context) (pause time.Duration, err error) {
 		if r != nil {
 			after = r.after
 		}
+		if got.taken == 0 { // perhaps it is too much at once: for the time of an attempt, or for the receiver
+			l.chunk = max(1, min(l.chunk, len(docs))/2)
+		}
 		return l.fail(err, after), nil
 	}
 	// The receiver says that it will never take some of these.

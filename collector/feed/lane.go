@@ -141,6 +141,9 @@ func (l *lane) restore(ctx context.Context) error {
 	if l.ledger, known, err = l.book.loadLedger(ctx); err != nil {
 		return err
 	}
+	if l.book.saved > l.mark.Sequence { // of another stream
+		l.book.saved = 0
+	}
 	if first := info.State.FirstSeq; first > l.mark.Sequence+1 && l.mark.Sequence > 0 && sources[l.kind].dense {
 		l.lose(first - l.mark.Sequence - 1)
 	}

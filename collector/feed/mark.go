@@ -62,8 +62,7 @@ func (b *book) save(ctx context.Context, m *mark) error {
 	}
 	revision, err := b.bucket.Update(ctx, b.markKey(), data, b.revision)
 	if err != nil {
-		var refused *jetstream.APIError
-		if errors.Is(err, jetstream.ErrKeyExists) || errors.As(err, &refused) && refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+		if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) { // replicated buckets say only the latter
 			return b.reread(ctx, data)
 		}
 		return fmt.Errorf("write how far the feed is: %w", err)

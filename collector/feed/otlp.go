@@ -151,7 +151,7 @@ func readExported(data []byte) (exported, error) {
 				e.rejected, _ = protowire.ConsumeVarint(value)
 			case n == 2 && kind == protowire.BytesType:
 				text, _ := protowire.ConsumeBytes(value)
-				e.message = clipTo(oneLine(string(text)), maxTold)
+				e.message = oneLine(string(text)) // what is shown of it is cut behind the secrets
 			}
 			return nil
 		})

@@ -123,7 +123,8 @@ func (s *syslogSender) send(ctx context.Context, docs []Document) (receipt, erro
 		s.close()
 		return receipt{}, fmt.Errorf("write: %w", err)
 	}
-	defer context.AfterFunc(ctx, func() { _ = s.conn.SetWriteDeadline(time.Now()) })()
+	conn := s.conn // which a failure forgets, meanwhile
+	defer context.AfterFunc(ctx, func() { _ = conn.SetWriteDeadline(time.Now()) })()
 	if s.datagrams() {
 		return s.each(docs)
 	}

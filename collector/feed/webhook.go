@@ -168,7 +168,7 @@ func Sign(key []byte, timestamp string, body []byte) string {
 // judge makes a refusal of an answer. What is wrong with a document is final. What is wrong with the receiver, or with the right to use it, may
 // change.
 func judge(answer *http.Response, said string, now time.Time) error {
-	r := &refusal{err: fmt.Errorf("the receiver answers %s", clipTo(oneLine(said), maxTold)), after: retryAfter(answer.Header.Get("Retry-After"), now)}
+	r := &refusal{err: fmt.Errorf("the receiver answers %s", oneLine(said)), after: retryAfter(answer.Header.Get("Retry-After"), now)}
 	switch answer.StatusCode {
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity, http.StatusUnsupportedMediaType:
 		r.final = true

@@ -70,7 +70,7 @@ func (r *Reporter) MakeUnused(ctx context.Context, now time.Time, window time.Du
 	if err := r.store.InsertFindings(ctx, made.Findings); err != nil {
 		return nil, err
 	}
-	return made, r.store.InsertRun(ctx, made.Run, items)
+	return made, r.store.InsertRun(ctx, made.Run, items) // the findings are stored, and to be told, even if the run is not
 }
 
 // LastUnused is when the report of unused identities was last made on a schedule; zero: never.

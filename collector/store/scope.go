@@ -173,9 +173,14 @@ func (s *Store) EachScope(ctx context.Context, in func(event.Identity) bool, vis
 	after := ""
 	for {
 		n := 0
-		err := s.scopes(ctx, scopeArgs(ScopeFilter{Withdrawn: true}, "", after, 1, scopePage), func(v *ScopeVersion) error {
-			n++
-			after = v.Identity.String()
+		err := each(ctx, s, "read scopes", scopesSQL, scopeArgs(ScopeFilter{Withdrawn: true}, "", after, 1, scopePage), func(r *scopeRow) error {
+			n++ // also of one that cannot be read: others follow it
+			after = r.Identity
+			v, err := r.scope()
+			if err != nil {
+				s.corrupt["scopes"].Add(1)
+				return nil
+			}
 			if in != nil && !in(v.Identity) {
 				return nil
 			}

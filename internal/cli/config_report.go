@@ -109,6 +109,9 @@ func (s *unusedSchedule) Last(ctx context.Context) (time.Time, error) {
 func (s *unusedSchedule) Make(ctx context.Context) ([]event.Finding, error) {
 	made, err := s.reports.MakeUnused(ctx, time.Now(), s.up.config.Report.Unused.Window, s.folder, s.key)
 	if err != nil {
+		if made != nil {
+			return made.Findings, err
+		}
 		return nil, err
 	}
 	s.up.log.Info("made a report", "report", made.Run.Report, "file", made.Run.File, "identities", made.Run.Total, "findings", len(made.Findings))
