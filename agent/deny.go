@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -49,6 +50,7 @@ type denier struct {
 	ownID    uint64 // the same; 0 if the kernel does not tell
 	facts    uint64 // generation of what is known, as of the last table
 	broken   bool   // the glass
+	failed   bool   // the last table was not applied
 	dropping bool   // packets of established connections, since they cannot be ended
 	tallies  map[uint32]*denyTally
 	sweeps   []time.Time // that are still due
@@ -406,7 +408,7 @@ func (d *denier) loop(ctx context.Context) error {
 			if again, err = d.look(now); err != nil {
 				return err
 			}
-			if now.Sub(resolved) >= resolveAgain && d.engine.Living() > 0 {
+			if now.Sub(resolved) >= resolveAgain && (d.engine.Living() > 0 || d.failed) {
 				again = true
 			}
 			if now.Sub(told) >= tellSoon {
@@ -515,17 +517,31 @@ func (d *denier) apply(fresh bool) error {
 	if err := d.newSlots(); err != nil {
 		return err
 	}
-	before := d.kernel.Armed()
-	changes, err := d.kernel.Apply(kernelTable(table))
-	armed := err == nil && d.engine.Living() > 0 && !d.broken
-	if err == nil {
-		err = d.kernel.Arm(armed)
+	before, live := d.kernel.Armed(), d.engine.Living() > 0 && !d.broken
+	var off error
+	if !live { // whatever becomes of the rules
+		off = d.kernel.Arm(false)
 	}
-	if err != nil {
+	changes, err := d.kernel.Apply(kernelTable(table))
+	if err == nil && live {
+		err = d.kernel.Arm(true)
+	}
+	armed := err == nil && live
+	left := map[uint32]time.Duration{}
+	if err = errors.Join(off, err); err != nil && d.kernel.Armed() {
+		left = d.kernel.InForce()
+		if slices.ContainsFunc(over, func(h *enforce.Held) bool { return left[h.Slot] > at.Boot }) { // rather nobody is denied than somebody for too long
+			err = errors.Join(err, d.kernel.Arm(false))
+		}
+	}
+	if d.failed = err != nil; d.failed {
 		slog.Warn("cannot have the kernel deny", "error", err)
 	}
 	d.tellStates(at, err)
 	for _, h := range over {
+		if d.kernel.Armed() && left[h.Slot] > at.Boot {
+			continue // until it has ended, too
+		}
 		d.tellOne(h, at, nil)
 		d.engine.Forget(h)
 		delete(d.tallies, h.Slot)
@@ -594,6 +610,9 @@ func (d *denier) note() {
 
 // sweep ends the established connections that are refused by now.
 func (d *denier) sweep() {
+	if d.broken {
+		return
+	}
 	dirs := []string{}
 	for id := range d.engine.Named() {
 		if path, ok := d.cgroups[id]; ok {
@@ -638,10 +657,12 @@ func (d *denier) sweepIn(dirs []string, refuses func(*cut.Socket, time.Duration)
 		return err
 	}
 	var errs []error
+	by := map[uint64]uint32{} // slots of the decisions, by socket
 	for _, n := range namespaces {
 		swept, err := cut.Sweep(n, func(s *cut.Socket) bool {
 			slot, yes := refuses(s, at.Boot)
 			if yes {
+				by[s.Cookie] = slot
 				if t := d.tallies[slot]; t != nil {
 					t.cut++
 					t.lastCut = at.Wall
@@ -651,7 +672,11 @@ func (d *denier) sweepIn(dirs []string, refuses func(*cut.Socket, time.Duration)
 		})
 		errs = append(errs, err, n.Close())
 		for _, s := range swept.Left { // their packets, at least
-			errs = append(errs, d.kernel.CutPackets(s.Cookie, at.Boot+d.cfg.Deny.MaxLife))
+			for _, h := range d.engine.All() {
+				if h.Slot == by[s.Cookie] {
+					errs = append(errs, d.kernel.CutPackets(s.Cookie, h.Deadline))
+				}
+			}
 		}
 	}
 	return errors.Join(errs...)
@@ -669,6 +694,9 @@ func (d *denier) cutPeer(m meeting) error {
 		return nil
 	}
 	want := m.connection
+	if !slices.ContainsFunc(d.Workloads(), func(w enforce.Workload) bool { return w.Cgroup == want.Cgroup && !w.Own && !w.Shared }) {
+		return nil // as the rules: neither Ambit itself, nor who cannot be told apart
+	}
 	return d.sweepIn([]string{filepath.Join(d.root, path)}, func(s *cut.Socket, _ time.Duration) (uint32, bool) {
 		return h.Slot, connectionOf(s) == want
 	})

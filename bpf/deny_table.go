@@ -86,6 +86,13 @@ type (
 	}
 )
 
+func (s DenySort) way() int {
+	if s.Inbound {
+		return 1
+	}
+	return 0
+}
+
 func (s DenySort) raw() (r denySort) {
 	var mask [16]byte
 	for b := range s.Bits {
@@ -187,19 +194,28 @@ func (d *Deny) Apply(t DenyTable) (c Changes, err error) {
 		return c, err
 	}
 	w := &denyWriter{d: d}
-	for k, r := range rules {
-		old, ok := d.known.rules[k]
-		switch {
-		case !ok:
-			c.Added++
-		case old != r:
-			c.Changed++
-		default:
-			continue
+	write := func(floor bool) {
+		for k, r := range rules {
+			old, ok := d.known.rules[k]
+			switch {
+			case (k.Subject == 0) != floor:
+				continue
+			case !ok:
+				c.Added++
+			case old != r:
+				c.Changed++
+			default:
+				continue
+			}
+			w.put("deny_rules", k, r)
+			d.known.rules[k] = r
 		}
-		w.put("deny_rules", k, r)
-		d.known.rules[k] = r
 	}
+	write(true) // before what it carves out of
+	if floor, ok := more[0]; ok {
+		w.subjects(map[uint32]denyDenySubject{0: floor})
+	}
+	write(false)
 	w.subjects(more)
 	for id, subject := range t.Cgroups {
 		old, ok := d.known.cgroups[id]
@@ -260,18 +276,26 @@ func (d *Deny) sorts(wanted map[uint32]map[DenySort]bool) (more, final map[uint3
 	for n, sorts := range wanted {
 		both := d.known.subjects[n]
 		var kept [2][DenySorts]bool
+		var fresh []DenySort
 		for s := range sorts {
-			way, place, raw := 0, -1, s.raw()
-			if s.Inbound {
-				way = 1
-			}
+			way, raw, found := s.way(), s.raw(), false
 			for i := range both.Sorts[way] {
 				x := &both.Sorts[way][i]
 				if x.Used != 0 && (denySort{x.Mask, x.Port, x.Protocol}) == raw {
-					place = i
-					break
+					kept[way][i], found = true, true
 				}
-				if x.Used == 0 && place < 0 {
+			}
+			if !found {
+				fresh = append(fresh, s)
+			}
+		}
+		for _, s := range fresh {
+			way, raw, place := s.way(), s.raw(), -1
+			for i := range both.Sorts[way] {
+				if kept[way][i] {
+					continue
+				}
+				if place < 0 || both.Sorts[way][place].Used != 0 && both.Sorts[way][i].Used == 0 { // rather a free one than one whose rules are to go
 					place = i
 				}
 			}
@@ -307,10 +331,8 @@ func (w *denyWriter) put(name string, key, value any) {
 }
 
 func (w *denyWriter) remove(name string, key any) {
-	if w.err != nil {
-		return
-	}
-	if err := w.d.collection.Maps[name].Delete(key); !errors.Is(err, ebpf.ErrKeyNotExist) {
+	// Also after an error: what found no room must not keep in force what is over.
+	if err := w.d.collection.Maps[name].Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) && w.err == nil {
 		w.err = err
 	}
 }

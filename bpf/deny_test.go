@@ -549,6 +549,32 @@ func TestDenyTableBounds(t *testing.T) {
 	if _, _, err := d.sorts(map[uint32]map[DenySort]bool{1: sorts}); err != nil {
 		t.Error(err)
 	}
+	// Others in their place, at once: what is to go makes room.
+	more, _, err := d.sorts(map[uint32]map[DenySort]bool{1: sorts})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.known.subjects = more
+	others := map[DenySort]bool{{Bits: 128}: true}
+	for bits := range DenySorts - 1 {
+		others[DenySort{Bits: 96 - bits, Port: true}] = true
+	}
+	more, final, err := d.sorts(map[uint32]map[DenySort]bool{1: others})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[denySort]bool{}
+	for _, x := range final[1].Sorts[0] {
+		found[denySort{x.Mask, x.Port, x.Protocol}] = x.Used != 0
+	}
+	for s := range others {
+		if !found[s.raw()] {
+			t.Errorf("%+v has no place", s)
+		}
+	}
+	if more[1] != final[1] {
+		t.Error("what has no rules any more is looked for")
+	}
 	sorts[DenySort{Bits: 1}] = true
 	if _, _, err := d.sorts(map[uint32]map[DenySort]bool{1: sorts}); err == nil {
 		t.Error("too many sorts are taken")

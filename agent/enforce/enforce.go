@@ -44,6 +44,7 @@ type Engine struct {
 	verifier event.Verifier
 	held     map[string]*Held
 	refused  map[string]refusal
+	ended    map[string]ending
 	subjects map[event.Identity]uint32
 	resting  []uint32 // numbers that were given back, and are free after the next table
 	free     []uint32
@@ -72,6 +73,15 @@ type refusal struct {
 	why    string
 }
 
+// ending is the form of a decision that ended, and until when that is remembered.
+type ending struct {
+	serial uint64
+	until  time.Duration // boot clock
+}
+
+// maxEnded bounds how many of them are remembered.
+const maxEnded = 100_000
+
 // maxRefused bounds how many refusals are remembered, so that each is told once.
 const maxRefused = 4096
 
@@ -82,6 +92,7 @@ func New(cfg Config) *Engine {
 	}
 	return &Engine{
 		cfg: cfg, verifier: event.Verifier{Keys: cfg.Keys, MaxLife: cfg.MaxLife}, held: map[string]*Held{}, refused: map[string]refusal{},
+		ended:    map[string]ending{},
 		subjects: map[event.Identity]uint32{}, next: 1, slots: map[uint32]string{}, counts: map[string]uint64{},
 	}
 }
@@ -101,17 +112,29 @@ func (e *Engine) Take(d *event.Decision, at Moment) Told {
 	if h != nil && d.Serial == h.Decision.Serial && bytes.Equal(d.Signature, h.Decision.Signature) {
 		return Told{State: event.AckReceived, Known: true} // it is in force by the clock of this machine, whatever others have been set to
 	}
-	if err := e.verifier.Check(d, at.Wall); err != nil {
+	wall := at.Wall
+	if h != nil && !h.over && !d.Revoked.IsZero() && d.Serial > h.Decision.Serial {
+		wall = d.Issued // what holds by the clock of this machine is lifted likewise
+	}
+	if err := e.verifier.Check(d, wall); err != nil {
 		return e.refuse(d, err)
 	}
+	last, ended := e.ended[d.ID]
 	if !d.Revoked.IsZero() {
-		e.changed = true
 		if h == nil || h.over {
-			return Told{State: event.AckEnded, Why: "revoked", Known: h != nil}
+			known := h != nil || ended && d.Serial <= last.serial
+			e.changed = e.changed || !known
+			e.remember(d, at)
+			return Told{State: event.AckEnded, Why: "revoked", Known: known}
 		}
+		e.changed = true
 		h.Decision = d.Clone()
 		e.end(h, "revoked")
+		e.remember(d, at)
 		return Told{State: event.AckEnded, Why: h.Why}
+	}
+	if ended && d.Serial <= last.serial { // the clock of the wall was set back since
+		return Told{State: event.AckEnded, Known: true}
 	}
 	if why := e.rails(d, at); why != nil {
 		return e.refuse(d, why)
@@ -213,13 +236,26 @@ func (e *Engine) end(h *Held, why string) {
 	h.State, h.Why, h.Entries, h.over = event.AckEnded, why, 0, true
 }
 
+// remember notes that a form of a decision has ended here, for as long as it could be valid: it neither begins again nor is told again.
+func (e *Engine) remember(d *event.Decision, at Moment) {
+	if _, ok := e.ended[d.ID]; ok || len(e.ended) < maxEnded {
+		e.ended[d.ID] = ending{d.Serial, at.Boot + e.cfg.MaxLife}
+	}
+}
+
 // Expire ends what is over, and gives all that ended and is still held, for the last word about it; see [Engine.Forget].
 func (e *Engine) Expire(at Moment) []*Held {
 	e.verifier.Forget(at.Wall)
+	for id, x := range e.ended {
+		if at.Boot >= x.until {
+			delete(e.ended, id)
+		}
+	}
 	var over []*Held
 	for _, h := range e.held {
 		if !h.over && at.Boot >= h.Deadline {
 			e.end(h, "expired")
+			e.remember(h.Decision, at)
 			e.changed = true
 		}
 		if h.over {

@@ -268,6 +268,69 @@ func TestSubjectsRest(t *testing.T) {
 	}
 }
 
+// What ended does not begin again when the clock of the wall is set back, nor is its end told again; a revocation counts whatever that clock says.
+func TestEndsForGood(t *testing.T) {
+	b := newBench(t)
+	over := func(m Moment) {
+		t.Helper()
+		for _, h := range b.engine.Expire(m) {
+			b.engine.Forget(h)
+		}
+	}
+	d := b.decision("d", "db", "*")
+	b.take(d, at(0))
+	over(at(2 * time.Hour))
+	if got := b.engine.Take(d, Moment{noon.Add(time.Hour), 3 * time.Hour}); !got.Known || b.engine.Living() != 0 {
+		t.Errorf("after its end it is %+v", got)
+	}
+	for _, clock := range []time.Duration{-30 * time.Hour, 30 * time.Hour} {
+		d := b.decision(fmt.Sprintf("clock%d", clock), "db", "*")
+		b.take(d, at(0))
+		revoked := d.Clone()
+		b.serial++
+		revoked.Serial, revoked.Revoked, revoked.RevokedBy, revoked.RevokedWhy = b.serial, noon.Add(time.Minute), "tester", "over"
+		forged := revoked.Clone()
+		check(t, revoked.Sign(b.key))
+		m := Moment{noon.Add(clock), time.Hour + time.Minute}
+		if got := b.engine.Take(forged, m); got.State != event.AckRefused || b.engine.Living() != 1 {
+			t.Errorf("a forged revocation is %+v", got)
+		}
+		if got := b.engine.Take(revoked, m); got.State != event.AckEnded || got.Known || b.engine.Living() != 0 {
+			t.Errorf("with a clock off by %s, a revocation is %+v", clock, got)
+		}
+		over(m)
+		b.engine.Save()
+		m = at(time.Minute)
+		if got := b.engine.Take(revoked, m); got.State != event.AckEnded || !got.Known {
+			t.Errorf("the same revocation is %+v", got)
+		}
+		if _, changed, _ := b.engine.Save(); changed {
+			t.Error("the same revocation changes something")
+		}
+		if got := b.engine.Take(d, m); got.State == event.AckReceived {
+			t.Errorf("the form before it is %+v", got)
+		}
+	}
+}
+
+// Answers of resolvers on the floor come to sockets that are not connected.
+func TestFloorAnswers(t *testing.T) {
+	b := newBench(t)
+	b.take(b.decision("d", "db", "*", func(d *event.Decision) { d.Direction = event.Both }), at(0))
+	n := shop()
+	n.floor = []Endpoint{{prefix("10.9.9.9/32"), 53, 0}, {prefix("10.9.9.8/32"), 4222, 6}}
+	b.engine.Resolve(n)
+	for c, want := range map[Connection]bool{
+		{Cgroup: 3, Inbound: true, Peer: addr("10.9.9.9"), Port: 40000, Protocol: 17}: false,
+		{Cgroup: 3, Inbound: true, Peer: addr("10.9.9.9"), Port: 40000, Protocol: 6}:  true,
+		{Cgroup: 3, Inbound: true, Peer: addr("10.9.9.8"), Port: 40000, Protocol: 17}: true,
+	} {
+		if _, got := b.engine.Refuses(c, at(0).Boot); got != want {
+			t.Errorf("%+v: refused %v", c, got)
+		}
+	}
+}
+
 // What does not fit fails whole, and says so.
 func TestBounds(t *testing.T) {
 	b := newBench(t)

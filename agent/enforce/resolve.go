@@ -365,6 +365,9 @@ func (r *resolution) floor() {
 	}
 	for _, e := range to {
 		r.table.Rules[Key{Endpoint: e}] = Rule{Enforce: Until{Deadline: forever}}
+		if e.Prefix.IsValid() && e.Protocol != protocolTCP { // answers come to whatever port asked: a socket that is not connected says not whom
+			r.table.Rules[Key{Inbound: true, Endpoint: Endpoint{Prefix: e.Prefix, Protocol: protocolUDP}}] = Rule{Enforce: Until{Deadline: forever}}
+		}
 	}
 	for _, a := range from {
 		r.table.Rules[Key{Inbound: true, Endpoint: Endpoint{Prefix: single(a)}}] = Rule{Enforce: Until{Deadline: forever}}
