@@ -239,6 +239,5 @@ func (s *Service) moment() time.Time { return s.now().UTC().Truncate(time.Micros
 
 // isConflict says whether another one was quicker at a key.
 func isConflict(err error) bool {
-	var refused *jetstream.APIError
-	return errors.Is(err, jetstream.ErrKeyExists) || errors.As(err, &refused) && refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
+	return errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) // replicated buckets say only the latter of an update
 }

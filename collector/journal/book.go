@@ -54,7 +54,7 @@ func (b *book[T]) write(ctx context.Context, v T) error {
 	} else {
 		revision, err = b.bucket.Update(ctx, b.key, data, b.revision)
 	}
-	if errors.Is(err, jetstream.ErrKeyExists) {
+	if errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch) { // replicated buckets say only the latter of an update
 		stored, readErr := b.bucket.Get(ctx, b.key)
 		switch {
 		case readErr != nil && !errors.Is(readErr, jetstream.ErrKeyNotFound):
