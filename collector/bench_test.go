@@ -15,7 +15,7 @@ import (
 // flood publishes batches of so many observations each as fast as the stream takes them. Identities and peers are those of a busy node.
 func (n *node) flood(messages, observations int) {
 	n.t.Helper()
-	js, err := jetstream.New(n.nc, jetstream.WithPublishAsyncMaxPending(256))
+	js, err := jetstream.New(n.nc, jetstream.WithPublishAsyncMaxPending(256), jetstream.WithPublishAsyncTimeout(patient)) // an answer may be lost
 	if err != nil {
 		n.t.Fatal(err)
 	}

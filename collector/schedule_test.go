@@ -62,7 +62,7 @@ func TestSchedule(t *testing.T) {
 			return (&Schedule{Bus: bus, Report: r, Every: 24 * time.Hour, Log: log, now: clock}).Run(ctx)
 		})
 	}
-	<-r.done
+	receive(t, "the report", r.done)
 	nc, err := bus.Connect("test")
 	if err != nil {
 		t.Fatal(err)
