@@ -52,9 +52,9 @@ demo: build engine ## a story in 90 seconds: learn, leave the normal reach, fall
 
 test: engine kube-apiserver tls-stacks deploy-tools ## all tests, also those against the live kernel (as root)
 	@failed=; \
-	go test -race -timeout 12m $$(go list ./... | grep -vE '$(UNRACED)|$(WHOLE)') || failed=1; \
-	go test -timeout 12m $$(go list ./... | grep -E '$(UNRACED)') || failed=1; \
-	go test -timeout 15m ./internal/e2e || failed=1; \
+	go test -race -timeout 20m $$(go list ./... | grep -vE '$(UNRACED)|$(WHOLE)') || failed=1; \
+	go test -timeout 20m $$(go list ./... | grep -E '$(UNRACED)') || failed=1; \
+	go test -timeout 20m ./internal/e2e || failed=1; \
 	[ -z "$$failed" ] # all are run, so that one failure does not hide another
 
 test-kernels: ## the live kernel tests on Linux 5.10, 6.1, 6.12 and 7.x, in QEMU; ARGS='-only 5.10 -run TCP'
