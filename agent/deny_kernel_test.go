@@ -113,7 +113,17 @@ func TestKernelDenyCuts(t *testing.T) {
 				t.Errorf("told is %+v", told)
 			}
 		}
-		if limit := 100 * time.Millisecond; soonest > limit { // the machine may have paused one of them
+		const limit = 100 * time.Millisecond
+		for i := 0; i < 10 && soonest > limit && os.Getenv("AMBIT_GUEST") == ""; i++ { // the machine may be busy with others
+			c := s.actor()
+			c.expect("ok", "hold", to("10.77.0.1"))
+			start := time.Now()
+			s.issue(s.decision("again-"+strconv.Itoa(i), c.identity, "net:10.77.0.0/16", hour))
+			at, err := strconv.ParseInt(c.do("held"), 10, 64)
+			check(t, err)
+			soonest = min(soonest, time.Unix(0, at).Sub(start))
+		}
+		if soonest > limit {
 			t.Errorf("cut after %s at best, more than %s", soonest, limit)
 		}
 		other.expect("ok", "goes-on")
