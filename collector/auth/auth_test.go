@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -157,6 +158,7 @@ type issuer struct {
 	*httptest.Server
 	key  *rsa.PrivateKey
 	away bool
+	keys atomic.Int64 // how often its keys were asked for
 }
 
 func newIssuer(t *testing.T) *issuer {
@@ -171,6 +173,7 @@ func newIssuer(t *testing.T) *issuer {
 		case i.away:
 			w.WriteHeader(http.StatusBadGateway)
 		case r.URL.Path == "/keys":
+			i.keys.Add(1)
 			_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "k", Algorithm: "RS256", Use: "sig"}}})
 		default:
 			_ = json.NewEncoder(w).Encode(map[string]any{"issuer": i.URL, "jwks_uri": i.URL + "/keys", "authorization_endpoint": i.URL, "token_endpoint": i.URL,
@@ -209,7 +212,7 @@ func TestOIDC(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer o.cfg.Client.CloseIdleConnections()
+	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	now := time.Now()
 	o.now = func() time.Time { return now }
 	good := i.token(t, i.key, jose.RS256, nil)
@@ -249,6 +252,35 @@ func TestOIDC(t *testing.T) {
 			t.Errorf("%+v is taken", c)
 		}
 	}
+}
+
+// Tokens that anybody makes up do not have the provider asked without end, and the good ones are taken all the while.
+func TestMadeUpTokens(t *testing.T) {
+	i := newIssuer(t)
+	grants, err := ParseGrants([]string{"soc=responder"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := NewOIDC(OIDCConfig{Issuer: i.URL, Audience: "ambit", Grants: grants})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	o.cfg.Client.Transport.(*paced).limit.SetLimit(0) // so that no time is counted
+	good := i.token(t, i.key, jose.RS256, nil)
+	check(t, o, with(good), "oidc:alice", api.Responder, 0)
+	other, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := with(i.token(t, other, jose.RS256, nil))
+	for range 2 * askBurst {
+		check(t, o, bad, "", 0, http.StatusUnauthorized)
+	}
+	if n := i.keys.Load(); n >= askBurst {
+		t.Errorf("the provider was asked for its keys %d times", n)
+	}
+	check(t, o, with(good), "oidc:alice", api.Responder, 0)
 }
 
 func TestSPIFFE(t *testing.T) {

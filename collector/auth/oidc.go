@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/time/rate"
 
 	"github.com/ambit-nhi/ambit/collector/api"
 )
@@ -55,6 +56,8 @@ type OIDC struct {
 const (
 	discoverTime  = 10 * time.Second
 	discoverAgain = 5 * time.Second // after a failure
+	askRate       = 1               // questions per second
+	askBurst      = 20              //
 	maxJWT        = 16 << 10        // bytes
 	maxValues     = 1000            // of the claim
 )
@@ -76,7 +79,27 @@ func NewOIDC(cfg OIDCConfig) (*OIDC, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	client := *cfg.Client
+	if client.Transport == nil {
+		client.Transport = http.DefaultTransport
+	}
+	client.Transport = &paced{client.Transport, rate.NewLimiter(askRate, askBurst)}
+	cfg.Client = &client
 	return &OIDC{cfg: cfg, now: time.Now}, nil
+}
+
+// paced bounds what the provider is asked: each token that its known keys have not signed, also one that anybody made up, has it asked for new ones.
+type paced struct {
+	http.RoundTripper
+	limit *rate.Limiter
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (p *paced) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !p.limit.Allow() {
+		return nil, errors.New("the provider was asked too often just now; try again in a few seconds")
+	}
+	return p.RoundTripper.RoundTrip(r)
 }
 
 // provider gives what verifies tokens. Keys that are not known are asked for again by it.
