@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ambit-nhi/ambit/collector/audit"
+	"github.com/ambit-nhi/ambit/collector/health"
 	"github.com/ambit-nhi/ambit/event"
 )
 
@@ -132,4 +133,21 @@ func TestEventsEndWithToken(t *testing.T) {
 			t.Error("a stream goes on without its token")
 		}
 	})
+}
+
+// Beyond this machine, why something is not well is for those who may read.
+func TestReadyWithoutDetails(t *testing.T) {
+	l := &live{checks: []health.Check{health.Fail("store", "10.1.2.3 is away")}}
+	h, _ := plain(t, func(c *Config) { c.Live, c.Exposed, c.Anonymous = l, true, Nobody })
+	for _, target := range []string{"/readyz", "/readyz?format=json"} {
+		for who, told := range map[string]bool{"": false, "v": true} {
+			r := httptest.NewRequest("GET", "https://ambit.example"+target, nil)
+			r.Header.Set("X-Test", who)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "store") || strings.Contains(w.Body.String(), "10.1.2.3") != told {
+				t.Errorf("%s to %q: %d %s", target, who, w.Code, w.Body)
+			}
+		}
+	}
 }

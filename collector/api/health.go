@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/ambit-nhi/ambit/collector/health"
@@ -37,6 +38,12 @@ func (s *Server) getReady(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	checks := s.Live.Health(r.Context())
+	if s.Exposed && principal(r).Role < Viewer { // beyond this machine, details are for those who may read
+		checks = slices.Clone(checks) // others are given them, too
+		for i := range checks {
+			checks[i].Detail = ""
+		}
+	}
 	status := http.StatusOK
 	if !health.Ready(checks) {
 		status = http.StatusServiceUnavailable
@@ -58,7 +65,7 @@ func (s *Server) getReady(w http.ResponseWriter, r *http.Request) error {
 	var faults []string
 	for _, c := range checks {
 		if c.State == health.Failed {
-			faults = append(faults, c.Name+": "+c.Detail)
+			faults = append(faults, strings.TrimSuffix(c.Name+": "+c.Detail, ": "))
 		}
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
