@@ -2,6 +2,7 @@ package feed
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"time"
@@ -98,11 +99,17 @@ func (l *lane) remember(r *Record) {
 		return
 	}
 	l.mark.Lifts = slices.DeleteFunc(l.mark.Lifts, func(old event.Decision) bool { return old.ID == d.ID })
-	if d.Revoked.IsZero() && r.Life != Close && len(l.mark.Lifts) < maxLifts {
-		kept := *d
-		kept.Signature = nil
-		l.mark.Lifts = append(l.mark.Lifts, kept)
+	if !d.Revoked.IsZero() || r.Life == Close {
+		return
 	}
+	kept := *d
+	kept.Signature = nil
+	lifts := append(l.mark.Lifts, kept)
+	if data, err := json.Marshal(lifts); err != nil || len(lifts) > maxLifts || len(data) > maxLiftBytes {
+		l.metrics.left.WithLabelValues(l.cfg.Name, leftEnd).Inc()
+		return
+	}
+	l.mark.Lifts = lifts
 }
 
 // done drops the first items of the queue.

@@ -20,6 +20,8 @@ const (
 	grace = 2 * time.Second
 	// maxLifts bounds the decisions whose end is remembered.
 	maxLifts = 1000
+	// maxLiftBytes bounds them, too: a mark that is larger than a message could not be written.
+	maxLiftBytes = 512 << 10
 )
 
 // lane delivers the records of one kind of a feed.

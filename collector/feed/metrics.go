@@ -21,7 +21,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 	m := &metrics{
 		sent:      counter("sent_total", "Documents that the receiver has taken.", "feed"),
-		left:      counter("left_total", "Records that were not sent, by why not: filter, unchanged, rate.", "feed", "why"),
+		left:      counter("left_total", "Records that were not sent, by why not: filter, unchanged, rate; end: that of a decision will not be told, for too many are in force.", "feed", "why"),
 		aside:     counter("set_aside_total", "Documents that were set aside as dead letters, by cause.", "feed", "cause"),
 		retries:   counter("retries_total", "Attempts to send that failed.", "feed"),
 		lost:      counter("lost_total", "Messages that the stream dropped before the feed has read them, by cause.", "feed", "cause"),

@@ -24,6 +24,7 @@ const (
 	leftFilter    = "filter"
 	leftUnchanged = "unchanged"
 	leftRate      = "rate"
+	leftEnd       = "end" // of a decision: too many are in force to remember it
 )
 
 // staged is what becomes of an item, if all before it has been delivered.
