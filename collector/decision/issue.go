@@ -245,24 +245,31 @@ func (s *Service) revoke(ctx context.Context, who, id, reason string) (*event.De
 	if !event.ValidDecisionID(id) {
 		return nil, fmt.Errorf("%w: there is no decision %.80q", ErrNotFound, id)
 	}
+	// What is in the bucket may be forged, an old form, or gone, which lifts nothing: only what was checked is signed again.
+	revision := uint64(0)
 	e, err := run.decisions.Get(ctx, id)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return nil, s.withdraw(ctx, run, who, id, reason)
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		if s.book.get(id) == nil {
+			return nil, s.withdraw(ctx, run, who, id, reason)
+		}
+	case err != nil:
 		return nil, fmt.Errorf("read decision %s: %w", id, err)
+	default:
+		revision = e.Revision()
+		var found *event.Decision
+		if found, err = event.DecodeDecision(e.Value()); err == nil && found.ID != id {
+			err = event.ErrSignature
+		}
+		if err == nil {
+			_, err = s.book.put(found, revision, s.now())
+		}
 	}
-	d, err := event.DecodeDecision(e.Value())
-	if err != nil {
-		return nil, fmt.Errorf("%w: what stands in the bucket for %s is no decision", ErrConflict, id)
-	}
-	// What is in the bucket may be forged or an old form: only what was checked is signed again.
-	_, err = s.book.put(d, e.Revision(), s.now())
 	k := s.book.get(id)
 	if k == nil {
-		return nil, fmt.Errorf("%w: decision %s cannot be revoked: %w", ErrConflict, id, err)
+		return nil, fmt.Errorf("%w: decision %s cannot be revoked: what stands in the bucket is not believed: %w", ErrConflict, id, err)
 	}
-	d = k.Clone()
+	d := k.Clone()
 	now := s.moment()
 	switch {
 	case !d.Revoked.IsZero():
@@ -277,7 +284,7 @@ func (s *Service) revoke(ctx context.Context, who, id, reason string) (*event.De
 	if _, err := s.trail.Append(ctx, who, "decision.revocation-asked", id, map[string]string{"reason": reason}); err != nil {
 		return nil, err
 	}
-	if err := s.sign(ctx, run, d, e.Revision(), who, "decision.revoked", map[string]string{"reason": reason}); err != nil {
+	if err := s.sign(ctx, run, d, revision, who, "decision.revoked", map[string]string{"reason": reason}); err != nil {
 		return nil, err
 	}
 	return d, nil

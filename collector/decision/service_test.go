@@ -459,6 +459,32 @@ func testBucket(t *testing.T, s *store.Store) {
 	if v, err := w.Get(t.Context(), again.Decision.ID); err != nil || v.State != decision.StateInForce || !a.holds(again.Decision.ID) {
 		t.Errorf("after its key was deleted, it is %+v, %v", v, err)
 	}
+	// Nor does it keep anybody from revoking, as nonsense in its place does not.
+	if d, err = w.Revoke(t.Context(), "ada", again.Decision.ID, "over"); err != nil {
+		t.Fatal(err)
+	}
+	covered, err := w.Issue(t.Context(), "ada", wish(), "", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() string {
+		if a.holds(d.ID) || !a.holds(covered.Decision.ID) {
+			return "the agent has not heard of both"
+		}
+		return ""
+	})
+	if _, err := kv.Put(t.Context(), covered.Decision.ID, []byte("{")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Revoke(t.Context(), "ada", covered.Decision.ID, "over"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() string {
+		if a.holds(covered.Decision.ID) {
+			return "the agent still holds it"
+		}
+		return ""
+	})
 }
 
 func testAcks(t *testing.T, s *store.Store) {
