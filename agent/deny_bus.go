@@ -58,6 +58,12 @@ func (d *denier) listen(ctx context.Context) error {
 				list.Reset(0)
 			}
 		case <-list.C:
+			// What came before goes before: behind a later form it would look like a replay.
+			for waiting := len(changes); waiting > 0; waiting-- {
+				if m := <-changes; len(m.Data) > 0 {
+					d.arrive(ctx, arrival{strings.TrimPrefix(m.Subject, prefix), m.Data, false})
+				}
+			}
 			next := listAgain
 			if err := d.listAll(ctx); err != nil {
 				if ctx.Err() == nil && !told {
