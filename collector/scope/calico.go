@@ -81,7 +81,7 @@ func (w *writer) calicoPeer(e *entry) (peer *calicoPeer, ports bool) {
 	}
 	switch e.r.Kind() {
 	case event.ResourceIdentity:
-		if a := accountOfResource(e.r); a.name != "" {
+		if a := w.peer(e.r); a.name != "" {
 			return &calicoPeer{NamespaceSelector: "projectcalico.org/name == '" + a.namespace + "'", ServiceAccounts: &calicoAccounts{[]string{a.name}}}, true
 		}
 		w.lack(e, "it is no service account")

@@ -91,7 +91,7 @@ func (w *writer) cilium() (any, error) {
 		})
 	}
 	for _, e := range inbound {
-		switch a := accountOfResource(e.r); {
+		switch a := w.peer(e.r); {
 		case e.pattern:
 			w.lack(&e, "there are no patterns of peers")
 		case a.name != "":
@@ -122,7 +122,7 @@ func (w *writer) ciliumRule(e *entry, names *[]fqdn) (r ciliumRule, ok bool) {
 	}
 	switch e.r.Kind() {
 	case event.ResourceIdentity:
-		if a := accountOfResource(e.r); a.name != "" {
+		if a := w.peer(e.r); a.name != "" {
 			return ciliumRule{ToEndpoints: []labels{ciliumPeer(a)}, ToPorts: ciliumPortsOf(e)}, true
 		}
 		w.lack(e, "it is no service account")

@@ -76,7 +76,7 @@ func (w *writer) k8sPeer(e *entry) *k8sPeer {
 	}
 	switch e.r.Kind() {
 	case event.ResourceIdentity:
-		if a := accountOfResource(e.r); a.name != "" {
+		if a := w.peer(e.r); a.name != "" {
 			return &k8sPeer{NamespaceSelector: &labels{map[string]string{namespaceLabel: a.namespace}}, PodSelector: &labels{map[string]string{AccountLabel: a.name}}}
 		}
 		w.lack(e, "it is no service account")

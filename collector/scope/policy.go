@@ -159,13 +159,18 @@ func accountOf(id event.Identity) account {
 	return account{part[1], part[3]}
 }
 
-// accountOfResource is the service account that a resource is.
-func accountOfResource(r event.Resource) account {
+// peer is the service account that a resource is. One of another trust domain is none here: a policy would allow the account of its name in this one.
+func (w *writer) peer(r event.Resource) account {
 	id, err := event.ParseIdentity(r.Name())
-	if r.Kind() != event.ResourceIdentity || err != nil {
+	if r.Kind() != event.ResourceIdentity || err != nil || domain(id) != domain(w.scope.Identity) {
 		return account{}
 	}
 	return accountOf(id)
+}
+
+func domain(id event.Identity) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(id.String(), "spiffe://"), "/")
+	return name
 }
 
 // service reads name.namespace[.svc…].
