@@ -154,15 +154,17 @@ func (d *denier) Floor() (to []enforce.Endpoint, from []netip.Addr) {
 	return to, from
 }
 
-// resolvers are the DNS servers of this node.
+// resolvers are the DNS servers of this node, also those behind systemd-resolved, which pods may have from their node.
 func resolvers() (servers []string) {
-	text, err := os.ReadFile("/etc/resolv.conf")
-	if err != nil {
-		return nil
-	}
-	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); len(f) > 1 && f[0] == "nameserver" {
-			servers = append(servers, f[1])
+	for _, file := range []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			if f := strings.Fields(line); len(f) > 1 && f[0] == "nameserver" {
+				servers = append(servers, f[1])
+			}
 		}
 	}
 	return servers

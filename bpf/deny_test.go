@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -395,8 +396,8 @@ func TestKernelDenyBelow(t *testing.T) {
 			t.Errorf("connect from a cgroup below: %v", err)
 		}
 		made, err := d.NewCgroups()
-		if err != nil || len(made) != 1 || made[0] != below.ID() {
-			t.Errorf("new cgroups are %v (%v), want %d", made, err, below.ID())
+		if err != nil || !slices.Contains(made, below.ID()) { // others on this machine make some, too
+			t.Errorf("new cgroups are %v (%v), and lack %d", made, err, below.ID())
 		}
 	})
 }
