@@ -62,11 +62,11 @@ func TestOutages(t *testing.T) {
 		}
 		return false
 	})
-	findings := burst(t, 3000, 50)
+	findings := burst(t, 1400, 50)
 	r := b.start(nil, hook("bad", bad.URL, "timeout", "1s", "batch", map[string]any{"size": 100}), hook("good", good.URL))
-	b.publish(findings[:1500]...)
+	b.publish(findings[:700]...)
 	began := time.Now()
-	await(t, "the good receiver to have all", func() bool { return complete(good.list(), findings[:1500]) })
+	await(t, "the good receiver to have all", func() bool { return complete(good.list(), findings[:700]) })
 	await(t, "the bad receiver's failures to be seen", func() bool { return r.statusOf("bad").State == StateRetrying })
 	if n := len(bad.list()); n > 0 {
 		t.Errorf("the bad receiver has taken %d", n)
@@ -77,7 +77,7 @@ func TestOutages(t *testing.T) {
 	await(t, "the bad receiver to take some", func() bool { return len(bad.list()) > 300 })
 	r.end() // the collector is restarted meanwhile
 	r = b.start(nil, hook("bad", bad.URL, "timeout", "1s", "batch", map[string]any{"size": 100}), hook("good", good.URL))
-	b.publish(findings[1500:]...)
+	b.publish(findings[700:]...)
 	await(t, "all to arrive", func() bool { return complete(bad.list(), findings) && complete(good.list(), findings) })
 	t.Logf("%d of %d came twice to the bad receiver, %d to the good one", checkOrder(t, bad.list(), findings), len(findings), checkOrder(t, good.list(), findings))
 	await(t, "the lag to go", func() bool { s := r.statusOf("bad"); return s.Lag == 0 && s.State == StateWorking && s.Error == "" })
