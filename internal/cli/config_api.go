@@ -101,7 +101,7 @@ func (c *config) tokensFile() string {
 	if c.API.Tokens != "" {
 		return c.API.Tokens
 	}
-	return filepath.Join(c.Data, "tokens.json")
+	return filepath.Join(c.Data, tokensName)
 }
 
 // access is who may use the API, and how.

@@ -20,7 +20,7 @@ var errInUse = errors.New("in use")
 // lockFolder makes the data folder if it is missing, takes it for this process alone, and checks that files can be written there, by nobody
 // else. Closing the file gives the folder free, as does the end of the process however it comes.
 func lockFolder(folder string) (*os.File, error) {
-	lock, err := engine.OpenLock(folder, "lock", "nats", "clickhouse", "run", tokenName)
+	lock, err := engine.OpenLock(folder, "lock", "nats", "clickhouse", "run", tokenName, tokensName, decisionKeyName, reportFolder, reportKeyName)
 	if errors.Is(err, engine.ErrUnsafe) {
 		return nil, err
 	}

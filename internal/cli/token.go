@@ -18,6 +18,9 @@ import (
 // tokenName is the file in the data folder that holds what a client must show to change something.
 const tokenName = "token"
 
+// tokensName is the file in the data folder that holds the hashes of static tokens, unless another one is configured.
+const tokensName = "tokens.json"
+
 const tokenBytes = 32
 
 // ensureToken gives the token of a data folder that is locked, and makes it at the first start.
