@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -171,4 +173,20 @@ func TestAlertmanager(t *testing.T) {
 		}
 		return false
 	})
+}
+
+// TestSilencedFit: as many findings as may be silenced at a time fit into one message of the server.
+func TestSilencedFit(t *testing.T) {
+	known := map[string]silenced{}
+	for i := range maxSilenced {
+		id := event.FindingID(identity(t, fmt.Sprintf("spiffe://shop.example/ns/shop/sa/s%d", i)), "new-reach", event.Resource{})
+		known[id] = silenced{Silence: strings.Repeat("maintenance ", 33), By: silencedBy + "alice", Until: noon}
+	}
+	data, err := packSilenced(known)
+	if err != nil || len(data) > 900<<10 {
+		t.Fatalf("%d bytes, %v", len(data), err)
+	}
+	if again, err := readSilenced(data); err != nil || !maps.Equal(again, known) {
+		t.Errorf("%d of %d are read, %v", len(again), len(known), err)
+	}
 }

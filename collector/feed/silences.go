@@ -1,6 +1,8 @@
 package feed
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,7 +59,7 @@ func (l *lane) honourSilences(ctx context.Context) error {
 	e, err := l.bucket.Get(ctx, l.silencesKey())
 	switch {
 	case err == nil:
-		if err := json.Unmarshal(e.Value(), &known); err != nil {
+		if known, err = readSilenced(e.Value()); err != nil {
 			return fmt.Errorf("read which findings are silenced: %w", err)
 		}
 	case !errors.Is(err, jetstream.ErrKeyNotFound):
@@ -92,7 +94,7 @@ func (l *lane) honourSilences(ctx context.Context) error {
 	if !changed {
 		return nil
 	}
-	data, err := json.Marshal(known)
+	data, err := packSilenced(known)
 	if err == nil {
 		_, err = l.bucket.Put(ctx, l.silencesKey(), data)
 	}
@@ -100,6 +102,24 @@ func (l *lane) honourSilences(ctx context.Context) error {
 		return fmt.Errorf("write which findings are silenced: %w", err)
 	}
 	return nil
+}
+
+// packSilenced makes so little of what is known that a message holds it: the texts of one silence come with each of its findings.
+func packSilenced(known map[string]silenced) ([]byte, error) {
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	err := errors.Join(json.NewEncoder(z).Encode(known), z.Close())
+	return out.Bytes(), err
+}
+
+func readSilenced(data []byte) (map[string]silenced, error) {
+	z, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]silenced{}
+	err = json.NewDecoder(io.LimitReader(z, 64<<20)).Decode(&known)
+	return known, err
 }
 
 // verdict decides about a finding. One that is not known here is none of ours.
