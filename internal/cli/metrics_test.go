@@ -25,6 +25,7 @@ import (
 // knownLabels are the labels that metrics of ours may have, and how many values at most. None names a node, an identity or a resource.
 var knownLabels = map[string]int{
 	"cause": 160, "kind": 8, "operation": 24, "table": 24, "severity": 5, "attributed": 2, "reason": 16, "provenance": 8, "state": 4, "le": 24, "stage": 12, "partition": 65, "why": 8,
+	"outcome": 12, "mode": 4, "quantile": 4, "point": 16, "verb": 16, "feed": 64,
 }
 
 var seriesLine = regexp.MustCompile(`^(ambit_[a-z0-9_]+)(?:\{(.*)\})? \S+$`)
