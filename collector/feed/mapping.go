@@ -125,7 +125,7 @@ var owaspNames = map[string]string{
 }
 
 // unusedRules are the rules about identities that nobody uses, or that nobody used until now: OCSF has a class of its own for them.
-var unusedRules = map[string]bool{"never-used": true, "dormant-wakeup": true, "dormant-identity": true}
+var unusedRules = map[string]bool{"unused-identity": true, "never-used": true, "dormant-wakeup": true, "dormant-identity": true}
 
 // Bounds of what one record may carry, so that documents stay below what receivers take.
 const (

@@ -145,7 +145,7 @@ func TestOCSF(t *testing.T) {
 	// Of the same finding, later.
 	r.Life, r.Finding.Status, r.Finding.Verdict, r.Finding.By, r.Finding.Reason, r.Finding.Decided = Close, event.StatusResolved, event.VerdictFalsePositive, "alice", "it is the new API", noon.Add(time.Hour)
 	f(r, map[string]string{"type_uid": "200403", "status_id": "4", "finding_info.uid": r.UID, "evidences.0.verdict_id": "1", "status_detail": "it is the new API", "is_alert": "false", "comment": "false-positive by alice"})
-	r.Finding.Rule, r.Life = "never-used", Update
+	r.Finding.Rule, r.Life = "unused-identity", Update // of the scheduled report
 	f(r, map[string]string{"class_uid": "2008", "type_uid": "200802", "user.uid": "spiffe://shop.example/ns/shop/sa/checkout", "identity_activity_metrics.last_seen_time": fmt.Sprint(noon.UnixMilli()), "user.org.name": "team-payments"})
 
 	o := observationRecord(t)
