@@ -16,8 +16,8 @@ type Role uint8
 const (
 	Nobody    Role = iota // what needs no authentication
 	Viewer                // read
-	Responder             // triage findings, try decisions out
-	Admin                 // everything: enforce, approve, scopes, inventory
+	Responder             // decide about findings, try decisions out, record reviews and exemptions
+	Admin                 // everything: enforce and approve decisions, scopes, inventory, feeds
 )
 
 var roles = [...]string{"nobody", "viewer", "responder", "admin"}
