@@ -18,7 +18,7 @@ WHOLE   := /internal/e2e$$
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## bin/ambit, static; needs Go only
+build: ## bin/ambit; needs Go only. With the embedded engine it wants a C library; `make image` builds the static one
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ambit .
 

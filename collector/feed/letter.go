@@ -23,7 +23,6 @@ const (
 	causeMalformed  = "malformed"  // in the stream
 	causeUnwritable = "unwritable" // in the format
 	causeLost       = "not-kept"   // by the stream of findings, before it was read
-	causeOwner      = "owner-unknown"
 )
 
 // setAside keeps in the stream of dead letters what is not delivered. It must be there before the feed goes on.
