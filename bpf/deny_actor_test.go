@@ -75,9 +75,12 @@ func denyTraffic() {
 			}
 			fd := must(unix.Socket(unix.AF_INET, kind, 0))
 			check(unix.Bind(fd, at(w[2], 0)))
-			check(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Usec: 300_000})) // of connect, too
+			check(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 1})) // of connect, too
 			err := unix.Connect(fd, sockaddr(to, false))
-			if err == unix.EINPROGRESS {
+			for err == unix.EINTR { // the runtime's signals; a call with a timeout is not restarted, but the next one waits on
+				err = unix.Connect(fd, sockaddr(to, false))
+			}
+			if err == unix.EINPROGRESS || err == unix.EALREADY {
 				err = unix.EAGAIN
 			}
 			if err == nil && kind == unix.SOCK_DGRAM {

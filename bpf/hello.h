@@ -95,7 +95,7 @@ __noinline int hello_bytes(struct __sk_buff *skb, __u32 offset, __u32 length, __
 	return 0;
 }
 
-/* hello_held sends the first bytes of a record's header that came with earlier segments. */
+/* hello_held sends the first bytes of a record, of which some came with earlier segments: whole, so that they tell a hello, and before others take their place. */
 __noinline int hello_held(struct __sk_buff *skb, __u32 length, __u32 sequence, __u32 out)
 {
 	struct hello_origin o;
@@ -111,7 +111,7 @@ __noinline int hello_held(struct __sk_buff *skb, __u32 length, __u32 sequence, _
 	}
 	h->origin = o;
 	h->length = length;
-	__builtin_memcpy(h->payload, s->head, sizeof s->head);
+	__builtin_memcpy(h->payload, s->head, HELLO_HEAD);
 	bpf_ringbuf_submit(h, BPF_RB_NO_WAKEUP);
 	return 0;
 }
@@ -166,6 +166,7 @@ __noinline int hello_header(struct __sk_buff *skb, __u32 at, __u32 out)
 	if (!s)
 		return 0;
 	__u64 have = s->have;
+	__u32 held = have, start = s->boundary;
 	if (have >= HELLO_HEAD)
 		return 0;
 	__u64 before_last = HELLO_HEAD - have - 1;
@@ -197,8 +198,10 @@ __noinline int hello_header(struct __sk_buff *skb, __u32 at, __u32 out)
 	}
 	s->message = message_rest(s, length);
 	s->hello = 0;
-	s->boundary += 5 + length;
+	s->boundary = start + 5 + length;
 	s->end = s->boundary;
+	if (held)
+		hello_held(skb, have > 5 + length ? 5 + length : have, start, out);
 	return 1;
 }
 
@@ -239,8 +242,6 @@ __noinline int hello_segment(struct __sk_buff *skb, __u32 at, __u32 sequence, __
 			on = false;
 		}
 		s->told = told + n;
-		if (held && s->boundary != start)
-			hello_held(skb, held, start, out);
 		for (int i = 0; i < HELLO_TOLD / HELLO_BYTES && n; i++) {
 			__u32 part = n > HELLO_BYTES ? HELLO_BYTES : n;
 			hello_bytes(skb, at + from, part, sequence + from, out);

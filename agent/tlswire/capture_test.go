@@ -18,21 +18,26 @@ type tap struct {
 	net.Conn
 	mu      sync.Mutex
 	written bytes.Buffer
-	size    int // of a write, 0 for any
+	cut     cut
 }
+
+// cut says how long writes may be, 0 for any: the first of each flight, and those behind it. A first one that ends within a header, and one behind it with
+// all else, is what Nagle and a full window make of small writes.
+type cut struct{ first, rest int }
 
 func (c *tap) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	c.written.Write(b)
 	c.mu.Unlock()
-	size := c.size
-	if size == 0 {
-		size = len(b)
-	}
-	for part := range slices.Chunk(b, size) {
-		if _, err := c.Conn.Write(part); err != nil {
+	size := c.cut.first
+	for rest := b; len(rest) > 0; size = c.cut.rest {
+		if size == 0 || size > len(rest) {
+			size = len(rest)
+		}
+		if _, err := c.Conn.Write(rest[:size]); err != nil {
 			return 0, err
 		}
+		rest = rest[size:]
 	}
 	return len(b), nil
 }
@@ -46,7 +51,7 @@ func (c *tap) bytes() []byte {
 // handshake has two ends of crypto/tls shake hands and say a byte to each other.
 func handshake(t testing.TB, client, server *tls.Config) (fromClient, fromServer []byte, state tls.ConnectionState) {
 	t.Helper()
-	r, err := shake(client, server, 0)
+	r, err := shake(client, server, cut{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,8 +65,8 @@ type shaken struct {
 	state                  tls.ConnectionState
 }
 
-// shake lets no write be longer than so many bytes, unless that is 0.
-func shake(client, server *tls.Config, size int) (r shaken, err error) {
+// shake cuts what is written.
+func shake(client, server *tls.Config, pieces cut) (r shaken, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return r, err
@@ -83,7 +88,7 @@ func shake(client, server *tls.Config, size int) (r shaken, err error) {
 	if r.server, err = cookie(s); err != nil {
 		return r, err
 	}
-	tc, ts := &tap{Conn: c, size: size}, &tap{Conn: s, size: size}
+	tc, ts := &tap{Conn: c, cut: pieces}, &tap{Conn: s, cut: pieces}
 	done := make(chan error, 1)
 	go func() {
 		conn := tls.Server(ts, server)

@@ -123,9 +123,13 @@ func TestKernelHellosOfGo(t *testing.T) {
 	testenv.OwnNetwork(t, func(t *testing.T) {
 		onOneCPU(t)
 		w := watch(t)
+		cuts := []cut{{}, {1, 1}, {300, 300}}
+		for first := 1; first <= 12; first++ { // through all of a header
+			cuts = append(cuts, cut{first, 0})
+		}
 		for _, k := range stacks(t) {
-			for _, size := range []int{0, 1, 300} {
-				t.Run(fmt.Sprintf("%s, writes of %d", k.name, size), func(t *testing.T) {
+			for _, pieces := range cuts {
+				t.Run(fmt.Sprintf("%s, writes of %d, then %d", k.name, pieces.first, pieces.rest), func(t *testing.T) {
 					w := &wire{t, w.kernel, New(Config{}), map[uint64][]Event{}}
 					if k.warm {
 						handshake(t, k.client, k.server)
@@ -133,7 +137,7 @@ func TestKernelHellosOfGo(t *testing.T) {
 					}
 					var r shaken
 					var err error
-					w.during(func() { r, err = shake(k.client, k.server, size) })
+					w.during(func() { r, err = shake(k.client, k.server, pieces) })
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -164,17 +168,22 @@ func onOneCPU(t *testing.T) {
 			break
 		}
 	}
-	threads, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, thread := range threads { // those to come inherit it
-		tid, err := strconv.Atoi(thread.Name())
-		if err == nil {
-			err = unix.SchedSetaffinity(tid, &one)
-		}
-		if err != nil && !errors.Is(err, unix.ESRCH) {
+	pinned := map[string]bool{}
+	for before := -1; before < len(pinned); { // those to come inherit it, once all have it
+		before = len(pinned)
+		threads, err := os.ReadDir("/proc/self/task")
+		if err != nil {
 			t.Fatal(err)
+		}
+		for _, thread := range threads {
+			tid, err := strconv.Atoi(thread.Name())
+			if err == nil {
+				err = unix.SchedSetaffinity(tid, &one)
+			}
+			if err != nil && !errors.Is(err, unix.ESRCH) {
+				t.Fatal(err)
+			}
+			pinned[thread.Name()] = true
 		}
 	}
 }
@@ -198,7 +207,7 @@ func TestKernelManyHellos(t *testing.T) {
 					client.ServerName, client.InsecureSkipVerify = fmt.Sprintf("n%d.example", i), true
 				}
 				client.NextProtos = []string{fmt.Sprintf("p%d", i), "h2"}
-				wg.Go(func() { results[i], errs[i] = shake(client, k.server, 0) })
+				wg.Go(func() { results[i], errs[i] = shake(client, k.server, cut{}) })
 			}
 		})
 		for i, r := range results {
@@ -228,7 +237,7 @@ func TestKernelOnlyHellosLeave(t *testing.T) {
 		w := watch(t)
 		all := stacks(t)
 		late := &tls.Config{RootCAs: all[0].client.RootCAs, ServerName: "db.example", Certificates: all[0].client.Certificates}
-		r, err := shake(late, all[0].server, 0)
+		r, err := shake(late, all[0].server, cut{})
 		if err != nil {
 			t.Fatal(err)
 		}
