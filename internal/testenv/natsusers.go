@@ -35,6 +35,12 @@ type NATSUsers struct {
 // StartNATSUsers starts a server that knows a collector, a reader and the agents of nodes. It ends with the test.
 func StartNATSUsers(t testing.TB, nodes ...string) *NATSUsers {
 	t.Helper()
+	return StartNATSUsersAt(t, "127.0.0.1", nodes...)
+}
+
+// StartNATSUsersAt starts one that listens on an address of this machine.
+func StartNATSUsersAt(t testing.TB, address string, nodes ...string) *NATSUsers {
+	t.Helper()
 	u := &NATSUsers{t: t, ca: NewCA(t, "shop")}
 	dir := t.TempDir()
 	write := func(name string, data []byte) {
@@ -49,17 +55,17 @@ func StartNATSUsers(t testing.TB, nodes ...string) *NATSUsers {
 	}
 	write("ambit.conf", data)
 	write("users.conf", RunUsers(t, append([]string{"-c", CollectorID, "-r", ReaderID, "-a", AgentID("%n")}, nodes...)...))
-	cert, key := u.ca.Issue(Leaf{URIs: []string{natsID}, Names: []string{"127.0.0.1"}}).PEM()
+	cert, key := u.ca.Issue(Leaf{URIs: []string{natsID}, Names: []string{address}}).PEM()
 	write("cert.pem", cert)
 	write("key.pem", key)
 	write("ca.pem", CertificatePEM(u.ca.Certificate))
 	write("nats.conf", fmt.Appendf(nil, `
 server_name: test
-listen: "127.0.0.1:-1"
+listen: "%s:-1"
 jetstream { store_dir: %q }
 tls { cert_file: %q, key_file: %q, ca_file: %q, verify_and_map: true, timeout: 20 }
 include "ambit.conf"
-`, filepath.Join(dir, "jetstream"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), filepath.Join(dir, "ca.pem")))
+`, address, filepath.Join(dir, "jetstream"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), filepath.Join(dir, "ca.pem")))
 	u.Server = StartNATSFile(t, filepath.Join(dir, "nats.conf"))
 	u.URL = "tls://" + u.Server.Addr().String()
 	return u
@@ -75,6 +81,13 @@ func (u *NATSUsers) TLS(id string) *tls.Config {
 		MinVersion: tls.VersionTLS13, RootCAs: roots,
 		Certificates: []tls.Certificate{{Certificate: [][]byte{issued.Certificate.Raw}, PrivateKey: issued.Key}},
 	}
+}
+
+// Files are what the owner of a SPIFFE id connects with, as the keys of a Kubernetes Secret.
+func (u *NATSUsers) Files(id string) map[string][]byte {
+	u.t.Helper()
+	cert, key := u.ca.SVID(id).PEM()
+	return map[string][]byte{"tls.crt": cert, "tls.key": key, "ca.crt": CertificatePEM(u.ca.Certificate)}
 }
 
 // StartNATSFile starts a server with a configuration file. It ends with the test.
