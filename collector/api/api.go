@@ -24,6 +24,7 @@ import (
 
 // Reports answers what the store knows; [report.Reporter] does.
 type Reports interface {
+	Stories
 	Identities(ctx context.Context, filter store.IdentityFilter, state string, declared inventory.State) (*report.List[report.Identity], error)
 	Identity(ctx context.Context, id event.Identity) (*report.Identity, error)
 	Reach(ctx context.Context, id event.Identity, filter store.ReachFilter) (*report.List[report.Reach], error)
@@ -40,6 +41,9 @@ type Reports interface {
 	BlastRadius(ctx context.Context, id event.Identity, now time.Time, q report.GraphQuery) (*report.Graph, error)
 	WhoCanReach(ctx context.Context, target string, now time.Time, q report.GraphQuery) (*report.Graph, error)
 	Coverage(ctx context.Context, now time.Time, window time.Duration) (*report.List[report.NodeCoverage], error)
+	Directory(ctx context.Context, now time.Time, q report.DirectoryQuery) (*report.Directory, error)
+	Activity(ctx context.Context, id event.Identity, now time.Time, window time.Duration) (*report.Activity, error)
+	Map(ctx context.Context, now time.Time, q report.MapQuery) (*report.Map, error)
 	Inventory(ctx context.Context, filter store.InventoryFilter, domain event.Domain) (*report.List[event.Declaration], error)
 }
 

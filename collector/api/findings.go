@@ -7,40 +7,20 @@ import (
 	"mime"
 	"net/http"
 	"strings"
-	"time"
 
-	"github.com/ambit-nhi/ambit/collector/store"
-	"github.com/ambit-nhi/ambit/collector/triage"
 	"github.com/ambit-nhi/ambit/event"
 )
 
 func (s *Server) getFindings(w http.ResponseWriter, r *http.Request) error {
-	values, err := query(r, "status", "severity", "rule", "identity", "text", "since", "limit", "cursor")
+	values, err := query(r, "status", "severity", "rule", "namespace", "identity", "text", "since", "until", "limit", "cursor")
 	if err != nil {
 		return err
 	}
-	filter := store.FindingFilter{Rule: values.Get("rule"), Text: values.Get("text"), Cursor: values.Get("cursor")}
-	status, err := oneOf(values, "status",
-		string(event.StatusNew), string(event.StatusAcknowledged), string(event.StatusSuppressed), string(event.StatusResolved))
+	filter, err := findingFilter(values)
 	if err != nil {
 		return err
 	}
-	severity, err := oneOf(values, "severity",
-		string(event.Info), string(event.Low), string(event.Medium), string(event.High), string(event.Critical))
-	if err != nil {
-		return err
-	}
-	filter.Status, filter.Severity = event.Status(status), event.Severity(severity)
-	if values.Has("identity") {
-		if filter.Identity, err = event.ParseIdentity(values.Get("identity")); err != nil {
-			return problem(http.StatusBadRequest, "%v", err)
-		}
-	}
-	if values.Has("since") {
-		if filter.Since, err = time.Parse(time.RFC3339, values.Get("since")); err != nil {
-			return problem(http.StatusBadRequest, "since %q is no time like 2026-01-31T12:00:00Z", values.Get("since"))
-		}
-	}
+	filter.Cursor = values.Get("cursor")
 	if filter.Limit, err = limit(values); err != nil {
 		return err
 	}
@@ -82,14 +62,8 @@ func (s *Server) patchFinding(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	f, err := s.Triage.Decide(r.Context(), r.PathValue("id"), kind, patch.Reason, principal(r).Name, patch.Until)
-	switch {
-	case errors.Is(err, triage.ErrInvalid):
-		return problem(http.StatusBadRequest, "%v", err)
-	case errors.Is(err, triage.ErrTrail):
-		s.log.Error("write the audit trail", "action", "finding."+string(kind), "error", err)
-		return problem(http.StatusServiceUnavailable, "%v; the log of the collector says why", triage.ErrTrail)
-	case err != nil:
-		return storeError(err)
+	if err != nil {
+		return s.verdictError(kind, err)
 	}
 	return writeJSON(w, f)
 }

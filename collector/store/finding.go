@@ -106,25 +106,32 @@ func (s *Store) InsertFindings(ctx context.Context, findings []event.Finding) er
 
 // FindingFilter chooses findings, which come newest first.
 type FindingFilter struct {
-	ID       string
-	Status   event.Status
-	Severity event.Severity
-	Rule     string
-	Identity event.Identity
-	Text     string    // of its title or resource, in any case
-	Since    time.Time // last_time is not earlier
-	Limit    int       // 0 is 100, at most 1000
-	Cursor   string    // where the page before ended
+	ID        string
+	Status    event.Status
+	Severity  event.Severity
+	Rule      string
+	Namespace string
+	Identity  event.Identity
+	Text      string    // of its title, resource or identity, in any case; or its ID
+	Since     time.Time // last_time is not earlier
+	Until     time.Time // last_time is earlier; zero: whenever
+	Limit     int       // 0 is 100, at most 1000
+	Cursor    string    // where the page before ended
 }
 
 // findingArgs are those of the findings that follow the one with beforeID, whose last time is before.
 func findingArgs(f FindingFilter, before int64, beforeID string, limit uint32) []any {
-	since := int64(0)
-	if f.Since.After(never) {
-		since = f.Since.UnixMicro()
+	return named("id", f.ID, "status", string(f.Status), "severity", string(f.Severity), "rule", f.Rule, "namespace", f.Namespace,
+		"identity", f.Identity.String(), "text", f.Text, "since", microsOrZero(f.Since), "until", microsOrZero(f.Until),
+		"before", before, "before_id", beforeID, "limit", limit)
+}
+
+// microsOrZero is 0 for a time that was never.
+func microsOrZero(t time.Time) int64 {
+	if !t.After(never) {
+		return 0
 	}
-	return named("id", f.ID, "status", string(f.Status), "severity", string(f.Severity), "rule", f.Rule,
-		"identity", f.Identity.String(), "text", f.Text, "since", since, "before", before, "before_id", beforeID, "limit", limit)
+	return t.UnixMicro()
 }
 
 // Findings gives a page of findings, and the cursor of the next page or "".

@@ -50,17 +50,34 @@ func TestGoldenSQL(t *testing.T) {
 		"declarations_all": func() error {
 			return s.Declarations(ctx, nil, true, func(d *event.Declaration) error { return nothing(d) })
 		},
-		"held":          func() error { _, err := s.Held(ctx, ids, since); return err },
-		"exemptions":    func() error { _, err := s.Exemptions(ctx, nil, noon); return err },
-		"reviews":       func() error { _, err := s.Reviews(ctx, ids[0], 10); return err },
-		"last_reviews":  func() error { _, err := s.LastReviews(ctx); return err },
-		"run_items":     func() error { _, err := s.RunItems(ctx, Run{Report: hostile[0], Time: noon}); return err },
-		"found_unused":  func() error { _, err := s.FoundUnused(ctx, hostile[1], since); return err },
-		"links":         func() error { _, err := s.Links(ctx, Way(hostile[0]), hostile, hostile[2], since, 10); return err },
-		"reached":       func() error { _, _, err := s.Reached(ctx, hostile, since, hostile, 10); return err },
-		"reachers":      func() error { _, err := s.Reachers(ctx, resource(t, "dns:a'b\\c:1/tcp"), since, 10); return err },
-		"exposed":       func() error { return s.Exposed(ctx, since, func(Exposed) {}) },
-		"open_findings": func() error { return s.OpenFindings(ctx, hostile, since, func(OpenFindings) {}) },
+		"held":         func() error { _, err := s.Held(ctx, ids, since); return err },
+		"exemptions":   func() error { _, err := s.Exemptions(ctx, nil, noon); return err },
+		"reviews":      func() error { _, err := s.Reviews(ctx, ids[0], 10); return err },
+		"last_reviews": func() error { _, err := s.LastReviews(ctx); return err },
+		"run_items":    func() error { _, err := s.RunItems(ctx, Run{Report: hostile[0], Time: noon}); return err },
+		"found_unused": func() error { _, err := s.FoundUnused(ctx, hostile[1], since); return err },
+		"links":        func() error { _, err := s.Links(ctx, Way(hostile[0]), hostile, hostile[2], since, 10); return err },
+		"reached":      func() error { _, _, err := s.Reached(ctx, hostile, since, hostile, 10); return err },
+		"reachers":     func() error { _, err := s.Reachers(ctx, resource(t, "dns:a'b\\c:1/tcp"), since, 10); return err },
+		"exposed":      func() error { return s.Exposed(ctx, since, func(Exposed) {}) },
+		"findings": func() error {
+			_, _, err := s.Findings(ctx, FindingFilter{ID: hostile[0], Rule: hostile[1], Namespace: hostile[2], Identity: ids[0], Text: hostile[3], Since: since, Until: noon})
+			return err
+		},
+		"finding_counts": func() error {
+			_, err := s.CountFindings(ctx, FindingFilter{Rule: hostile[0], Namespace: hostile[1], Text: hostile[2], Since: since})
+			return err
+		},
+		"finding_similar": func() error {
+			_, err := s.SimilarFindings(ctx, &event.Finding{ID: hostile[0], Rule: hostile[1], Identity: ids[0], Resource: resource(t, "dns:a'b\\c:1/tcp")}, 10)
+			return err
+		},
+		"finding_days":       func() error { _, err := s.UseByDay(ctx, ids[0], hostile[0], since, noon); return err },
+		"finding_places":     func() error { _, err := s.Places(ctx, ids[0], hostile[0], since, 10); return err },
+		"finding_handshakes": func() error { _, err := s.Handshakes(ctx, ids[0], hostile[1], since, 10); return err },
+		"open_findings":      func() error { return s.OpenFindings(ctx, hostile, since, func(OpenFindings) {}) },
+		"findings_over_time": func() error { _, err := s.FindingsOverTime(ctx, since, day); return err },
+		"findings_standing":  func() error { _, err := s.FindingsStanding(ctx); return err },
 	} {
 		r.asked = nil
 		if err := ask(); err != nil {

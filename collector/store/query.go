@@ -14,6 +14,18 @@ var (
 	reachSQL string
 	//go:embed query/findings.sql
 	findingsSQL string
+	//go:embed query/finding_counts.sql
+	findingCountsSQL string
+	//go:embed query/finding_similar.sql
+	findingSimilarSQL string
+	//go:embed query/finding_days.sql
+	findingDaysSQL string
+	//go:embed query/finding_first_uses.sql
+	findingFirstUsesSQL string
+	//go:embed query/finding_places.sql
+	findingPlacesSQL string
+	//go:embed query/finding_handshakes.sql
+	findingHandshakesSQL string
 	//go:embed query/population.sql
 	populationSQL string
 	//go:embed query/last_use.sql
@@ -90,6 +102,18 @@ var (
 	acksSummarySQL string
 	//go:embed query/time_to_revoke.sql
 	timeToRevokeSQL string
+	//go:embed query/activity_hours.sql
+	activityHoursSQL string
+	//go:embed query/activity_days.sql
+	activityDaysSQL string
+	//go:embed query/activity_new.sql
+	activityNewSQL string
+	//go:embed query/map_links.sql
+	mapLinksSQL string
+	//go:embed query/map_resources.sql
+	mapResourcesSQL string
+	//go:embed query/map_findings.sql
+	mapFindingsSQL string
 	//go:embed query/restore_reach.sql
 	restoreReachSQL string
 )

@@ -44,8 +44,11 @@ WHERE ({id:String} = '' OR f.id = {id:String})
   AND ({severity:String} = '' OR f.severity = {severity:String})
   AND ({rule:String} = '' OR f.rule = {rule:String})
   AND ({identity:String} = '' OR f.identity = {identity:String})
-  AND ({text:String} = '' OR positionCaseInsensitiveUTF8(f.title, {text:String}) > 0 OR positionCaseInsensitiveUTF8(f.resource, {text:String}) > 0)
+  AND ({text:String} = '' OR positionCaseInsensitiveUTF8(f.title, {text:String}) > 0 OR positionCaseInsensitiveUTF8(f.resource, {text:String}) > 0
+       OR positionCaseInsensitiveUTF8(f.identity, {text:String}) > 0 OR f.id = {text:String})
+  AND ({namespace:String} = '' OR f.namespace = {namespace:String})
   AND f.last_time >= fromUnixTimestamp64Micro({since:Int64}, 'UTC')
+  AND ({until:Int64} = 0 OR f.last_time < fromUnixTimestamp64Micro({until:Int64}, 'UTC'))
   AND ({before_id:String} = '' OR f.last_time < fromUnixTimestamp64Micro({before:Int64}, 'UTC')
        OR f.last_time = fromUnixTimestamp64Micro({before:Int64}, 'UTC') AND f.id > {before_id:String})
 ORDER BY last_time DESC, id
