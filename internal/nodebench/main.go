@@ -1,6 +1,7 @@
 // Command nodebench says what watching a node costs: the same loops, in turn, with nothing, with Ambit's agent as it is and without watching TLS, and with
 // the tools that send one event for each connection (tcplife and tcpstates of Debian's libbpf-tools). Machines are noisy, so each figure is the median of ratios of
-// neighbouring runs, with its quartiles; nothing against nothing shows the noise.
+// neighbouring runs, with its quartiles; nothing against nothing shows the noise,
+// and empty programs at the same hooks (all of them, or those for packets alone) the part that the kernel takes for calling anybody.
 package main
 
 import (
@@ -63,6 +64,7 @@ func measure(ctx context.Context, rounds int, scale float64, cpu bool) (err erro
 	watchers := []watcher{nothing{},
 		&command{name: "Ambit", args: []string{"/proc/self/exe", "-agent", "-tls"}, ready: "ready", settle: 4 * time.Second}, // it still attaches
 		&command{name: "without TLS", args: []string{"/proc/self/exe", "-agent"}, ready: "ready", settle: time.Second},
+		&hooks{name: "empty hooks"}, &hooks{name: "for packets", packets: true},
 	}
 	for _, tool := range []string{"tcplife", "tcpstates"} {
 		w, err := findTool(tool)
