@@ -2,8 +2,8 @@ package api
 
 import (
 	"math"
-	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -77,10 +77,15 @@ func tooMany(w http.ResponseWriter, wait time.Duration) error {
 	return problem(http.StatusTooManyRequests, "there are too many requests; try again in %ss", seconds)
 }
 
+// address is who sends, as far as an address says it: of IPv6, the network, since whoever has one has all addresses in it.
 func address(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
 	}
-	return host
+	a := from.Addr().Unmap()
+	if a.Is6() && !a.IsLoopback() {
+		return netip.PrefixFrom(a.WithZone(""), 64).Masked().String()
+	}
+	return a.String()
 }
