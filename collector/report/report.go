@@ -27,6 +27,8 @@ type Reporter struct {
 	store *store.Store
 	state func(event.Identity) string
 
+	directory directory
+
 	Rules inventory.Rules // of who owns what; set before use
 }
 

@@ -75,6 +75,21 @@ func TestGoldenSQL(t *testing.T) {
 		"finding_days":       func() error { _, err := s.UseByDay(ctx, ids[0], hostile[0], since, noon); return err },
 		"finding_places":     func() error { _, err := s.Places(ctx, ids[0], hostile[0], since, 10); return err },
 		"finding_handshakes": func() error { _, err := s.Handshakes(ctx, ids[0], hostile[1], since, 10); return err },
+		"activity":           func() error { _, err := s.Activity(ctx, ids[0], since, noon); return err },
+		"map_links": func() error {
+			_, _, err := s.MapLinks(ctx, Those{Identities: hostile}, since, 10)
+			return err
+		},
+		"map_links_namespace": func() error {
+			_, _, err := s.MapLinks(ctx, Those{Namespace: hostile[0]}, since, 10)
+			return err
+		},
+		"map_resources": func() error {
+			_, _, err := s.MapResources(ctx, Those{Identities: hostile}, since, 10)
+			return err
+		},
+		"map_resources_all":  func() error { _, _, err := s.MapResources(ctx, Those{}, since, 10); return err },
+		"map_findings":       func() error { _, err := s.FindingsOf(ctx, hostile); return err },
 		"open_findings":      func() error { return s.OpenFindings(ctx, hostile, since, func(OpenFindings) {}) },
 		"findings_over_time": func() error { _, err := s.FindingsOverTime(ctx, since, day); return err },
 		"findings_standing":  func() error { _, err := s.FindingsStanding(ctx); return err },
