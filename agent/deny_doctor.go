@@ -46,7 +46,7 @@ func RemovePins(pins string) (bool, error) {
 	}
 	lock, err := lockFolder(pins)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return false, fmt.Errorf("an agent runs on this machine and holds %s; stop it first, or turn enforcement off with the break-glass file", pins)
+		return false, fmt.Errorf("%w and holds %s; stop it first, or turn enforcement off with the break-glass file", ErrRuns, pins)
 	}
 	if err != nil {
 		return false, err

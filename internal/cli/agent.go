@@ -29,7 +29,7 @@ deploy/nats/agent.conf; until a collector has made the streams, what is seen wai
 keys have signed, and refuses connections. It needs root.`,
 		Args: noArgs,
 	}
-	cmd.AddCommand(newUnpinCommand())
+	cmd.AddCommand(newUnpinCommand(), newUnpinnedCommand())
 	addConfigFlags(cmd.Flags(), "data", "node", "trust_domain", "interval")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := loadConfig(cmd.Flags())

@@ -37,7 +37,10 @@ func TestChartSettings(t *testing.T) {
 				Data     map[string]string
 				Spec     struct {
 					Template struct {
-						Spec struct{ Containers []struct{ Args []string } }
+						Spec struct {
+							Containers     []struct{ Args []string }
+							InitContainers []struct{ Args []string } `yaml:"initContainers"`
+						}
 					}
 				}
 			}
@@ -60,8 +63,8 @@ func TestChartSettings(t *testing.T) {
 				}
 				read++
 			}
-			for _, c := range object.Spec.Template.Spec.Containers {
-				if object.Kind == "DaemonSet" || strings.HasSuffix(object.Metadata.Name, "-collector") {
+			for _, c := range append(object.Spec.Template.Spec.InitContainers, object.Spec.Template.Spec.Containers...) {
+				if object.Kind == "DaemonSet" || object.Kind == "Job" || strings.HasSuffix(object.Metadata.Name, "-collector") {
 					checkArgs(t, name, c.Args)
 				}
 			}

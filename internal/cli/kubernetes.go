@@ -51,9 +51,12 @@ func (c *config) identityTemplate() event.IdentityTemplate {
 	return t
 }
 
+// stateFolder is the agent's in the data folder.
+const stateFolder = "agent"
+
 // stateDir makes the folder of what the agent keeps over restarts.
 func (c *config) stateDir() (string, error) {
-	dir := filepath.Join(c.Data, "agent")
+	dir := filepath.Join(c.Data, stateFolder)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("make the agent's folder: %w; --data names another place", err)
 	}

@@ -93,6 +93,24 @@ nats:
 {{- end }}
 {{- end }}
 
+{{- /* Hooks of Helm that run after all else is deleted, in the order of their weights, and go when all of them went well. */ -}}
+{{- define "ambit.afterDelete" -}}
+helm.sh/hook: post-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+
+{{- define "ambit.pullSecrets" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{- range . }}{{ printf "\n  - name: %s" . }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- /* Where the agent pins denials. */ -}}
+{{- define "ambit.pins" -}}
+{{ dig "deny" "pins" "/sys/fs/bpf/ambit/deny-1" .Values.agent.config }}
+{{- end }}
+
 {{- define "ambit.probes" -}}
 livenessProbe:
   httpGet: {path: /healthz, port: metrics}
