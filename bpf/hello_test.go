@@ -184,19 +184,20 @@ func (w *watcher) expectStretches(hellos []Hello, cookie uint64, out bool, want 
 	}
 }
 
-// stretches are the bytes that a socket told, joined where one goes on with the next.
+// stretches are the bytes that a socket told, joined where one goes on with the next, or says its end again.
 func stretches(hellos []Hello, cookie uint64, out bool) (all []string) {
 	next := uint32(0)
 	for _, h := range hellos {
 		if h.Cookie != cookie || h.Out != out {
 			continue
 		}
-		if len(all) > 0 && h.Sequence == next {
-			all[len(all)-1] += string(h.Payload)
+		payload := string(h.Payload)
+		if again := int(int32(next - h.Sequence)); len(all) > 0 && again >= 0 && again <= len(payload) && strings.HasSuffix(all[len(all)-1], payload[:again]) {
+			all[len(all)-1] += payload[again:]
 		} else {
-			all = append(all, string(h.Payload))
+			all = append(all, payload)
 		}
-		next = h.Sequence + uint32(len(h.Payload))
+		next = h.Sequence + uint32(len(payload))
 	}
 	return all
 }
