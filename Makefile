@@ -13,19 +13,31 @@ UNRACED := /(bpf|event|detector|collector/store)$$
 # The whole, in real time: it runs alone.
 WHOLE   := /internal/e2e$$
 
-.PHONY: help build image packages engine kube-apiserver tls-stacks deploy-tools up demo test test-kernels lint generate bench bench-node bench-agent bench-tls bench-pipeline bench-detect test-chaos clean
+.PHONY: help build web image packages engine kube-apiserver tls-stacks deploy-tools up demo test test-kernels lint generate bench bench-node bench-agent bench-tls bench-pipeline bench-detect test-chaos clean
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## bin/ambit; needs Go only. With the embedded engine it wants a C library; `make image` builds the static one
+build: web ## bin/ambit; needs Go, and Node for the pages. With the embedded engine it wants a C library; `make image` builds the static one
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ambit .
 
-image: ## dist/image: an OCI image layout for amd64 and arm64, with bills of materials; ARGS='-platforms linux/amd64 -engine .cache/libchdb.so'
+# Scripts and styles of the pages, of which the program has none when they were not made. Their sources are looked at, so that nothing is done twice.
+WEB := collector/web
+
+web: $(WEB)/dist/manifest.json ## bundle the pages' scripts and styles with npm's packages of package-lock.json
+
+$(WEB)/dist/manifest.json: $(WEB)/package.json $(WEB)/build.mjs $(wildcard $(WEB)/src/*) $(WEB)/node_modules/.package-lock.json
+	cd $(WEB) && node build.mjs
+
+$(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
+	cd $(WEB) && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+image: web ## dist/image: an OCI image layout for amd64 and arm64, with bills of materials; ARGS='-platforms linux/amd64 -engine .cache/libchdb.so'
 	go run ./internal/image -version $(VERSION) -revision $$(git rev-parse HEAD) $(ARGS)
 
-packages: deploy-tools ## dist/*.deb and *.rpm for amd64 and arm64, without the embedded ClickHouse
+packages: web deploy-tools ## dist/*.deb and *.rpm for amd64 and arm64, without the embedded ClickHouse
 	@mkdir -p dist
 	for arch in amd64 arm64; do \
 		CGO_ENABLED=0 GOARCH=$$arch go build -tags noengine -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o dist/ambit-$$arch . && \
@@ -50,7 +62,7 @@ up: build engine ## watch this machine (as root); ARGS='--learn 1h' passes flags
 demo: build engine ## a story in 90 seconds: learn, leave the normal reach, fall silent (as root)
 	go run ./internal/demo -ambit bin/ambit
 
-test: engine kube-apiserver tls-stacks deploy-tools ## all tests, also those against the live kernel (as root)
+test: web engine kube-apiserver tls-stacks deploy-tools ## all tests, also those against the live kernel (as root)
 	@failed=; \
 	go test -race -timeout 20m $$(go list ./... | grep -vE '$(UNRACED)|$(WHOLE)') || failed=1; \
 	go test -timeout 20m $$(go list ./... | grep -E '$(UNRACED)') || failed=1; \

@@ -95,6 +95,9 @@ type Config struct {
 	DecisionRoles DecisionRoles // who may deny
 	Feeds         Feeds         // where findings are sent
 
+	Pages    http.Handler // what is served where the API has nothing; nil: nothing
+	Sessions Sessions     // what browsers show in place of a token; nil: nothing
+
 	Logger *slog.Logger
 }
 

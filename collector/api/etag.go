@@ -29,7 +29,7 @@ func unchanged(w http.ResponseWriter, body []byte) bool {
 		h.Set("ETag", `W/"`+hex.EncodeToString(sum[:16])+`"`) // weak: it may be compressed
 	}
 	h.Set("Cache-Control", "private, no-cache")
-	h.Add("Vary", "Authorization")
+	h.Add("Vary", "Authorization, Cookie")
 	if !anyTag(a.r.Header.Values("If-None-Match"), h.Get("ETag")) {
 		return false
 	}

@@ -77,6 +77,10 @@ func withPrincipal(r *http.Request, p Principal) *http.Request {
 // authenticate says who sends a request. Who shows nothing is anonymous; who shows something that is not good is refused, since it believes to be
 // somebody.
 func (s *Server) authenticate(r *http.Request) (Principal, error) {
+	r, err := s.opened(r)
+	if err != nil {
+		return Principal{}, err
+	}
 	if token, ok := bearer(r); ok && s.Token != "" && subtle.ConstantTimeCompare([]byte(token), []byte(s.Token)) == 1 {
 		return Principal{localName, Admin}, nil
 	}

@@ -24,6 +24,9 @@ func (p *Problem) Error() string {
 	return p.Detail
 }
 
+// StatusCode is the HTTP status, for who does not know the type.
+func (p *Problem) StatusCode() int { return p.Status }
+
 func problem(status int, format string, args ...any) *Problem {
 	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: fmt.Sprintf(format, args...)}
 }

@@ -99,6 +99,10 @@ func (s *Server) routes() http.Handler {
 			}
 		})
 	}
+	if s.Pages != nil {
+		mux.Handle("/", s.Pages)
+		return mux
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.writeError(w, r, problem(http.StatusNotFound, "there is nothing at %s; /api/v1/openapi.yaml says what there is", r.URL.Path))
 	})

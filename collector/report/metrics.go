@@ -52,19 +52,25 @@ func (r *Reporter) Metrics(ctx context.Context, now time.Time, window time.Durat
 	if err != nil {
 		return nil, err
 	}
-	out := &List[Metric]{Items: []Metric{}, Coverage: summary}
-	out.Items = append(out.Items, measureOwners(members, e.views(members), since)...)
+	items, err := r.measure(ctx, members, e.views(members), summary, since)
+	if err != nil {
+		return nil, err
+	}
+	return &List[Metric]{Items: items, Total: uint64(len(items)), Coverage: summary}, nil
+}
+
+// measure gives the metrics of a population that was read already.
+func (r *Reporter) measure(ctx context.Context, members []store.Member, views []*inventory.View, summary *Summary, since time.Time) ([]Metric, error) {
+	out := append([]Metric{}, measureOwners(members, views, since)...)
 	for _, measure := range []func(context.Context, []store.Member, time.Time) ([]Metric, error){r.measureCredentials, r.measureUnused, r.measureRevocation} {
 		some, err := measure(ctx, members, since)
 		if err != nil {
 			return nil, err
 		}
-		out.Items = append(out.Items, some...)
+		out = append(out, some...)
 	}
 	a := summary.Attribution
-	out.Items = append(out.Items, portion("attributed-connections", a.Attributed, a.Connections, "connections of the window of which it is known who made or accepted them"))
-	out.Total = uint64(len(out.Items))
-	return out, nil
+	return append(out, portion("attributed-connections", a.Attributed, a.Connections, "connections of the window of which it is known who made or accepted them")), nil
 }
 
 // measureCredentials measures lives and rotation of certificates, and scopes.

@@ -132,7 +132,7 @@ func boundHeap() {
 
 // prepare checks what the parts will want, before anything starts.
 func (c *config) prepare() (collector.BusConfig, error) {
-	bus := collector.BusConfig{URLs: c.NATS.URLs, Dir: filepath.Join(c.Data, "nats"), MaxBytes: c.NATS.MaxBytes, MaxAge: c.NATS.MaxAge, Replicas: c.NATS.Replicas, Credentials: c.NATS.Credentials}
+	bus := collector.BusConfig{URLs: c.NATS.URLs, Dir: filepath.Join(c.Data, "nats"), MaxBytes: c.NATS.MaxBytes, MaxAge: c.NATS.MaxAge, Replicas: c.NATS.Replicas, Credentials: c.NATS.Credentials, TokenFile: c.NATS.TokenFile}
 	if err := bus.Validate(); err != nil {
 		return bus, usageError(err)
 	}
@@ -195,6 +195,9 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 	if err != nil {
 		return err
 	}
+	if err := u.startNATSAuth(ctx); err != nil {
+		return err
+	}
 	if err := u.startStore(ctx); err != nil {
 		return err
 	}
@@ -245,11 +248,17 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 	if err != nil {
 		return err
 	}
+	g := &gate{}
+	pages, err := u.newPages(ctx, reports, g)
+	if err != nil {
+		return err
+	}
 	server := api.New(api.Config{
 		Reports: reports, Triage: desk, Inventory: u.store, Standing: u.store, Live: l, Metrics: metrics, Logger: u.log,
 		Scopes: u.store, Trails: u.store, Audit: trail, Token: u.token, Authenticators: access.authenticators, Anonymous: access.anonymous, Exposed: c.API.secured(), Rate: c.API.Rate,
-		Decisions: decisions, DecisionRoles: roles, Feeds: feeds,
+		Decisions: decisions, DecisionRoles: roles, Feeds: feeds, Pages: pages, Sessions: pages,
 	})
+	g.server = server
 	err = u.parts.start(ctx, "api", func(ctx context.Context, ready func(string)) error {
 		defer watch.Close()
 		ready("on " + listener.Addr().String())

@@ -1,0 +1,24 @@
+// @ts-check
+import { copyButtons } from './copy.js';
+import { dialogs } from './dialog.js';
+import { keys } from './keys.js';
+import { live } from './live.js';
+import { theme } from './switch.js';
+import { times } from './time.js';
+import { start } from './widgets.js';
+
+/**
+ * Gives what was rendered by the server what only scripts can. It is called again for each part of a page that is replaced.
+ * @param {ParentNode} root
+ */
+export function enhance(root) {
+  times(root);
+  copyButtons(root);
+  start(root);
+}
+
+enhance(document);
+dialogs();
+theme();
+keys();
+live(enhance);

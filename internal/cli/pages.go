@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ambit-nhi/ambit/collector/api"
+	"github.com/ambit-nhi/ambit/collector/report"
+	"github.com/ambit-nhi/ambit/collector/web"
+)
+
+// gate lets pages know by the API who asks, and ask it. The API is made after the pages, which it serves.
+type gate struct{ server *api.Server }
+
+// Who implements [web.Gate].
+func (g *gate) Who(r *http.Request) (web.Viewer, error) {
+	p, err := g.server.Who(r)
+	return viewer(p), err
+}
+
+// Judge implements [web.Gate].
+func (g *gate) Judge(r *http.Request, token string) (web.Viewer, error) {
+	p, err := g.server.Judge(r, token)
+	return viewer(p), err
+}
+
+// ServeHTTP implements [http.Handler].
+func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.server.ServeHTTP(w, r) }
+
+func viewer(p api.Principal) web.Viewer {
+	return web.Viewer{Name: p.Name, Role: web.Role(p.Role), Anonymous: p.Anonymous()}
+}
+
+// newPages makes the pages. The gate's server is set before they are served.
+func (u *up) newPages(ctx context.Context, reports *report.Reporter, g *gate) (*web.Site, error) {
+	key, err := u.sessionKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return web.New(web.Config{
+		Reports: reports, Gate: g, API: g, Key: key, Secured: u.config.API.secured(), Version: readBuildInfo().Version, Logger: u.log,
+	})
+}
+
+// sessionKey is what sessions are sealed with.
+func (u *up) sessionKey(ctx context.Context) ([]byte, error) {
+	nc, err := u.bus.Connect("ambit web")
+	if err != nil {
+		return nil, err
+	}
+	defer closeConnection(nc)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("use JetStream: %w", err)
+	}
+	return web.SharedKey(ctx, js)
+}
