@@ -11,7 +11,10 @@ import (
 )
 
 // backfilled are the views whose targets get what was observed before the view was made. The others tell of what agents did not tell before.
-var backfilled = []string{"identities_from_observations", "reach_from_observations", "observations_daily_from_observations", "links_from_reach", "coverage_daily_from_coverage"}
+var backfilled = []string{"identities_from_observations", "reach_from_observations", "observations_daily_from_observations", "links_from_reach", "coverage_daily_from_coverage", "exposure_from_reach"}
+
+// backfilledWhole are those that are filled at once: reach has no days, and coverage is small.
+var backfilledWhole = []string{"links_from_reach", "coverage_daily_from_coverage", "exposure_from_reach"}
 
 var createsView = regexp.MustCompile(`(?s)\bCREATE MATERIALIZED VIEW IF NOT EXISTS ([a-z_]+)\s+TO ([a-z_]+) AS\s+(SELECT\b.*)`)
 
@@ -42,7 +45,7 @@ func (s *Store) backfill(ctx context.Context, m *migration) error {
 			return err
 		}
 		list := strings.Join(columns, ", ")
-		if view[1] == "links_from_reach" || view[1] == "coverage_daily_from_coverage" { // whole: reach has no days, and coverage is small
+		if slices.Contains(backfilledWhole, view[1]) {
 			days = []uint32{0}
 		}
 		for _, day := range days {

@@ -2,8 +2,8 @@ package store
 
 import (
 	"context"
-	"maps"
-	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ambit-nhi/ambit/event"
@@ -27,14 +27,15 @@ func (s *Store) declarations(ctx context.Context, of []string, pairs bool, visit
 		r                   inventoryRow
 		created, expires    int64
 		first, last, gone   int64
-		labels, annotations map[string]string
+		reasons, tokens     string
+		labels, annotations string
 	)
 	into := []any{&r.Identity, &r.Source, &r.SourceName, &r.Kind, &r.Namespace, &r.Name, &r.Owner, &r.Purpose, &r.Environment, &r.Domain, &r.Privilege,
-		&r.PrivilegeReasons, &r.Tokens, &r.BusinessFunction, &created, &expires, &labels, &annotations, &first, &last, &gone}
+		&reasons, &tokens, &r.BusinessFunction, &created, &expires, &labels, &annotations, &first, &last, &gone}
 	return s.scan(ctx, "read declarations", declarationsSQL, named("identities", of, "pairs", with), into, func() error {
-		row := r // its slices and maps must not be those of the next one
-		row.PrivilegeReasons, row.Tokens = slices.Clone(r.PrivilegeReasons), slices.Clone(r.Tokens)
-		row.Labels, row.Annotations = maps.Clone(labels), maps.Clone(annotations)
+		row := r
+		row.PrivilegeReasons, row.Tokens = unpack(reasons), unpack(tokens)
+		row.Labels, row.Annotations = unpackPairs(labels), unpackPairs(annotations)
 		row.Created, row.Expires = time.Unix(created, 0), time.Unix(expires, 0)
 		row.FirstDeclared, row.LastDeclared, row.Gone = time.UnixMicro(first), time.UnixMicro(last), time.UnixMicro(gone)
 		d, err := row.declaration()
@@ -44,4 +45,30 @@ func (s *Store) declarations(ctx context.Context, of []string, pairs bool, visit
 		}
 		return visit(&d)
 	})
+}
+
+// unpack takes texts apart that stand one behind the other, each with its length and a colon before it.
+func unpack(packed string) (out []string) {
+	for packed != "" {
+		length, rest, _ := strings.Cut(packed, ":")
+		n, err := strconv.Atoi(length)
+		if err != nil || n < 0 || n > len(rest) {
+			return out
+		}
+		out, packed = append(out, rest[:n]), rest[n:]
+	}
+	return out
+}
+
+// unpackPairs takes keys and values apart.
+func unpackPairs(packed string) map[string]string {
+	texts := unpack(packed)
+	if len(texts) < 2 {
+		return nil
+	}
+	out := make(map[string]string, len(texts)/2)
+	for i := 0; i+1 < len(texts); i += 2 {
+		out[texts[i]] = texts[i+1]
+	}
+	return out
 }

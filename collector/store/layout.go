@@ -25,6 +25,7 @@ var shardedBy = map[string]string{
 	"coverage_gaps":      "node",
 	"coverage_daily":     "node",
 	"links":              "identity", // only the view writes it, where the row of reach stands; questions add up all shards
+	"exposure":           "identity", // likewise
 	"exemptions":         "identity",
 	"reviews":            "identity",
 	"report_runs":        "report",

@@ -52,11 +52,8 @@ func (m *Member) Since() time.Time {
 	return m.Declared
 }
 
-// maxPopulation bounds what a question about all identities reads.
-const maxPopulation = 1_000_000
-
-// Population gives all identities, or only those of some class of unused ones in a time until now: in the order of Classes, then by since when they
-// are not used.
+// Population gives all identities, in their order, or only those of some class of unused ones in a time until now: in the order of Classes, then by since
+// when they are not used.
 func (s *Store) Population(ctx context.Context, since, now time.Time, unusedOnly bool) ([]Member, error) {
 	return s.population(ctx, "", since, now, unusedOnly)
 }
@@ -74,40 +71,6 @@ func (s *Store) Member(ctx context.Context, id event.Identity, since, now time.T
 		return Member{}, err
 	}
 	return found[0], nil
-}
-
-func (s *Store) population(ctx context.Context, id string, since, now time.Time, unusedOnly bool) ([]Member, error) {
-	all := uint8(1)
-	if unusedOnly {
-		all = 0
-	}
-	var (
-		identity, evidence, namespace, account, unit, class string
-		nodes, lived, owners                                []string
-		count, live                                         uint64
-		firstSeen, lastSeen, lastUsed, ended, declared      int64
-		into                                                = []any{&identity, &nodes, &count, &lived, &firstSeen, &lastSeen, &lastUsed, &evidence, &namespace, &account, &unit, &owners, &live, &ended, &declared, &class}
-		out                                                 []Member
-	)
-	args := named("since", since.UnixMicro(), "now", now.UnixMicro(), "identity", id, "all", all, "limit", uint32(maxPopulation))
-	err := s.scan(ctx, "read all identities", populationSQL, args, into, func() error {
-		parsed, err := event.ParseIdentity(identity)
-		if err != nil {
-			s.corrupt["identities"].Add(1)
-			return nil
-		}
-		m := Member{
-			Identity: parsed, Class: class, Evidence: event.Evidence(evidence), Namespace: namespace, ServiceAccount: account, Unit: unit,
-			Nodes: slices.Clone(nodes), NodeCount: count, Lived: slices.Clone(lived), Owners: slices.Clone(owners),
-			FirstSeen: micros(firstSeen), LastSeen: micros(lastSeen), LastUsed: micros(lastUsed), Declarations: live, Declared: micros(declared),
-		}
-		if live == 0 {
-			m.Ended = micros(ended)
-		}
-		out = append(out, m)
-		return nil
-	})
-	return out, err
 }
 
 // micros reads a time in microseconds, where 1970 is never.

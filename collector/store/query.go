@@ -26,8 +26,10 @@ var (
 	findingPlacesSQL string
 	//go:embed query/finding_handshakes.sql
 	findingHandshakesSQL string
-	//go:embed query/population.sql
-	populationSQL string
+	//go:embed query/seen.sql
+	seenSQL string
+	//go:embed query/claimed.sql
+	claimedSQL string
 	//go:embed query/last_use.sql
 	lastUseSQL string
 	//go:embed query/declarations.sql

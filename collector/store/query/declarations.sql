@@ -1,5 +1,5 @@
 -- What is declared of all identities, or of some, those that are gone too. Labels and annotations that nobody looks at are left out: they are most of
--- what there is to read.
+-- what there is to read. Lists come as texts with their lengths before them: reading an array or a map costs as much as ten columns.
 SELECT
     d.identity                              AS identity,
     toString(d.source)                      AS source,
@@ -12,13 +12,15 @@ SELECT
     toString(d.environment)                 AS environment,
     toString(d.domain)                      AS domain,
     toString(d.privilege)                   AS privilege,
-    d.privilege_reasons                     AS privilege_reasons,
-    d.tokens                                AS tokens,
+    arrayStringConcat(arrayMap(x -> concat(toString(length(x)), ':', x), d.privilege_reasons)) AS privilege_reasons,
+    arrayStringConcat(arrayMap(x -> concat(toString(length(x)), ':', x), d.tokens))            AS tokens,
     d.business_function                     AS business_function,
     toInt64(d.created)              AS created,
     toInt64(d.expires)              AS expires,
-    if({pairs:UInt8} = 1, d.labels, mapFilter((k, v) -> startsWith(k, 'ambit.dev/'), d.labels))           AS labels,
-    if({pairs:UInt8} = 1, d.annotations, mapFilter((k, v) -> startsWith(k, 'ambit.dev/'), d.annotations)) AS annotations,
+    arrayStringConcat(arrayMap((k, v) -> if({pairs:UInt8} = 1 OR startsWith(k, 'ambit.dev/'), concat(toString(length(k)), ':', k, toString(length(v)), ':', v), ''),
+        mapKeys(d.labels), mapValues(d.labels)))           AS labels,
+    arrayStringConcat(arrayMap((k, v) -> if({pairs:UInt8} = 1 OR startsWith(k, 'ambit.dev/'), concat(toString(length(k)), ':', k, toString(length(v)), ':', v), ''),
+        mapKeys(d.annotations), mapValues(d.annotations))) AS annotations,
     toUnixTimestamp64Micro(d.first_declared) AS first_declared,
     toUnixTimestamp64Micro(d.last_declared)  AS last_declared,
     toUnixTimestamp64Micro(d.gone)           AS gone
