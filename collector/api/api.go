@@ -32,6 +32,7 @@ type Reports interface {
 	Finding(ctx context.Context, id string) (*event.Finding, error)
 	Unused(ctx context.Context, now time.Time, q report.UnusedQuery) (*report.UnusedReport, error)
 	HighRisk(ctx context.Context, now time.Time, q report.RiskQuery) (*report.RiskReport, error)
+	Overview(ctx context.Context, now time.Time, window time.Duration) (*report.Overview, error)
 	Metrics(ctx context.Context, now time.Time, window time.Duration) (*report.List[report.Metric], error)
 	Groups(ctx context.Context, now time.Time, window time.Duration, by string) (*report.List[report.Group], error)
 	Ownership(ctx context.Context, now time.Time, window time.Duration, limit int) (*report.List[report.Lacking], error)

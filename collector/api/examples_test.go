@@ -49,6 +49,7 @@ func calls(finding string) []Example {
 		{Call: "GET /api/v1/findings/{id}/story", Target: "/api/v1/findings/" + finding + "/story"},
 		{Call: "GET /api/v1/reports/unused", Target: "/api/v1/reports/unused?window=90d"},
 		{Call: "GET /api/v1/reports/high-risk", Target: "/api/v1/reports/high-risk"},
+		{Call: "GET /api/v1/reports/overview", Target: "/api/v1/reports/overview?window=24h"},
 		{Call: "GET /api/v1/reports/metrics", Target: "/api/v1/reports/metrics"},
 		{Call: "GET /api/v1/reports/inventory", Target: "/api/v1/reports/inventory"},
 		{Call: "GET /api/v1/reports/ownership", Target: "/api/v1/reports/ownership"},

@@ -37,6 +37,7 @@ func (s *Server) table() []route {
 		{"/api/v1/findings/{id}", methods{"GET": {Viewer, s.getFinding}, "PATCH": {Responder, s.patchFinding}}},
 		{"/api/v1/reports/unused", methods{"GET": {Viewer, s.getUnused}}},
 		{"/api/v1/reports/high-risk", methods{"GET": {Viewer, s.getHighRisk}}},
+		{"/api/v1/reports/overview", methods{"GET": {Viewer, s.getOverview}}},
 		{"/api/v1/reports/metrics", methods{"GET": {Viewer, s.getMeasures}}},
 		{"/api/v1/reports/inventory", methods{"GET": {Viewer, s.getGroups}}},
 		{"/api/v1/reports/ownership", methods{"GET": {Viewer, s.getOwnership}}},
