@@ -242,3 +242,15 @@ func serviceName(s string) string {
 	namespace, _, _ := strings.Cut(rest, ".")
 	return name + "." + namespace
 }
+
+// TargetOf is how a decision names what a finding has for a resource; empty where it cannot.
+func TargetOf(r Resource) string {
+	text := r.String()
+	if name, ok := strings.CutPrefix(text, "service:"); ok {
+		text = "svc:" + strings.Replace(name, ".svc:", ":", 1)
+	}
+	if _, err := ParseTarget(text); r.IsZero() || err != nil {
+		return ""
+	}
+	return text
+}

@@ -122,20 +122,8 @@ func whatNext(f *event.Finding) []string {
 		"If it can wait:      ambit findings suppress " + f.ID + ` --for 7d --reason "…"`,
 		"When it is over:     ambit findings resolve " + f.ID,
 	}
-	if target := targetOf(f.Resource); target != "" {
+	if target := event.TargetOf(f.Resource); target != "" {
 		lines = append(lines, "To stop it:          ambit deny "+f.Identity.String()+" --to "+target+" --for 1h --finding "+f.ID+` --reason "…" (a dry run; --enforce refuses)`)
 	}
 	return lines
-}
-
-// targetOf is how a decision names a resource; empty where it cannot.
-func targetOf(r event.Resource) string {
-	text := r.String()
-	if name, ok := strings.CutPrefix(text, "service:"); ok {
-		text = "svc:" + strings.Replace(name, ".svc:", ":", 1)
-	}
-	if _, err := event.ParseTarget(text); r.IsZero() || err != nil {
-		return ""
-	}
-	return text
 }
