@@ -7,4 +7,10 @@ import (
 	"github.com/ambit-nhi/ambit/internal/cli"
 )
 
-func main() { os.Exit(cli.Main(os.Args[1:])) }
+// version is what a release calls itself: -ldflags "-X main.version=…". Empty: what Go noted of the sources.
+var version string
+
+func main() {
+	cli.Version = version
+	os.Exit(cli.Main(os.Args[1:]))
+}

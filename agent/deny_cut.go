@@ -28,12 +28,12 @@ func (d *denier) sweep() {
 	err := d.sweepIn(dirs, func(s *cut.Socket, now time.Duration) (uint32, bool) {
 		return d.engine.Refuses(connectionOf(s), now)
 	})
-	if lacking := errors.Is(err, cut.ErrUnsupported); err == nil || lacking {
+	if lacking := errors.Is(err, cut.ErrUnsupported) || errors.Is(err, cut.ErrForbidden); err == nil || lacking {
 		if lacking == d.dropping {
 			return
 		}
 		if d.dropping = lacking; lacking {
-			slog.Warn("established connections that are denied are cut by dropping their packets", "reason", err)
+			slog.Warn("established connections that are denied are cut by dropping their packets", "reason", firstLine(err))
 		}
 		err = d.kernel.DropEstablished(lacking)
 	}

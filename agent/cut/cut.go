@@ -35,6 +35,9 @@ type Swept struct {
 // ErrUnsupported says that this kernel does not tell of connections (CONFIG_INET_DIAG), so that none can be ended.
 var ErrUnsupported = errors.New("the kernel does not tell of connections; load the module tcp_diag")
 
+// ErrForbidden says that this process may not enter the network namespaces of others, so that nothing in them can be ended.
+var ErrForbidden = errors.New("network namespaces of others cannot be entered without CAP_SYS_ADMIN")
+
 // Namespaces opens the network namespaces that the processes of cgroups are in, each once, with those of this process. The caller closes them.
 // Dirs are the cgroups' folders; those that are gone are left out.
 func Namespaces(dirs []string) ([]*os.File, error) {
@@ -79,6 +82,9 @@ func Sweep(namespace *os.File, match func(*Socket) bool) (s Swept, err error) {
 	defer own.Close()
 	if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
+		if errors.Is(err, unix.EPERM) {
+			return s, ErrForbidden
+		}
 		return s, fmt.Errorf("enter network namespace: %w", err)
 	}
 	defer func() {
