@@ -58,6 +58,8 @@ func (s *Site) funcs() template.FuncMap {
 		"percent":      func(v float64) string { return strconv.FormatFloat(math.Floor(v*100)/100, 'f', -1, 64) + " %" },
 		"identityPath": identityPath,
 		"short":        short,
+		"shortText":    shortText,
+		"identityHref": func(text string) string { return "/identities/" + url.PathEscape(text) },
 		"dict":         dict,
 		"list":         func(items ...any) []any { return items },
 		"query":        query,
@@ -68,6 +70,10 @@ func (s *Site) funcs() template.FuncMap {
 		"share":        share,
 		"plural":       plural,
 		"hasPrefix":    strings.HasPrefix,
+		"hundredth":    hundredth,
+		"moment":       momentText,
+		"inForce":      inForce,
+		"subjectPage":  subjectPage,
 	}
 }
 

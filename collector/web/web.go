@@ -53,10 +53,14 @@ type Gate interface {
 
 // Reports answers what the store knows; [report.Reporter] does.
 type Reports interface {
+	Directory
+	Standing
 	Overview(ctx context.Context, now time.Time, window time.Duration) (*report.Overview, error)
 	Metrics(ctx context.Context, now time.Time, window time.Duration) (*report.List[report.Metric], error)
 	Coverage(ctx context.Context, now time.Time, window time.Duration) (*report.List[report.NodeCoverage], error)
 	Findings(ctx context.Context, filter store.FindingFilter) (*report.List[event.Finding], error)
+	CountFindings(ctx context.Context, filter store.FindingFilter) (*store.FindingCounts, error)
+	Story(ctx context.Context, id string, now time.Time) (*report.Story, error)
 }
 
 // Config is what the pages stand on. All fields are required, but OIDC.
@@ -107,6 +111,12 @@ func (s *Site) routes() {
 	s.mux.Handle("GET /assets/", s.assets)
 	s.loginPages()
 	s.overviewPages()
+	s.identityPages()
+	s.mapPages()
+	s.reportPages()
+	s.findingPages()
+	s.decisionPages()
+	s.auditPages()
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, Viewer{}, faultf(http.StatusNotFound, "There is no page at %s.", r.URL.Path))
 	})

@@ -1,10 +1,14 @@
 // @ts-check
+import { acks } from './acks.js';
 import { copyButtons } from './copy.js';
+import { decisions } from './decide.js';
 import { dialogs } from './dialog.js';
+import { follow } from './follow.js';
 import { keys } from './keys.js';
 import { live } from './live.js';
 import { theme } from './switch.js';
 import { times } from './time.js';
+import { triage } from './triage.js';
 import { start } from './widgets.js';
 
 /**
@@ -19,6 +23,10 @@ export function enhance(root) {
 
 enhance(document);
 dialogs();
+decisions(enhance);
 theme();
 keys();
 live(enhance);
+if (document.body.dataset.page === 'findings') triage(enhance);
+follow();
+acks();
