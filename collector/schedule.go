@@ -17,8 +17,8 @@ import (
 type ScheduledReport interface {
 	// Last is when it was last made, by any collector; zero: never.
 	Last(ctx context.Context) (time.Time, error)
-	// Make makes it, and gives the findings that are to be told, which are stored already: with an error, too.
-	Make(ctx context.Context) ([]event.Finding, error)
+	// Make makes it: it has its findings told, and only then keeps that it was made. So who dies in between tells some of them twice, and none never.
+	Make(ctx context.Context, tell func(context.Context, []event.Finding) error) error
 }
 
 // Schedule makes a report every so often, by one of the collectors that share a bus.
@@ -28,8 +28,7 @@ type Schedule struct {
 	Every  time.Duration
 	Log    *slog.Logger
 
-	now    func() time.Time // nil is time.Now
-	untold []event.Finding  // of a report that was made; of Run's goroutine
+	now func() time.Time // nil is time.Now
 }
 
 // scheduleRetry is how long a report that failed waits.
@@ -38,11 +37,7 @@ const scheduleRetry = time.Minute
 // Run makes reports until ctx ends. One that fails is logged, and made again after a while.
 func (s *Schedule) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		err := s.tell(ctx)
-		var wait time.Duration
-		if err == nil {
-			wait, err = s.wait(ctx)
-		}
+		wait, err := s.wait(ctx)
 		if err == nil && wait <= 0 {
 			if err = s.make(ctx); err == nil {
 				continue
@@ -85,7 +80,7 @@ func (s *Schedule) wait(ctx context.Context) (time.Duration, error) {
 }
 
 // make makes the report, unless another collector has made it meanwhile.
-func (s *Schedule) make(ctx context.Context) (err error) {
+func (s *Schedule) make(ctx context.Context) error {
 	held, unlock, err := lockBus(ctx, s.Bus, "report", s.Log)
 	if err != nil {
 		return err
@@ -94,17 +89,7 @@ func (s *Schedule) make(ctx context.Context) (err error) {
 	if wait, err := s.wait(held); err != nil || wait > 0 {
 		return err
 	}
-	s.untold, err = s.Report.Make(held)
-	return errors.Join(err, s.tell(held))
-}
-
-// tell publishes what the last report has stored. No other report would tell it again: until it succeeds, it is tried again.
-func (s *Schedule) tell(ctx context.Context) error {
-	if err := tellFindings(ctx, s.Bus, s.untold); err != nil {
-		return err
-	}
-	s.untold = nil
-	return nil
+	return s.Report.Make(held, func(ctx context.Context, findings []event.Finding) error { return tellFindings(ctx, s.Bus, findings) })
 }
 
 // tellFindings publishes findings to those who follow them.

@@ -26,10 +26,12 @@ type Made struct {
 	Run      store.Run
 	Findings []event.Finding // new, changed or resolved
 	Held     int             // findings that were left out, because there were too many
+
+	items []store.RunItem
 }
 
-// MakeUnused makes the report of unused identities that a schedule asks for: a signed file in a folder, a record of what it lists, and findings, which the
-// caller publishes. Identities that are exempt, or of which nothing can be told, make no finding. Findings of identities that are in use again, are gone or
+// MakeUnused makes the report of unused identities that a schedule asks for: a signed file in a folder, and what the caller publishes and then has
+// [Reporter.Keep] keep. Identities that are exempt, or of which nothing can be told, make no finding. Findings of identities that are in use again, are gone or
 // are exempt, are resolved.
 func (r *Reporter) MakeUnused(ctx context.Context, now time.Time, window time.Duration, folder string, key nkeys.KeyPair) (*Made, error) {
 	now = now.UTC().Truncate(time.Second)
@@ -62,15 +64,20 @@ func (r *Reporter) MakeUnused(ctx context.Context, now time.Time, window time.Du
 		return nil, err
 	}
 	made.Run = store.Run{Report: reportUnused, Time: now, Window: window, Watched: whole.Coverage.Watched, Total: whole.Total, File: file, SHA256: sum}
-	items := make([]store.RunItem, len(whole.Items))
+	made.items = make([]store.RunItem, len(whole.Items))
 	for i := range whole.Items {
 		u := &whole.Items[i]
-		items[i] = store.RunItem{Identity: u.Identity.String(), Class: u.Class, Verdict: u.Verdict}
+		made.items[i] = store.RunItem{Identity: u.Identity.String(), Class: u.Class, Verdict: u.Verdict}
 	}
+	return made, nil
+}
+
+// Keep stores a report that was made: its findings, and last that it was made. Who crashes before that makes it once more.
+func (r *Reporter) Keep(ctx context.Context, made *Made) error {
 	if err := r.store.InsertFindings(ctx, made.Findings); err != nil {
-		return nil, err
+		return err
 	}
-	return made, r.store.InsertRun(ctx, made.Run, items) // the findings are stored, and to be told, even if the run is not
+	return r.store.InsertRun(ctx, made.Run, made.items)
 }
 
 // LastUnused is when the report of unused identities was last made on a schedule; zero: never.

@@ -106,17 +106,20 @@ func (s *unusedSchedule) Last(ctx context.Context) (time.Time, error) {
 }
 
 // Make implements [collector.ScheduledReport].
-func (s *unusedSchedule) Make(ctx context.Context) ([]event.Finding, error) {
+func (s *unusedSchedule) Make(ctx context.Context, tell func(context.Context, []event.Finding) error) error {
 	made, err := s.reports.MakeUnused(ctx, time.Now(), s.up.config.Report.Unused.Window, s.folder, s.key)
+	if err == nil {
+		err = tell(ctx, made.Findings)
+	}
+	if err == nil {
+		err = s.reports.Keep(ctx, made)
+	}
 	if err != nil {
-		if made != nil {
-			return made.Findings, err
-		}
-		return nil, err
+		return err
 	}
 	s.up.log.Info("made a report", "report", made.Run.Report, "file", made.Run.File, "identities", made.Run.Total, "findings", len(made.Findings))
 	if made.Held > 0 {
 		s.up.log.Warn("a report lists more unused identities than make findings at once; the rest follow with the next reports", "left", made.Held)
 	}
-	return made.Findings, nil
+	return nil
 }
