@@ -37,7 +37,6 @@ func (h *hooks) start(context.Context) error {
 		{ebpf.CGroupSKB, ebpf.AttachCGroupInetIngress, "", true},
 		{ebpf.CGroupSKB, ebpf.AttachCGroupInetEgress, "", true},
 		{ebpf.CGroupSockAddr, ebpf.AttachCGroupInet4Connect, "", false},
-		{ebpf.CGroupSockAddr, ebpf.AttachCGroupUDP4Sendmsg, "", false},
 		{ebpf.Tracing, ebpf.AttachTraceRawTp, "inet_sock_set_state", false},
 		{ebpf.Tracing, ebpf.AttachTraceRawTp, "sock_send_length", false},
 		{ebpf.Tracing, ebpf.AttachTraceRawTp, "sock_recv_length", false},
