@@ -6,6 +6,7 @@ import { dialogs } from './dialog.js';
 import { follow } from './follow.js';
 import { keys } from './keys.js';
 import { live } from './live.js';
+import { poll, printButtons } from './poll.js';
 import { theme } from './switch.js';
 import { times } from './time.js';
 import { triage } from './triage.js';
@@ -18,6 +19,7 @@ import { start } from './widgets.js';
 export function enhance(root) {
   times(root);
   copyButtons(root);
+  printButtons(root);
   start(root);
 }
 
@@ -30,3 +32,4 @@ live(enhance);
 if (document.body.dataset.page === 'findings') triage(enhance);
 follow();
 acks();
+poll();

@@ -5,6 +5,9 @@
  */
 const widgets = {
   timeseries: async () => (await import('./timeseries.js')).timeseries,
+  newedges: async () => (await import('./newedges.js')).newedges,
+  fragment: async () => (await import('./fragment.js')).fragment,
+  graph: async () => (await import('./graph.js')).graph,
 };
 
 /**
