@@ -41,14 +41,22 @@ func Forbidden(format string, args ...any) error {
 	return problem(http.StatusForbidden, format, args...)
 }
 
+// Unavailable is the error of an [Authenticator] that cannot tell now.
+func Unavailable(format string, args ...any) error {
+	return problem(http.StatusServiceUnavailable, format, args...)
+}
+
 // writeError answers with a problem document. What is not the client's fault is logged here, once, and not told in detail.
 func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	var p *Problem
-	if !errors.As(err, &p) {
-		if r.Context().Err() != nil {
-			return // the client is gone
-		}
+	known := errors.As(err, &p)
+	if !known && r.Context().Err() != nil {
+		return // the client is gone
+	}
+	if !known || p.Status >= http.StatusInternalServerError {
 		s.log.Error("answer a request", "method", r.Method, "path", r.URL.Path, "request", requestID(r), "error", err)
+	}
+	if !known {
 		p = problem(http.StatusInternalServerError, "the collector could not answer; its log says why")
 	}
 	if p.Status == http.StatusUnauthorized {

@@ -216,9 +216,9 @@ func TestOIDC(t *testing.T) {
 	now := time.Now()
 	o.now = func() time.Time { return now }
 	good := i.token(t, i.key, jose.RS256, nil)
-	check(t, o, with(good), "", 0, 500)
+	check(t, o, with(good), "", 0, http.StatusServiceUnavailable)
 	i.away = false
-	check(t, o, with(good), "", 0, 500) // it is not asked again at once
+	check(t, o, with(good), "", 0, http.StatusServiceUnavailable) // it is not asked again at once
 	now = now.Add(2 * discoverAgain)
 	check(t, o, with(good), "oidc:alice", api.Responder, 0)
 	check(t, o, with(""), "", 0, 0)
@@ -303,7 +303,7 @@ func TestSPIFFE(t *testing.T) {
 	check(t, s, shown, id, api.Admin, 0)
 	id = "spiffe://shop.example/ns/shop/sa/web"
 	check(t, s, shown, "", 0, http.StatusForbidden)
-	for _, bad := range []string{"", "a", "=admin", "*=admin", "a=root", "a=nobody", "**=viewer"} {
+	for _, bad := range []string{"", "a", "=admin", "*=admin", "a=root", "a=nobody", "**=viewer", "spiffe://*=admin", "spiffe://*/ops=admin", "spiffe://shop*/ops=viewer"} {
 		if _, err := ParseGrants([]string{bad}); err == nil {
 			t.Errorf("%q is a grant", bad)
 		}

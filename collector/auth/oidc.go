@@ -134,7 +134,7 @@ func (o *OIDC) Authenticate(r *http.Request) (api.Principal, bool, error) {
 	}
 	verifier, err := o.provider()
 	if err != nil {
-		return api.Principal{}, false, fmt.Errorf("ask the OpenID provider %s: %w", o.cfg.Issuer, err)
+		return api.Principal{}, false, fmt.Errorf("%w: %w", api.Unavailable("the OpenID provider %s does not answer; try again in %s", o.cfg.Issuer, discoverAgain), err)
 	}
 	token, err := verifier.Verify(r.Context(), text)
 	if err != nil {

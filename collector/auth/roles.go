@@ -26,8 +26,9 @@ func ParseGrants(texts []string) ([]Grant, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%.80q: %w", text, err)
 		}
-		if strings.Trim(text[:i], "*/") == "" {
-			return nil, fmt.Errorf("%.80q gives everybody the role %s", text, role)
+		domain, _, _ := strings.Cut(strings.TrimPrefix(text[:i], "spiffe://"), "/")
+		if strings.Trim(text[:i], "*/") == "" || strings.HasPrefix(text, "spiffe://") && strings.Contains(domain, "*") {
+			return nil, fmt.Errorf("%.80q gives everybody the role %s; name at least the trust domain", text, role)
 		}
 		out = append(out, Grant{text[:i], role})
 	}

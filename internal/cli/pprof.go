@@ -68,7 +68,7 @@ func (u *up) startServer(ctx context.Context, key, address string, handler http.
 	if err != nil {
 		return fmt.Errorf("%s: listen on %s: %w; choose another address", key, address, errors.Unwrap(err))
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 5 * time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(u.log.Handler(), slog.LevelDebug)}
 	return u.parts.start(ctx, key, func(ctx context.Context, ready func(string)) error {
 		g, ctx := errgroup.WithContext(ctx)
