@@ -196,7 +196,7 @@ func told(back string, kind event.VerdictKind, done, failed int, next string) st
 	}
 	u.RawQuery, u.Fragment = q.Encode(), ""
 	if next != "" {
-		u.Fragment = "f-" + next
+		u.Fragment = "at-" + next
 	}
 	return u.String()
 }

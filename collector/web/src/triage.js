@@ -74,8 +74,11 @@ function decide(verdict, enhance) {
 
 /** Goes on with the row that the address names: the one behind what was decided about. */
 function goOn() {
-  const target = location.hash ? document.getElementById(decodeURIComponent(location.hash.slice(1))) : null;
-  if (!target?.hasAttribute('data-row')) return;
+  const notice = document.querySelector('.notice[role="status"]');
+  if (notice) announce(notice.textContent ?? '');
+  if (!location.hash.startsWith('#at-')) return;
+  const target = document.querySelector(`[data-row="${CSS.escape(location.hash.slice(4))}"]`);
+  if (!target) return;
   target.classList.add('at');
   target.scrollIntoView({ block: 'nearest' });
   const link = target.querySelector('a[href]');
