@@ -6,8 +6,6 @@ import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 process.chdir(dirname(fileURLToPath(import.meta.url)));
-for (const name of readdirSync('dist')) if (name !== 'README') rmSync(join('dist', name), { recursive: true });
-
 const common = {
   outdir: 'dist', bundle: true, minify: true, metafile: true, entryNames: '[name]-[hash]', chunkNames: '[name]-[hash]', assetNames: '[name]-[hash]', charset: 'utf8',
   target: ['chrome111', 'firefox115', 'safari16.4'], legalComments: 'none', logLevel: 'warning',
@@ -40,3 +38,7 @@ const licenses = [...packages].sort().map((name) => {
 });
 writeFileSync('dist/licenses.txt', 'Ambit’s pages are under the Apache License 2.0. They hold parts of these libraries:\n\n' + licenses.join('\n' + '-'.repeat(80) + '\n\n'));
 writeFileSync('dist/manifest.json', JSON.stringify(Object.fromEntries(Object.entries(manifest).sort()), null, 1) + '\n');
+
+// What was made before goes last, so that a program that is built meanwhile finds what it lists.
+const made = new Set(['README', 'licenses.txt', 'manifest.json', manifest['icon.svg'], ...results.flatMap((r) => Object.keys(r.metafile.outputs).map((out) => basename(out)))]);
+for (const name of readdirSync('dist')) if (!made.has(name)) rmSync(join('dist', name), { recursive: true, force: true });
