@@ -44,6 +44,9 @@ func DefaultDeny() DenyConfig {
 	}
 }
 
+// floorSorts are those that a configuration may have; the agent's own, of the node and of Ambit's paths, stand beside them.
+const floorSorts = bpf.DenySorts / 2
+
 // Validate says everything that is wrong.
 func (c DenyConfig) Validate() error {
 	var faults []error
@@ -55,10 +58,21 @@ func (c DenyConfig) Validate() error {
 			faults = append(faults, fmt.Errorf("deny.keys: %q is no public account nkey, which begins with A", k))
 		}
 	}
-	for _, t := range c.Floor {
-		if _, err := event.ParseTarget(t); err != nil {
+	type sort struct {
+		bits           int
+		port, protocol bool
+	}
+	sorts := map[sort]bool{} // what the kernel tries one after the other
+	for _, text := range c.Floor {
+		t, err := event.ParseTarget(text)
+		if err != nil {
 			faults = append(faults, fmt.Errorf("deny.floor: %w", err))
+			continue
 		}
+		sorts[sort{t.Prefix.Bits(), t.Port != 0, t.Protocol != ""}] = true
+	}
+	if len(sorts) > floorSorts {
+		faults = append(faults, fmt.Errorf("deny.floor has %d sorts of targets, by length of prefix, port and protocol; %d at most", len(sorts), floorSorts))
 	}
 	for _, p := range c.Protected {
 		if !strings.HasPrefix(p, "spiffe://") && !strings.HasPrefix(p, "x509://") && !strings.HasPrefix(p, "*") {

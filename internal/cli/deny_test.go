@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -155,4 +156,9 @@ func TestDecisionsConfig(t *testing.T) {
 	f("decisions: {automatic: [{rule: x, for: 48h}]}", "rule 1", "48h")
 	f("decisions: {automatic: [{mode: always}]}", "rule 1", "always")
 	f("deny: {floor: ['*']}", "deny.floor")
+	var nets []string
+	for bits := 8; bits <= 16; bits++ {
+		nets = append(nets, fmt.Sprintf("'net:10.0.0.0/%d'", bits))
+	}
+	f("deny: {floor: ["+strings.Join(nets, ", ")+"]}", "9 sorts of targets")
 }
