@@ -30,7 +30,7 @@ var only = map[string][]string{
 	"github.com/ClickHouse/ch-go":                {"collector/engine"},
 	"github.com/ebitengine/purego":               {"collector/engine"},
 	"github.com/cilium/ebpf":                     {"bpf"},
-	"k8s.io":                                     {"agent/kube", "collector/inventory/kube", "internal/testenv"},
+	"k8s.io":                                     {"agent/kube", "collector/inventory/kube", "collector/natsauth", "internal/testenv"},
 	"github.com/ti-mo/conntrack":                 {"agent/peer"},
 	"github.com/spiffe/go-spiffe/v2/workloadapi": {"internal/svid"},
 	"github.com/spf13":                           {"internal/cli"},

@@ -24,6 +24,7 @@ type BusConfig struct {
 	URLs        []string      // outside NATS servers, which are tried in any order; empty: one is embedded, with its files in Dir
 	TLS         *tls.Config   // for outside ones; nil: as the URLs say, with the authorities that this machine trusts
 	Credentials string        // file with a user's JWT and seed, for outside ones
+	TokenFile   string        // file with a token to show to outside ones, such as a service account's; read for each connection
 	Inbox       string        // where answers come: nobody else may listen there; empty is the collectors'
 	Replicas    int           // of all streams and buckets that are made: 0 or 1, or 3 or 5 in a cluster
 	Dir         string        // for the embedded one
@@ -57,6 +58,11 @@ func (c *BusConfig) Validate() error {
 	}
 	if c.Credentials != "" {
 		if err := c.checkCredentials(); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	if c.TokenFile != "" {
+		if err := c.checkTokenFile(); err != nil {
 			faults = append(faults, err)
 		}
 	}

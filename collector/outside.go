@@ -1,9 +1,11 @@
 package collector
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"net"
@@ -15,6 +17,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
+
+	"github.com/ambit-nhi/ambit/collector/secretfile"
 )
 
 // collectorInbox is where answers to collectors come.
@@ -39,7 +43,49 @@ func (b *Bus) outside() []nats.Option {
 	if b.cfg.Credentials != "" { // read for each connection, so that they can be replaced
 		opts = append(opts, nats.UserCredentials(b.cfg.Credentials))
 	}
+	if b.cfg.TokenFile != "" {
+		opts = append(opts, nats.TokenHandler(b.token))
+	}
 	return opts
+}
+
+// token is what the file of it holds now. Without one, the server says who is refused.
+func (b *Bus) token() string {
+	text, err := readToken(b.cfg.TokenFile)
+	if err != nil {
+		b.cfg.Logger.Warn("no token to show to NATS", "error", err)
+	}
+	return text
+}
+
+// maxToken bounds what is read of a file with a token, in bytes.
+const maxToken = 16 << 10
+
+func readToken(file string) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", fmt.Errorf("nats.token_file: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxToken+1))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("nats.token_file: %w", err)
+	case len(text) > maxToken || len(bytes.TrimSpace(text)) == 0:
+		return "", fmt.Errorf("nats.token_file: %s is empty or too long for a token", file)
+	}
+	return string(bytes.TrimSpace(text)), nil
+}
+
+func (c *BusConfig) checkTokenFile() error {
+	switch {
+	case len(c.URLs) == 0:
+		return errors.New("nats.token_file is set, and the embedded server asks for none: set nats.urls, too, or neither")
+	case c.Credentials != "":
+		return errors.New("both nats.token_file and nats.credentials are set; leave out one of the two")
+	}
+	_, err := readToken(c.TokenFile)
+	return err
 }
 
 // How connections come back: the first try is within spread, since all clients of a server lose it at once; when no server took it, it waits longer
@@ -84,10 +130,9 @@ func (c *BusConfig) checkCredentials() error {
 		return fmt.Errorf("nats.credentials: there is no file %s", c.Credentials)
 	case err != nil:
 		return fmt.Errorf("nats.credentials: %w", err)
-	case !info.Mode().IsRegular():
-		return fmt.Errorf("nats.credentials: %s is not a file", c.Credentials)
-	case info.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("nats.credentials: others may read %s, which has mode %#o: make it 0600", c.Credentials, info.Mode().Perm())
+	}
+	if err := secretfile.Check(info); err != nil {
+		return fmt.Errorf("nats.credentials: %s %w", c.Credentials, err)
 	}
 	text, err := os.ReadFile(c.Credentials)
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/renameio/v2"
 	"github.com/nats-io/nkeys"
+
+	"github.com/ambit-nhi/ambit/collector/secretfile"
 )
 
 // maxKeyFile bounds what is read of a key file, in bytes.
@@ -21,10 +23,10 @@ func LoadKey(file string) (nkeys.KeyPair, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the decision key: %w; make one with `ambit decisions key %s`", err, file)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("read the decision key %s: others may read it (mode %o); run chmod 600 on it, and make a new one if it was seen", file, info.Mode().Perm())
+	if err := secretfile.Check(info); err != nil {
+		return nil, fmt.Errorf("read the decision key %s: it %w, and make a new one if it was seen", file, err)
 	}
-	if info.Size() > maxKeyFile || !info.Mode().IsRegular() {
+	if info.Size() > maxKeyFile {
 		return nil, fmt.Errorf("read the decision key %s: it is no small regular file", file)
 	}
 	data, err := os.ReadFile(file)

@@ -6,6 +6,8 @@
 # Each user is named as its certificate has it (a SPIFFE id, a DNS name, or its subject as RFC 2253 writes it), or is the public key of an nkey.
 # AGENT is that of the nodes' agents, where %n stands for the node's token and %N for its name; without either there may be one node only.
 #
+#   users.sh -callout ISSUER USER...    writes the authorization block with which collectors tell servers who agents are: ISSUER is the public key of
+#                                       their nats.auth.issuer_file (A...), USER are all of users.conf, who are known without asking
 #   users.sh -token NODE...    says what the tokens are
 #   users.sh -role ROLE        says the flags of nsc for agent, collector or reader
 set -eu
@@ -59,6 +61,21 @@ flags() {
 if [ "${1-}" = -token ]; then
   shift
   for node in "$@"; do token "$node"; done
+  exit
+fi
+if [ "${1-}" = -callout ]; then
+  printf %s "${2-}" | grep -Eq '^A[A-Z2-7]{55}$' || fail "'${2-}' is no public account nkey, which begins with A"
+  [ $# -gt 2 ] || fail 'no users: collectors answer the servers, and must be known without asking'
+  issuer=$2
+  shift 2
+  printf 'authorization {\n  timeout: 10\n  auth_callout {\n    issuer: "%s"\n    account: AMBIT\n    allowed_accounts: [ AMBIT ]\n    auth_users: [\n' "$issuer"
+  for argument in "$@"; do
+    case $argument in
+      '' | *[\"\\\$]*) fail "the name of a user, '$argument', is empty or holds a quote, \\ or \$" ;;
+    esac
+    printf '      "%s"\n' "$argument"
+  done
+  printf '    ]\n  }\n}\n'
   exit
 fi
 if [ "${1-}" = -role ]; then

@@ -47,7 +47,7 @@ keys have signed, and refuses connections. It needs root.`,
 		beFrugal()
 		ctx, out := cmd.Context(), cmd.OutOrStdout()
 		bus := collector.DefaultBusConfig()
-		bus.URLs, bus.Credentials, bus.Inbox, bus.Logger = c.NATS.URLs, c.NATS.Credentials, event.AgentInbox(c.Node), log
+		bus.URLs, bus.Credentials, bus.TokenFile, bus.Inbox, bus.Logger = c.NATS.URLs, c.NATS.Credentials, c.NATS.TokenFile, event.AgentInbox(c.Node), log
 		if err := bus.Validate(); err != nil {
 			return usageError(err)
 		}

@@ -83,7 +83,10 @@ func checkArgs(t *testing.T, name string, args []string) {
 	if err == nil && command.HasParent() {
 		err = command.ParseFlags(rest)
 	}
-	if err != nil || !command.HasParent() || command.Flags().NArg() > 0 {
+	if err == nil {
+		err = command.ValidateArgs(command.Flags().Args())
+	}
+	if err != nil || !command.HasParent() {
 		t.Errorf("%s: %q is no command of ambit: %v", name, args, err)
 	}
 }

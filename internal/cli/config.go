@@ -42,6 +42,8 @@ type config struct {
 		MaxAge      time.Duration `mapstructure:"max_age"`
 		Replicas    int           `mapstructure:"replicas"`    // of streams and buckets, in a cluster
 		Credentials string        `mapstructure:"credentials"` // file with a user's JWT and seed
+		TokenFile   string        `mapstructure:"token_file"`  // file with a token, such as a service account's; read for each connection
+		Auth        natsAuth      `mapstructure:"auth"`
 		TLS         tlsConfig     `mapstructure:"tls"`
 	} `mapstructure:"nats"`
 	SPIFFE struct {
@@ -95,6 +97,7 @@ func defaultConfig() config {
 	c.Learn, c.Interval, c.Partitions = 24*time.Hour, 10*time.Second, event.DefaultPartitions
 	bus := collector.DefaultBusConfig()
 	c.NATS.MaxBytes, c.NATS.MaxAge, c.NATS.Replicas = bus.MaxBytes, bus.MaxAge, bus.Replicas
+	c.NATS.Auth = defaultNATSAuth()
 	c.Spool = agent.DefaultSpool()
 	c.API = defaultAPI()
 	c.Deny, c.Decisions = agent.DefaultDeny(), defaultDecisions()
@@ -248,6 +251,7 @@ func (c *config) validate() error {
 	}
 	faults = append(faults, c.Retention.Validate())
 	faults = append(faults, c.validateTLS()...)
+	faults = append(faults, c.validateNATSAuth())
 	faults = append(faults, c.validateProbes()...)
 	faults = append(faults, c.validateInventory(), c.validateAPI(), c.Report.validate(), c.validateDetector(), c.validateDecisions(), c.validateFeeds())
 	faults = append(faults, c.validateLog(), checkLoopback("pprof", c.Pprof, "profiles show what is in memory"), checkAddress("metrics", c.Metrics))

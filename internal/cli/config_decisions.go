@@ -19,6 +19,7 @@ import (
 
 	"github.com/ambit-nhi/ambit/collector/api"
 	"github.com/ambit-nhi/ambit/collector/decision"
+	"github.com/ambit-nhi/ambit/collector/secretfile"
 	"github.com/ambit-nhi/ambit/event"
 	"github.com/ambit-nhi/ambit/internal/nearest"
 )
@@ -183,8 +184,11 @@ func readSecret(file string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read a secret: %w", err)
 	}
-	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 || info.Size() > maxSecret {
-		return nil, fmt.Errorf("%s is open to others (mode %04o), or no small regular file: chmod 600 it", file, info.Mode().Perm())
+	if err := secretfile.Check(info); err != nil {
+		return nil, fmt.Errorf("%s %w", file, err)
+	}
+	if info.Size() > maxSecret {
+		return nil, fmt.Errorf("%s is larger than %d bytes, too large for a secret", file, maxSecret)
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {

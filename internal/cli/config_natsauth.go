@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nkeys"
+
+	"github.com/ambit-nhi/ambit/collector"
+	"github.com/ambit-nhi/ambit/collector/natsauth"
+)
+
+// natsAuth has a collector tell NATS servers who an agent is, by the token of its Kubernetes service account. Without an issuer, it does not.
+type natsAuth struct {
+	Issuer          string        `mapstructure:"issuer_file"`      // file with the seed of an account nkey, whose public key the servers have in auth_callout.issuer
+	Account         string        `mapstructure:"account"`          // of the servers, that agents belong to
+	Audience        string        `mapstructure:"audience"`         // that tokens must be for
+	ServiceAccounts []string      `mapstructure:"service_accounts"` // of agents, as namespace/name
+	Life            time.Duration `mapstructure:"life"`             // of a connection, after which the agent shows its token again
+}
+
+func defaultNATSAuth() natsAuth {
+	return natsAuth{Account: "AMBIT", Audience: "ambit-nats", ServiceAccounts: []string{"ambit/ambit-agent"}, Life: time.Hour}
+}
+
+// service is nil where servers are not told.
+func (a *natsAuth) service() (func(natsauth.Reviewer) (*natsauth.Service, error), error) {
+	if a.Issuer == "" {
+		return nil, nil
+	}
+	seed, err := readSecret(a.Issuer)
+	if err != nil {
+		return nil, fmt.Errorf("nats.auth.issuer_file: %w", err)
+	}
+	defer clear(seed)
+	key, err := nkeys.FromSeed(seed)
+	if err != nil { // of what is in the file nothing is told
+		return nil, fmt.Errorf("nats.auth.issuer_file: %s holds no seed of an account nkey, which begins with SA; `ambit decisions key` makes one", a.Issuer)
+	}
+	return func(r natsauth.Reviewer) (*natsauth.Service, error) {
+		s, err := natsauth.New(natsauth.Config{Issuer: key, Account: a.Account, Audience: a.Audience, ServiceAccounts: a.ServiceAccounts, Life: a.Life, Reviewer: r})
+		if err != nil {
+			return nil, fmt.Errorf("nats.auth: %w", err)
+		}
+		return s, nil
+	}, nil
+}
+
+func (c *config) validateNATSAuth() error {
+	a := &c.NATS.Auth
+	if a.Issuer == "" {
+		return nil
+	}
+	if len(c.NATS.URLs) == 0 {
+		return errors.New("nats.auth.issuer_file is set, and the embedded server has no other users: set nats.urls, too, or neither")
+	}
+	if make, err := a.service(); err != nil {
+		return err
+	} else if _, err := make(&natsauth.Cluster{}); err != nil {
+		return err
+	}
+	return nil
+}
+
+// startNATSAuth answers NATS servers about agents, before anything that may take long: while nobody answers, no agent gets in.
+func (u *up) startNATSAuth(ctx context.Context) error {
+	make, err := u.config.NATS.Auth.service()
+	if err != nil {
+		return usageError(err)
+	}
+	if make == nil {
+		return nil
+	}
+	cluster, err := natsauth.NewCluster(u.config.Kubernetes.Kubeconfig)
+	if err != nil {
+		return fmt.Errorf("nats.auth: %w", err)
+	}
+	service, err := make(cluster)
+	if err != nil {
+		return usageError(err)
+	}
+	u.metrics.MustRegister(collector.Counters("ambit_nats_auth_total", "Agents that asked NATS servers for entry by token, by what became of it.", service.Counters))
+	return u.parts.start(ctx, "nats-auth", func(ctx context.Context, ready func(string)) error {
+		defer cluster.Close()
+		nc, err := u.bus.Connect("ambit auth")
+		if err != nil {
+			return err
+		}
+		defer closeConnection(nc)
+		return service.Run(ctx, nc, func() { ready("answers for account " + u.config.NATS.Auth.Account) })
+	})
+}
