@@ -32,7 +32,7 @@ func (h *host) checkDeny(hooks []bpf.HookStatus, pins error) Check {
 		c.Found = pins.Error()
 		c.Remedy = "mount it: mount -t bpf bpf /sys/fs/bpf, and give it to the agent's container"
 	case !h.capable(unix.CAP_SYS_ADMIN):
-		c.Found = "connections can be refused; the packets of established ones are dropped, since ending them takes CAP_SYS_ADMIN"
+		c.Found = "connections can be refused and cut; without CAP_SYS_ADMIN, those in other network namespaces by dropping their packets"
 		return c
 	default:
 		return c

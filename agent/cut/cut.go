@@ -80,6 +80,13 @@ func Sweep(namespace *os.File, match func(*Socket) bool) (s Swept, err error) {
 		return s, fmt.Errorf("open the own network namespace: %w", err)
 	}
 	defer own.Close()
+	if same, err := sameFile(own, namespace); err != nil || same { // to enter it would take CAP_SYS_ADMIN all the same
+		runtime.UnlockOSThread()
+		if err != nil {
+			return s, fmt.Errorf("tell network namespaces apart: %w", err)
+		}
+		return sweep(match)
+	}
 	if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
 		if errors.Is(err, unix.EPERM) {
@@ -95,6 +102,15 @@ func Sweep(namespace *os.File, match func(*Socket) bool) (s Swept, err error) {
 		runtime.UnlockOSThread()
 	}()
 	return sweep(match)
+}
+
+func sameFile(a, b *os.File) (bool, error) {
+	x, err := a.Stat()
+	if err != nil {
+		return false, err
+	}
+	y, err := b.Stat()
+	return err == nil && os.SameFile(x, y), err
 }
 
 func sweep(match func(*Socket) bool) (s Swept, err error) {
