@@ -37,7 +37,7 @@ type overviewView struct {
 }
 
 // latestFindings is how many findings the overview lists.
-const latestFindings = 8
+const latestFindings = 10
 
 func (s *Site) overviewPages() {
 	s.page("overview", "/{$}", Reader, func(r *http.Request, _ Viewer) (any, error) {

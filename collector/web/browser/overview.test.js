@@ -24,7 +24,7 @@ test('it can be read without scripts', async () => {
     await page.goto('/?window=30d');
     await page.getByText('Findings by severity').waitFor();
     assert.ok((await page.locator('table').count()) >= 5);
-    assert.match(await page.locator('time').first().innerText(), /UTC$/);
+    assert.match(await page.locator('.row-end time').first().innerText(), /UTC$/);
     await shot(page, 'overview-without-scripts');
   });
 });

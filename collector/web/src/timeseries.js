@@ -4,6 +4,10 @@ import { api } from './api.js';
 
 const severities = ['info', 'low', 'medium', 'high', 'critical'];
 
+const day = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
+const hour = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
+const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+
 /** @param {string} name a token of the style sheet */
 export const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
@@ -30,11 +34,11 @@ export async function timeseries(el) {
         width: Math.max(200, el.clientWidth), height: 190,
         padding: [10, 6, 0, 0],
         scales: { y: { range: (_u, _min, max) => [0, Math.max(4, Math.ceil(max * 1.1))] } },
-        axes: [axis, { ...axis, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000] }],
+        axes: [{ ...axis, space: 70, values: (_u, splits, _axis, _space, step) => splits.map((t) => (step >= 86400 ? day : hour).format(new Date(t * 1000))) }, { ...axis, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 100000] }],
         legend: { live: true },
         cursor: { y: false, points: { show: false } },
         series: [
-          {},
+          { label: 'From', value: (_u, at) => (at == null ? '–' : full.format(new Date((at - findings.step_seconds / 2) * 1000))) },
           ...order.map((i) => ({
             label: severities[i], paths: bars, points: { show: false }, width: 0, fill: token(severities[i]), stroke: token(severities[i]),
             value: (/** @type {any} */ _u, /** @type {any} */ _v, /** @type {any} */ _s, /** @type {number | null} */ at) => (at == null ? '–' : String(values[i][at])),
