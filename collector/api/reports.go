@@ -49,6 +49,12 @@ func reportLimit(values url.Values) (int, error) {
 	return number(values, "limit", 1, maxReport)
 }
 
+// paging is which part of a report is asked for.
+func paging(values url.Values) (report.Paging, error) {
+	n, err := reportLimit(values)
+	return report.Paging{Limit: n, Cursor: values.Get("cursor")}, err
+}
+
 func number(values url.Values, name string, least, most int) (int, error) {
 	n, err := strconv.Atoi(values.Get(name))
 	if err != nil || n < least || n > most {
@@ -117,20 +123,28 @@ func sinceOf(text string) (time.Time, error) {
 }
 
 func (s *Server) getCoverage(w http.ResponseWriter, r *http.Request) error {
-	d, err := window(r)
+	values, err := query(r, "window", "limit", "cursor")
 	if err != nil {
 		return err
 	}
-	list, err := s.Reports.Coverage(r.Context(), s.now().UTC(), d)
+	d, err := windowOf(values)
+	if err != nil {
+		return err
+	}
+	part, err := paging(values)
+	if err != nil {
+		return err
+	}
+	list, err := s.Reports.Coverage(r.Context(), s.now().UTC(), d, part)
 	return writeReport(w, list, err)
 }
 
 func (s *Server) getHighRisk(w http.ResponseWriter, r *http.Request) error {
-	values, err := query(r, "window", "at_least", "risk", "q", "limit")
+	values, err := query(r, "window", "at_least", "risk", "q", "limit", "cursor")
 	if err != nil {
 		return err
 	}
-	q := report.RiskQuery{Text: values.Get("q")}
+	q := report.RiskQuery{Text: values.Get("q"), Cursor: values.Get("cursor")}
 	if q.Window, err = windowOf(values); err != nil {
 		return err
 	}
@@ -161,7 +175,7 @@ func (s *Server) getMeasures(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) getGroups(w http.ResponseWriter, r *http.Request) error {
-	values, err := query(r, "window", "by")
+	values, err := query(r, "window", "by", "limit", "cursor")
 	if err != nil {
 		return err
 	}
@@ -173,12 +187,16 @@ func (s *Server) getGroups(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	list, err := s.Reports.Groups(r.Context(), s.now().UTC(), d, by)
+	part, err := paging(values)
+	if err != nil {
+		return err
+	}
+	list, err := s.Reports.Groups(r.Context(), s.now().UTC(), d, by, part)
 	return writeReport(w, list, err)
 }
 
 func (s *Server) getOwnership(w http.ResponseWriter, r *http.Request) error {
-	values, err := query(r, "window", "limit")
+	values, err := query(r, "window", "limit", "cursor")
 	if err != nil {
 		return err
 	}
@@ -186,16 +204,16 @@ func (s *Server) getOwnership(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	n, err := reportLimit(values)
+	part, err := paging(values)
 	if err != nil {
 		return err
 	}
-	list, err := s.Reports.Ownership(r.Context(), s.now().UTC(), d, n)
+	list, err := s.Reports.Ownership(r.Context(), s.now().UTC(), d, part)
 	return writeReport(w, list, err)
 }
 
 func (s *Server) getReviews(w http.ResponseWriter, r *http.Request) error {
-	values, err := query(r, "window", "state", "limit")
+	values, err := query(r, "window", "state", "limit", "cursor")
 	if err != nil {
 		return err
 	}
@@ -207,11 +225,11 @@ func (s *Server) getReviews(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	n, err := reportLimit(values)
+	part, err := paging(values)
 	if err != nil {
 		return err
 	}
-	list, err := s.Reports.Reviews(r.Context(), s.now().UTC(), d, state, n)
+	list, err := s.Reports.Reviews(r.Context(), s.now().UTC(), d, state, part)
 	return writeReport(w, list, err)
 }
 
@@ -295,10 +313,15 @@ const maxExempt = 366 * 24 * time.Hour
 const maxNote = 2000
 
 func (s *Server) getExemptions(w http.ResponseWriter, r *http.Request) error {
-	if _, err := query(r); err != nil {
+	values, err := query(r, "limit", "cursor")
+	if err != nil {
 		return err
 	}
-	list, err := s.Reports.Exemptions(r.Context(), s.now().UTC())
+	part, err := paging(values)
+	if err != nil {
+		return err
+	}
+	list, err := s.Reports.Exemptions(r.Context(), s.now().UTC(), part)
 	return writeReport(w, list, err)
 }
 
@@ -339,15 +362,13 @@ func (s *Server) deleteExemption(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	now := s.now().UTC()
-	list, err := s.Reports.Exemptions(r.Context(), now)
+	e, err := s.Reports.Exemption(r.Context(), id, now)
+	if errors.Is(err, store.ErrNotFound) {
+		return problem(http.StatusNotFound, "there is no exemption of %s in force", id)
+	}
 	if err != nil {
 		return storeError(err)
 	}
-	i := slices.IndexFunc(list.Items, func(e store.Exemption) bool { return e.Identity == id })
-	if i < 0 {
-		return problem(http.StatusNotFound, "there is no exemption of %s in force", id)
-	}
-	e := list.Items[i]
 	err = s.audited(r, "exemption.lift", id.String(), nil, func() error {
 		return s.Standing.Exempt(r.Context(), store.Exemption{Identity: id, Reason: e.Reason, By: principal(r).Name, At: now})
 	})

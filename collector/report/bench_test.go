@@ -202,19 +202,19 @@ func BenchmarkReports(b *testing.B) {
 		return len(got.Items), err
 	})
 	f("inventory", func(ctx context.Context) (int, error) {
-		got, err := r.Groups(ctx, noon, window, "")
+		got, err := r.Groups(ctx, noon, window, "", Paging{})
 		return len(got.Items), err
 	})
 	f("ownership", func(ctx context.Context) (int, error) {
-		got, err := r.Ownership(ctx, noon, window, 0)
+		got, err := r.Ownership(ctx, noon, window, Paging{})
 		return int(got.Total), err
 	})
 	f("reviews", func(ctx context.Context) (int, error) {
-		got, err := r.Reviews(ctx, noon, window, "", 0)
+		got, err := r.Reviews(ctx, noon, window, "", Paging{})
 		return int(got.Total), err
 	})
 	f("coverage", func(ctx context.Context) (int, error) {
-		got, err := r.Coverage(ctx, noon, window)
+		got, err := r.Coverage(ctx, noon, window, Paging{})
 		return len(got.Items), err
 	})
 	f("blast-radius-3", func(ctx context.Context) (int, error) {

@@ -25,8 +25,10 @@ type Summary struct {
 	Lost        map[string]uint64 `json:"lost"`    // events, by cause
 	Missing     []BlindSpot       `json:"missing"` // what could not be watched
 	Attribution *Attribution      `json:"attribution"`
-	TLS         *TLS              `json:"tls,omitempty"` // nil where no agent tells of it
-	Statement   string            `json:"statement"`
+	// When what is said of identities was read, where that was before Until; see [Reporter.Reuse].
+	IdentitiesAsOf time.Time `json:"identities_as_of,omitzero"`
+	TLS            *TLS      `json:"tls,omitempty"` // nil where no agent tells of it
+	Statement      string    `json:"statement"`
 }
 
 // BlindSpot is something that nodes could not watch.
@@ -40,16 +42,20 @@ var severity = map[Concern]int{ConcernConnections: 0, ConcernIdentities: 1, Conc
 // maxGaps bounds the gaps that a summary lists.
 const maxGaps = 20
 
-// Coverage reports how every node was watched in the window that ends now.
-func (r *Reporter) Coverage(ctx context.Context, now time.Time, window time.Duration) (*List[NodeCoverage], error) {
+// Coverage reports how every node was watched in the window that ends now, in the order of their names.
+func (r *Reporter) Coverage(ctx context.Context, now time.Time, window time.Duration, paging Paging) (*List[NodeCoverage], error) {
 	nodes, summary, err := r.coverage(ctx, now, window)
 	if err != nil {
 		return nil, err
 	}
-	for i := range nodes {
-		nodes[i].trim()
+	out := &List[NodeCoverage]{Total: uint64(len(nodes)), Coverage: summary}
+	if out.Items, out.Next, err = cut(nodes, func(n *NodeCoverage) place { return place{text: n.Node} }, paging); err != nil {
+		return nil, err
 	}
-	return &List[NodeCoverage]{Items: nodes, Coverage: summary}, nil
+	for i := range out.Items {
+		out.Items[i].trim()
+	}
+	return out, nil
 }
 
 func (r *Reporter) coverage(ctx context.Context, now time.Time, window time.Duration) ([]NodeCoverage, *Summary, error) {
@@ -150,6 +156,13 @@ func (s *Summary) state() string {
 	b.WriteString(s.Attribution.state())
 	b.WriteString(s.TLS.state())
 	return b.String()
+}
+
+// read says when identities were read.
+func (s *Summary) read(e *estate) {
+	if e.now.Before(s.Until) {
+		s.IdentitiesAsOf = e.now
+	}
 }
 
 func count[N int | uint64](n N, noun string) string {

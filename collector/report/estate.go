@@ -20,6 +20,10 @@ type estate struct {
 	known    bool // there is an inventory
 	now      time.Time
 	declared map[string][]event.Declaration
+
+	members []store.Member // of the whole population, where it is of that
+	judge   sync.Once
+	judged  []*inventory.View // of members
 }
 
 // estate reads what is declared of some members, or of all.
@@ -36,15 +40,29 @@ func (r *Reporter) estate(ctx context.Context, members []store.Member, all bool,
 	if !all {
 		of = identitiesOf(members)
 	}
+	var room []event.Declaration // most identities have one declaration: many share an allocation
 	return e, r.store.Declarations(ctx, of, r.Rules.NeedsPairs(), func(d *event.Declaration) error {
 		id := d.Identity.String()
-		e.declared[id] = append(e.declared[id], *d)
+		if others := e.declared[id]; others != nil {
+			e.declared[id] = append(others, *d)
+			return nil
+		}
+		if len(room) == cap(room) {
+			room = make([]event.Declaration, 0, 256)
+		}
+		room = append(room, *d)
+		e.declared[id] = room[len(room)-1 : len(room) : len(room)]
 		return nil
 	})
 }
 
-// population gives all members, and what is declared of them, which are asked for at once.
+// population gives all members, and what is declared of them. Both may serve other questions, too: nobody changes them.
 func (r *Reporter) population(ctx context.Context, since, now time.Time) (members []store.Member, e *estate, err error) {
+	return r.kept.get(ctx, r.Reuse, since, now, r.readPopulation)
+}
+
+// readPopulation reads all members and what is declared of them, which are asked for at once.
+func (r *Reporter) readPopulation(ctx context.Context, since, now time.Time) (members []store.Member, e *estate, err error) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
 		members, err = r.store.Population(ctx, since, now, false)
@@ -54,11 +72,24 @@ func (r *Reporter) population(ctx context.Context, since, now time.Time) (member
 		e, err = r.estate(ctx, nil, true, now)
 		return err
 	})
-	return members, e, g.Wait()
+	if err := g.Wait(); err != nil {
+		return nil, nil, err
+	}
+	e.members = members
+	return members, e, nil
 }
 
-// views are those of all members, by all processors.
+// views are those of all members.
 func (e *estate) views(members []store.Member) []*inventory.View {
+	if len(members) == 0 || len(e.members) != len(members) || &e.members[0] != &members[0] {
+		return e.viewAll(members)
+	}
+	e.judge.Do(func() { e.judged = e.viewAll(members) })
+	return e.judged
+}
+
+// viewAll judges by all processors.
+func (e *estate) viewAll(members []store.Member) []*inventory.View {
 	out := make([]*inventory.View, len(members))
 	workers := runtime.GOMAXPROCS(0)
 	var done sync.WaitGroup

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -51,7 +50,7 @@ var groupings = map[string]func(m *store.Member, v *inventory.View, namespace st
 
 // Groups reports the whole inventory: how many identities there are of each kind, of those that were seen in the window that ends now or are declared.
 // by is one of GroupBys, or "" for all of them.
-func (r *Reporter) Groups(ctx context.Context, now time.Time, window time.Duration, by string) (*List[Group], error) {
+func (r *Reporter) Groups(ctx context.Context, now time.Time, window time.Duration, by string, paging Paging) (*List[Group], error) {
 	if by != "" && groupings[by] == nil {
 		return nil, fmt.Errorf("by %q is not one of %s", by, strings.Join(GroupBys, ", "))
 	}
@@ -86,15 +85,16 @@ func (r *Reporter) Groups(ctx context.Context, now time.Time, window time.Durati
 			g.add(m, v, since)
 		}
 	}
-	out := &List[Group]{Items: make([]Group, 0, len(groups)), Total: uint64(len(groups)), Coverage: summary}
+	all := make([]Group, 0, len(groups))
 	for _, g := range groups {
-		out.Items = append(out.Items, *g)
+		all = append(all, *g)
 	}
-	slices.SortFunc(out.Items, func(a, b Group) int {
-		return cmp.Or(cmp.Compare(slices.Index(GroupBys, a.By), slices.Index(GroupBys, b.By)), cmp.Compare(b.Identities, a.Identities), cmp.Compare(a.Value, b.Value))
-	})
-	out.Items = out.Items[:min(len(out.Items), 10_000)]
-	return out, nil
+	summary.read(e)
+	out := &List[Group]{Total: uint64(len(all)), Coverage: summary}
+	out.Items, out.Next, err = cut(all, func(g *Group) place {
+		return place{int64(slices.Index(GroupBys, g.By)), -int64(g.Identities), g.Value}
+	}, paging)
+	return out, err
 }
 
 func (g *Group) add(m *store.Member, v *inventory.View, since time.Time) {

@@ -52,6 +52,7 @@ func (r *Reporter) Metrics(ctx context.Context, now time.Time, window time.Durat
 	if err != nil {
 		return nil, err
 	}
+	summary.read(e)
 	items, err := r.measure(ctx, members, e.views(members), summary, since)
 	if err != nil {
 		return nil, err

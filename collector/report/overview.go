@@ -271,3 +271,6 @@ func agents(nodes []NodeCoverage, now time.Time) AgentOverview {
 	out.Items = out.Items[:min(len(out.Items), maxAgents)]
 	return out
 }
+
+// Why says why there was a gap, in words; what it does not know, it gives back.
+func Why(word string) string { return cmp.Or(whys[word], word) }

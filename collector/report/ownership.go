@@ -1,12 +1,12 @@
 package report
 
 import (
-	"cmp"
 	"context"
-	"slices"
+	"math/bits"
 	"strings"
 	"time"
 
+	"github.com/ambit-nhi/ambit/collector/inventory"
 	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/event"
 )
@@ -28,7 +28,7 @@ type Lacking struct {
 
 // Ownership reports the identities that were seen in the window that ends now, or are declared, and lack an owner, a purpose or an environment; those
 // that lack most first. Those that are bound to a node belong to it, and are left out.
-func (r *Reporter) Ownership(ctx context.Context, now time.Time, window time.Duration, limit int) (*List[Lacking], error) {
+func (r *Reporter) Ownership(ctx context.Context, now time.Time, window time.Duration, paging Paging) (*List[Lacking], error) {
 	now = now.UTC()
 	since := now.Add(-window)
 	_, summary, err := r.coverage(ctx, now, window)
@@ -40,36 +40,56 @@ func (r *Reporter) Ownership(ctx context.Context, now time.Time, window time.Dur
 		return nil, err
 	}
 	views := e.views(members)
-	out := &List[Lacking]{Items: []Lacking{}, Coverage: summary}
+	summary.read(e)
+	type lacking struct {
+		member int
+		lacks  uint8 // of what, as bits in the order of wanted
+	}
+	var all []lacking
 	for i := range members {
 		m := &members[i]
 		if !answerable(m) || m.Declarations == 0 && m.LastSeen.Before(since) {
 			continue
 		}
-		v := views[i]
+		x := lacking{member: i}
+		for k, value := range wantedOf(views[i]) {
+			if value == "" {
+				x.lacks |= 1 << k
+			}
+		}
+		if x.lacks != 0 {
+			all = append(all, x)
+		}
+	}
+	page, next, err := cut(all, func(x *lacking) place {
+		return place{-int64(bits.OnesCount8(x.lacks)), 0, members[x.member].Identity.String()}
+	}, paging)
+	if err != nil {
+		return nil, err
+	}
+	out := &List[Lacking]{Items: make([]Lacking, len(page)), Next: next, Total: uint64(len(all)), Coverage: summary}
+	for i, x := range page {
+		m, v := &members[x.member], views[x.member]
 		l := Lacking{
 			Identity: m.Identity, Kind: store.Kind(m.Identity), Namespace: e.namespace(m), Owner: v.Owner, Purpose: v.Purpose, Environment: v.Environment,
 			Inventory: string(v.State), LastUsed: m.LastUsed,
 		}
-		for _, f := range []struct{ name, value string }{{"owner", v.Owner}, {"purpose", v.Purpose}, {"environment", v.Environment}} {
-			if f.value == "" {
-				l.Lacks = append(l.Lacks, f.name)
+		for k, name := range wanted {
+			if x.lacks&(1<<k) != 0 {
+				l.Lacks = append(l.Lacks, name)
 			}
 		}
-		if l.Lacks != nil {
-			l.Remedy = remedy(&l, e.declared[m.Identity.String()])
-			out.Items = append(out.Items, l)
-		}
+		l.Remedy = remedy(&l, e.declared[m.Identity.String()])
+		out.Items[i] = l
 	}
-	slices.SortStableFunc(out.Items, func(a, b Lacking) int {
-		return cmp.Or(cmp.Compare(len(b.Lacks), len(a.Lacks)), cmp.Compare(a.Identity.String(), b.Identity.String()))
-	})
-	out.Total = uint64(len(out.Items))
-	if limit <= 0 {
-		limit = 1000
-	}
-	out.Items = out.Items[:min(len(out.Items), limit, 10_000)]
 	return out, nil
+}
+
+// wanted is what somebody must say of each identity.
+var wanted = [...]string{"owner", "purpose", "environment"}
+
+func wantedOf(v *inventory.View) [len(wanted)]string {
+	return [...]string{v.Owner, v.Purpose, v.Environment}
 }
 
 // remedy says where to write what is missing.

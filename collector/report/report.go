@@ -2,6 +2,7 @@ package report
 
 import (
 	"context"
+	"time"
 
 	"github.com/ambit-nhi/ambit/collector/inventory"
 	"github.com/ambit-nhi/ambit/collector/store"
@@ -26,10 +27,15 @@ type List[T any] struct {
 type Reporter struct {
 	store *store.Store
 	state func(event.Identity) string
+	kept  *kept
 
 	directory directory
 
 	Rules inventory.Rules // of who owns what; set before use
+
+	// Reuse is for how long at most what was read of all identities answers other questions of the same window, too; [Summary.IdentitiesAsOf] says when that
+	// was. What is read fast is read anew. 0 reads it for each question. Set before use.
+	Reuse time.Duration
 }
 
 // New makes a Reporter. state gives an identity's state of learning, or ""; it is called from any goroutine, and may be nil.
@@ -37,7 +43,7 @@ func New(s *store.Store, state func(event.Identity) string) *Reporter {
 	if state == nil {
 		state = func(event.Identity) string { return "" }
 	}
-	return &Reporter{store: s, state: state}
+	return &Reporter{store: s, state: state, kept: newKept()}
 }
 
 // Identities gives a page of the identities in a state of learning and a state of the inventory, or in any where these are empty. Identities that

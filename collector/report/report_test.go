@@ -153,14 +153,14 @@ func TestUnused(t *testing.T) {
 func TestCoverage(t *testing.T) {
 	w := &world{t: t, s: open(t)}
 	r := New(w.s, nil)
-	got, err := r.Coverage(t.Context(), noon, 10*day)
+	got, err := r.Coverage(t.Context(), noon, 10*day, Paging{})
 	if err != nil || got.Items == nil || got.Coverage.Complete {
 		t.Fatalf("empty store: %+v %v, want an empty list that is not complete", got, err)
 	}
 	golden(t, "coverage-nothing.json", got)
 
 	w.watch(store.Coverage{Node: "n1", Boot: "a", From: ago(20 * day), Until: ago(10 * time.Second), Lost: map[string]uint64{}, Version: "1.0", Kernel: "6.1.0"})
-	if got, err = r.Coverage(t.Context(), noon, 10*day); err != nil || !got.Coverage.Complete {
+	if got, err = r.Coverage(t.Context(), noon, 10*day, Paging{}); err != nil || !got.Coverage.Complete {
 		t.Errorf("%+v %v, want it complete", got, err)
 	}
 	golden(t, "coverage-complete.json", got)
@@ -180,7 +180,7 @@ func TestCoverage(t *testing.T) {
 	if err := w.s.InsertObservations(t.Context(), "unattributed", rows); err != nil {
 		t.Fatal(err)
 	}
-	if got, err = r.Coverage(t.Context(), noon, 10*day); err != nil {
+	if got, err = r.Coverage(t.Context(), noon, 10*day, Paging{}); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "coverage.json", got)

@@ -1,10 +1,10 @@
 package report
 
 import (
-	"cmp"
 	"context"
+	"fmt"
+	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/ambit-nhi/ambit/collector/store"
@@ -46,7 +46,7 @@ type ReviewReport struct {
 
 // Reviews reports for each identity that somebody answers for who reviewed it last, and what is due: never reviewed ones first, then those whose review is
 // longest ago. An identity is due when its last review is older than the window.
-func (r *Reporter) Reviews(ctx context.Context, now time.Time, window time.Duration, state string, limit int) (*ReviewReport, error) {
+func (r *Reporter) Reviews(ctx context.Context, now time.Time, window time.Duration, state string, paging Paging) (*ReviewReport, error) {
 	now = now.UTC()
 	since := now.Add(-window)
 	_, summary, err := r.coverage(ctx, now, window)
@@ -57,9 +57,6 @@ func (r *Reporter) Reviews(ctx context.Context, now time.Time, window time.Durat
 	if err != nil {
 		return nil, err
 	}
-	members = slices.DeleteFunc(members, func(m store.Member) bool {
-		return !answerable(&m) || m.Declarations == 0 && m.LastSeen.Before(since)
-	})
 	last, err := r.store.LastReviews(ctx)
 	if err != nil {
 		return nil, err
@@ -72,6 +69,9 @@ func (r *Reporter) Reviews(ctx context.Context, now time.Time, window time.Durat
 	}
 	var all []due
 	for i := range members {
+		if !answerable(&members[i]) || members[i].Declarations == 0 && members[i].LastSeen.Before(since) {
+			continue
+		}
 		d := due{&members[i], last[members[i].Identity.String()], ReviewNever}
 		if !d.Time.IsZero() {
 			d.state = ReviewOverdue
@@ -84,14 +84,10 @@ func (r *Reporter) Reviews(ctx context.Context, now time.Time, window time.Durat
 			all = append(all, d)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b due) int {
-		return cmp.Or(a.Time.Compare(b.Time), strings.Compare(a.Member.Identity.String(), b.Member.Identity.String()))
-	})
 	out.Total = uint64(len(all))
-	if limit <= 0 {
-		limit = 1000
+	if all, out.Next, err = cut(all, func(d *due) place { return place{reviewedAt(d.LastReview), 0, d.Member.Identity.String()} }, paging); err != nil {
+		return nil, err
 	}
-	all = all[:min(len(all), limit, 10_000)]
 	page := make([]store.Member, len(all))
 	for i := range all {
 		page[i] = *all[i].Member
@@ -116,6 +112,14 @@ func (r *Reporter) Reviews(ctx context.Context, now time.Time, window time.Durat
 	return out, nil
 }
 
+// reviewedAt orders those that were never reviewed before all others.
+func reviewedAt(r store.LastReview) int64 {
+	if r.Time.IsZero() {
+		return 0
+	}
+	return r.Time.UnixMicro()
+}
+
 // ReviewsOf gives the latest reviews of one identity.
 func (r *Reporter) ReviewsOf(ctx context.Context, id event.Identity) (*List[store.Review], error) {
 	items, err := r.store.Reviews(ctx, id, 1000)
@@ -125,18 +129,27 @@ func (r *Reporter) ReviewsOf(ctx context.Context, id event.Identity) (*List[stor
 	return &List[store.Review]{Items: items}, nil
 }
 
-// Exemptions gives those that are in force.
-func (r *Reporter) Exemptions(ctx context.Context, now time.Time) (*List[store.Exemption], error) {
-	all, err := r.store.Exemptions(ctx, nil, now)
+// Exemptions gives those that are in force, those that end first before the others.
+func (r *Reporter) Exemptions(ctx context.Context, now time.Time, paging Paging) (*List[store.Exemption], error) {
+	found, err := r.store.Exemptions(ctx, nil, now)
 	if err != nil {
 		return nil, err
 	}
-	out := &List[store.Exemption]{Items: make([]store.Exemption, 0, len(all))}
-	for _, x := range all {
-		out.Items = append(out.Items, x)
+	all := slices.Collect(maps.Values(found))
+	out := &List[store.Exemption]{Total: uint64(len(all))}
+	out.Items, out.Next, err = cut(all, func(x *store.Exemption) place { return place{x.Until.UnixMicro(), 0, x.Identity.String()} }, paging)
+	return out, err
+}
+
+// Exemption gives that of one identity which is in force, or [store.ErrNotFound].
+func (r *Reporter) Exemption(ctx context.Context, id event.Identity, now time.Time) (store.Exemption, error) {
+	found, err := r.store.Exemptions(ctx, []event.Identity{id}, now)
+	if err != nil {
+		return store.Exemption{}, err
 	}
-	slices.SortFunc(out.Items, func(a, b store.Exemption) int {
-		return cmp.Or(a.Until.Compare(b.Until), cmp.Compare(a.Identity.String(), b.Identity.String()))
-	})
-	return out, nil
+	x, ok := found[id.String()]
+	if !ok {
+		return store.Exemption{}, fmt.Errorf("read the exemption of %s: %w", id, store.ErrNotFound)
+	}
+	return x, nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -64,7 +65,8 @@ type RiskQuery struct {
 	AtLeast int  // so many risks; 0 is 2
 	With    Risk // only those with this one; "" is any
 	Text    string
-	Limit   int // 0 is 1000, at most 10,000
+	Limit   int // see [Paging]
+	Cursor  string
 }
 
 // RiskReport lists identities with risks, the highest score first. Risks counts how many have each.
@@ -92,98 +94,173 @@ func (r *Reporter) HighRisk(ctx context.Context, now time.Time, q RiskQuery) (*R
 	if err != nil {
 		return nil, err
 	}
+	summary.read(all.estate)
 	atLeast := cmp.Or(q.AtLeast, 2)
 	text := strings.ToLower(q.Text)
-	out := &RiskReport{List: List[HighRisk]{Items: []HighRisk{}, Coverage: summary}, Risks: map[Risk]uint64{}}
-	for i := range all {
-		h := &all[i]
-		if len(h.Risks) < atLeast || q.With != "" && !h.has(q.With) || text != "" && !strings.Contains(strings.ToLower(h.Identity.String()), text) {
+	out := &RiskReport{List: List[HighRisk]{Coverage: summary}, Risks: map[Risk]uint64{}}
+	found := make([]risky, 0, len(all.risky))
+	for _, x := range all.risky {
+		if x.count() < atLeast || q.With != "" && !x.has(q.With) || text != "" && !strings.Contains(strings.ToLower(all.members[x.member].Identity.String()), text) {
 			continue
 		}
-		for _, e := range h.Risks {
-			out.Risks[e.Risk]++
+		for i, risk := range Risks {
+			if x.risks&(1<<i) != 0 {
+				out.Risks[risk]++
+			}
 		}
-		out.Items = append(out.Items, *h)
+		found = append(found, x)
 	}
-	slices.SortStableFunc(out.Items, func(a, b HighRisk) int {
-		return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(a.Identity.String(), b.Identity.String()))
-	})
-	out.Total = uint64(len(out.Items))
-	limit := q.Limit
-	if limit <= 0 {
-		limit = 1000
+	out.Total = uint64(len(found))
+	page, next, err := cut(found, func(x *risky) place { return place{-int64(x.score()), 0, all.members[x.member].Identity.String()} }, Paging{q.Limit, q.Cursor})
+	if err != nil {
+		return nil, err
 	}
-	out.Items = out.Items[:min(len(out.Items), limit, 10_000)]
+	out.Next = next
+	if err := r.exemplify(ctx, all, page, since); err != nil {
+		return nil, err
+	}
+	out.Items = make([]HighRisk, len(page))
+	for i := range page {
+		out.Items[i] = all.describe(&page[i], now)
+	}
 	return out, nil
 }
 
-func (h *HighRisk) has(risk Risk) bool {
-	return slices.ContainsFunc(h.Risks, func(e RiskEvidence) bool { return e.Risk == risk })
+// risky is a member of the population with its risks, as bits in the order of Risks.
+type risky struct {
+	member int
+	risks  uint8
 }
 
-// risks gives each identity that was seen since a time, or is declared, with its risks; those without any too.
-func (r *Reporter) risks(ctx context.Context, since, now time.Time) ([]HighRisk, error) {
-	var (
-		members []store.Member
-		e       *estate
-		held    map[string]store.Held
-		exposed = map[string][]store.Exposed{}
-		found   = map[string][]store.OpenFindings{}
-	)
+func (x *risky) add(risk Risk)      { x.risks |= 1 << slices.Index(Risks, risk) }
+func (x *risky) has(risk Risk) bool { return x.risks&(1<<slices.Index(Risks, risk)) != 0 }
+func (x *risky) count() int         { return bits.OnesCount8(x.risks) }
+
+func (x *risky) score() (sum int) {
+	for i, risk := range Risks {
+		if x.risks&(1<<i) != 0 {
+			sum += riskWeights[risk]
+		}
+	}
+	return sum
+}
+
+// risks is all that the report of risks rests on.
+type risks struct {
+	*estate
+	members []store.Member
+	views   []*inventory.View
+	held    map[string]store.Held
+	exposed map[string][]store.Exposed
+	found   map[string][]store.OpenFindings
+	risky   []risky // of each member that was seen in the window, or is declared
+}
+
+// risks finds the risks of each identity that was seen since a time, or is declared.
+func (r *Reporter) risks(ctx context.Context, since, now time.Time) (*risks, error) {
+	x := &risks{found: map[string][]store.OpenFindings{}}
+	exposed := map[string]bool{}
 	g, gctx := errgroup.WithContext(ctx) // the questions do not depend on each other
 	g.Go(func() (err error) {
-		members, e, err = r.population(gctx, since, now)
-		members = slices.DeleteFunc(members, func(m store.Member) bool { return m.Declarations == 0 && m.LastSeen.Before(since) })
+		if x.members, x.estate, err = r.population(gctx, since, now); err == nil {
+			x.views = x.estate.views(x.members)
+		}
 		return err
 	})
 	g.Go(func() (err error) {
-		held, err = r.store.Held(gctx, nil, since)
+		x.held, err = r.store.Held(gctx, nil, since)
 		return err
 	})
 	g.Go(func() error {
-		return r.store.Exposed(gctx, since, func(x store.Exposed) { exposed[x.Identity] = append(exposed[x.Identity], x) })
+		return r.store.ExposedIdentities(gctx, since, func(id string) { exposed[id] = true })
 	})
 	g.Go(func() error {
-		return r.store.OpenFindings(gctx, slices.Concat(scopeRules, sharedRules), since, func(f store.OpenFindings) { found[f.Identity] = append(found[f.Identity], f) })
+		return r.store.OpenFindings(gctx, slices.Concat(scopeRules, sharedRules), since, func(f store.OpenFindings) { x.found[f.Identity] = append(x.found[f.Identity], f) })
 	})
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	out, views := make([]HighRisk, 0, len(members)), e.views(members)
-	for i := range members {
-		m := &members[i]
-		id, view := m.Identity.String(), views[i]
-		var last *store.Held
-		if h, ok := held[id]; ok {
-			last = &h
+	x.risky = make([]risky, 0, len(x.members))
+	for i := range x.members {
+		m, view := &x.members[i], x.views[i]
+		if m.Declarations == 0 && m.LastSeen.Before(since) {
+			continue
 		}
-		h := HighRisk{
-			Identity: m.Identity, Kind: store.Kind(m.Identity), Domain: view.Domain, Environment: view.Environment, Namespace: e.namespace(m), Owner: view.Owner,
-			Privilege: view.Privilege, LastUsed: m.LastUsed, Credential: noteCredential(last, view, now), Risks: []RiskEvidence{},
-		}
-		add := func(risk Risk, evidence string) {
-			if evidence != "" {
-				h.Risks = append(h.Risks, RiskEvidence{risk, evidence})
-				h.Score += riskWeights[risk]
+		id := m.Identity.String()
+		one := risky{member: i}
+		for _, f := range []struct {
+			risk Risk
+			is   bool
+		}{
+			{RiskPrivileged, isPrivileged(view)}, {RiskLongLived, isEndless(x.lastOf(id), view)}, {RiskInternet, exposed[id]}, {RiskScope, hasFinding(x.found[id], scopeRules)},
+			{RiskShared, isShared(m) || hasFinding(x.found[id], sharedRules)}, {RiskOwner, answerable(m) && view.Owner == ""},
+		} {
+			if f.is {
+				one.add(f.risk)
 			}
 		}
-		add(RiskPrivileged, privileged(view))
-		add(RiskLongLived, endless(last, view))
-		add(RiskInternet, facing(exposed[id]))
-		add(RiskScope, findingsOf(found[id], scopeRules))
-		add(RiskShared, cmp.Or(shared(m), findingsOf(found[id], sharedRules)))
-		if answerable(m) && view.Owner == "" {
-			add(RiskOwner, "nobody is named as its owner")
-		}
-		out = append(out, h)
+		x.risky = append(x.risky, one)
 	}
-	return out, nil
+	return x, nil
+}
+
+// exemplify asks for what those of a page have to do with the internet.
+func (r *Reporter) exemplify(ctx context.Context, x *risks, page []risky, since time.Time) error {
+	var of []event.Identity
+	for i := range page {
+		if page[i].has(RiskInternet) {
+			of = append(of, x.members[page[i].member].Identity)
+		}
+	}
+	x.exposed = make(map[string][]store.Exposed, len(of))
+	return r.store.Exposed(ctx, of, since, func(e store.Exposed) { x.exposed[e.Identity] = append(x.exposed[e.Identity], e) })
+}
+
+func (x *risks) lastOf(id string) *store.Held {
+	if h, ok := x.held[id]; ok {
+		return &h
+	}
+	return nil
+}
+
+// describe says all of one identity, with what shows each of its risks.
+func (x *risks) describe(one *risky, now time.Time) HighRisk {
+	m, view := &x.members[one.member], x.views[one.member]
+	id := m.Identity.String()
+	last := x.lastOf(id)
+	h := HighRisk{
+		Identity: m.Identity, Kind: store.Kind(m.Identity), Score: one.score(), Domain: view.Domain, Environment: view.Environment, Namespace: x.namespace(m), Owner: view.Owner,
+		Privilege: view.Privilege, LastUsed: m.LastUsed, Credential: noteCredential(last, view, now), Risks: []RiskEvidence{},
+	}
+	for _, risk := range Risks {
+		if !one.has(risk) {
+			continue
+		}
+		evidence := ""
+		switch risk {
+		case RiskPrivileged:
+			evidence = privileged(view)
+		case RiskLongLived:
+			evidence = endless(last, view)
+		case RiskInternet:
+			evidence = facing(x.exposed[id])
+		case RiskScope:
+			evidence = findingsOf(x.found[id], scopeRules)
+		case RiskShared:
+			evidence = cmp.Or(shared(m), findingsOf(x.found[id], sharedRules))
+		case RiskOwner:
+			evidence = "nobody is named as its owner"
+		}
+		h.Risks = append(h.Risks, RiskEvidence{risk, evidence})
+	}
+	return h
+}
+
+func isPrivileged(view *inventory.View) bool {
+	return view.Privilege.Rank() >= event.PrivilegeHigh.Rank()
 }
 
 func privileged(view *inventory.View) string {
-	if view.Privilege.Rank() < event.PrivilegeHigh.Rank() {
-		return ""
-	}
 	said := "its privilege is " + string(view.Privilege)
 	if len(view.PrivilegeReasons) > 0 {
 		said += ": " + strings.Join(view.PrivilegeReasons, "; ")
@@ -191,14 +268,20 @@ func privileged(view *inventory.View) string {
 	return said
 }
 
+// lasts says whether its certificate is long-lived.
+func lasts(h *store.Held) bool {
+	return h != nil && !h.NotBefore.IsZero() && h.NotAfter.Sub(h.NotBefore) > longLived
+}
+
+func isEndless(h *store.Held, view *inventory.View) bool {
+	return lasts(h) || slices.Contains(view.Tokens, event.TokenSecret)
+}
+
 func endless(h *store.Held, view *inventory.View) string {
-	switch {
-	case h != nil && !h.NotBefore.IsZero() && h.NotAfter.Sub(h.NotBefore) > longLived:
+	if lasts(h) {
 		return fmt.Sprintf("its certificate %s lives for %d days, until %s", shortHash(h.SHA256), int(h.NotAfter.Sub(h.NotBefore)/day), h.NotAfter.Format(time.DateOnly))
-	case slices.Contains(view.Tokens, event.TokenSecret):
-		return "it has a token in a Secret, which never ends"
 	}
-	return ""
+	return "it has a token in a Secret, which never ends"
 }
 
 func shortHash(s string) string { return s[:min(len(s), 12)] }
@@ -216,13 +299,19 @@ func facing(exposed []store.Exposed) string {
 	return strings.Join(said, "; ")
 }
 
+func isShared(m *store.Member) bool { return len(m.Owners) >= 2 && answerable(m) }
+
 func shared(m *store.Member) string {
-	if len(m.Owners) < 2 || !answerable(m) {
+	if !isShared(m) {
 		return ""
 	}
 	owners := slices.Clone(m.Owners)
 	slices.Sort(owners)
 	return "several workloads act as it: " + strings.Join(owners, ", ")
+}
+
+func hasFinding(found []store.OpenFindings, rules []string) bool {
+	return slices.ContainsFunc(found, func(f store.OpenFindings) bool { return slices.Contains(rules, f.Rule) })
 }
 
 // findingsOf names the open findings of some rules.

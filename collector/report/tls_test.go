@@ -39,7 +39,7 @@ func TestCoverageTLS(t *testing.T) {
 		TLS: map[string]uint64{"connections": 10, "tls-full": 4, "tls-stack:openssl-3.0.17": 1, "tls-stack:go1.25.1": 3}})
 	w.watch(store.Coverage{Node: "n2", Boot: "a", From: ago(20 * day), Until: noon, Version: "3", TLS: map[string]uint64{"connections": 0, "tls-full": 0}})
 	w.watch(store.Coverage{Node: "n3", Boot: "a", From: ago(20 * day), Until: noon, Version: "1"})
-	got, err := New(w.s, nil).Coverage(t.Context(), noon, 10*day)
+	got, err := New(w.s, nil).Coverage(t.Context(), noon, 10*day, Paging{})
 	if err != nil {
 		t.Fatal(err)
 	}

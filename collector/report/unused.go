@@ -1,12 +1,9 @@
 package report
 
 import (
-	"cmp"
 	"context"
-	"encoding/base64"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -52,7 +49,7 @@ type UnusedQuery struct {
 	Class   string // "" is all
 	Verdict string // "" is all
 	Text    string // part of the identity's URI, in any case
-	Limit   int    // 0 is 1000, at most 10,000
+	Limit   int    // see [Paging]
 	Cursor  string
 	Changes bool      // say what changed since an earlier report
 	Since   time.Time // that was made by then; zero: the last one
@@ -89,10 +86,6 @@ func (r *Reporter) Unused(ctx context.Context, now time.Time, q UnusedQuery) (*U
 			q.Window = p.Window
 		}
 	}
-	after, err := parseAfter(q.Cursor)
-	if err != nil {
-		return nil, err
-	}
 	now = now.UTC()
 	all, summary, err := r.judged(ctx, now, q.Window)
 	if err != nil {
@@ -118,18 +111,9 @@ func (r *Reporter) Unused(ctx context.Context, now time.Time, q UnusedQuery) (*U
 	if n := out.Verdicts[VerdictCannotTell]; n > 0 {
 		summary.Statement += fmt.Sprintf(" Of %d of the %d listed here it cannot be told that they are unused: they may have been used where or when nobody watched.", n, len(chosen))
 	}
-	limit := q.Limit
-	if limit <= 0 {
-		limit = 1000
-	}
-	from := 0
-	if after != nil {
-		from, _ = slices.BinarySearchFunc(chosen, after, func(j judged, at *position) int { return cmp.Or(at.compare(&j), -1) })
-	}
-	page := chosen[from:]
-	if len(page) > min(limit, 10_000) {
-		page = page[:min(limit, 10_000)]
-		out.Next = positionOf(&page[len(page)-1]).String()
+	var page []judged
+	if page, out.Next, err = cut(chosen, positionOf, Paging{q.Limit, q.Cursor}); err != nil {
+		return nil, err
 	}
 	out.Items, err = r.describe(ctx, page, now, q.Window)
 	return out, err
@@ -238,43 +222,7 @@ func action(u *Unused, view *inventory.View) string {
 	return "Ask " + who + " whether it is still needed; if not, disable it now, and delete it when nobody has missed it."
 }
 
-// position is where a page ended.
-type position struct {
-	class    int
-	since    int64
-	identity string
-}
-
-func positionOf(j *judged) *position {
-	return &position{slices.Index(store.Classes, j.Class), j.Since().UnixMicro(), j.Identity.String()}
-}
-
-// compare gives whether j comes before the position (-1), is it (0), or comes after it.
-func (p *position) compare(j *judged) int {
-	q := positionOf(j)
-	return cmp.Or(cmp.Compare(q.class, p.class), cmp.Compare(q.since, p.since), cmp.Compare(q.identity, p.identity))
-}
-
-func (p *position) String() string {
-	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d/%d/%s", p.class, p.since, p.identity))
-}
-
-func parseAfter(cursor string) (*position, error) {
-	if cursor == "" {
-		return nil, nil
-	}
-	data, err := base64.RawURLEncoding.DecodeString(cursor)
-	if err != nil {
-		return nil, store.ErrCursor
-	}
-	parts := strings.SplitN(string(data), "/", 3)
-	if len(parts) != 3 {
-		return nil, store.ErrCursor
-	}
-	class, err := strconv.Atoi(parts[0])
-	since, also := strconv.ParseInt(parts[1], 10, 64)
-	if err != nil || also != nil {
-		return nil, store.ErrCursor
-	}
-	return &position{class, since, parts[2]}, nil
+// positionOf puts unused identities in the order of classes, then of since when they are unused.
+func positionOf(j *judged) place {
+	return place{int64(slices.Index(store.Classes, j.Class)), j.Since().UnixMicro(), j.Identity.String()}
 }

@@ -59,7 +59,8 @@ func TestGoldenSQL(t *testing.T) {
 		"links":        func() error { _, err := s.Links(ctx, Way(hostile[0]), hostile, hostile[2], since, 10); return err },
 		"reached":      func() error { _, _, err := s.Reached(ctx, hostile, since, hostile, 10); return err },
 		"reachers":     func() error { _, err := s.Reachers(ctx, resource(t, "dns:a'b\\c:1/tcp"), since, 10); return err },
-		"exposed":      func() error { return s.Exposed(ctx, since, func(Exposed) {}) },
+		"exposed":      func() error { return s.Exposed(ctx, ids, since, func(Exposed) {}) },
+		"exposed_all":  func() error { return s.ExposedIdentities(ctx, since, func(string) {}) },
 		"findings": func() error {
 			_, _, err := s.Findings(ctx, FindingFilter{ID: hostile[0], Rule: hostile[1], Namespace: hostile[2], Identity: ids[0], Text: hostile[3], Since: since, Until: noon})
 			return err

@@ -108,13 +108,25 @@ type Exposed struct {
 	Example   string // a resource that was used last
 }
 
-// Exposed visits the identities that reached the internet since a time, or were reached from there.
-func (s *Store) Exposed(ctx context.Context, since time.Time, visit func(Exposed)) error {
+// Exposed visits what those of some identities that reached the internet since a time, or were reached from there, had to do with it.
+func (s *Store) Exposed(ctx context.Context, ids []event.Identity, since time.Time, visit func(Exposed)) error {
 	var x Exposed
 	var direction string
-	return s.scan(ctx, "read reach", exposedSQL, named("since", since.UnixMicro()), []any{&x.Identity, &direction, &x.Example}, func() error {
-		x.Direction = event.Direction(direction)
-		visit(x)
+	return eachOf(ids, func(part []string) error {
+		args := named("identities", part, "since", since.UnixMicro())
+		return s.scan(ctx, "read exposure", exposedSQL, args, []any{&x.Identity, &direction, &x.Example}, func() error {
+			x.Direction = event.Direction(direction)
+			visit(x)
+			return nil
+		})
+	})
+}
+
+// ExposedIdentities visits the identities that reached the internet since a time, or were reached from there.
+func (s *Store) ExposedIdentities(ctx context.Context, since time.Time, visit func(id string)) error {
+	var id string
+	return s.scan(ctx, "read exposure", exposedIdentitiesSQL, named("since", since.UnixMicro()), []any{&id}, func() error {
+		visit(id)
 		return nil
 	})
 }

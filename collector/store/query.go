@@ -56,6 +56,8 @@ var (
 	reachedSQL string
 	//go:embed query/exposed.sql
 	exposedSQL string
+	//go:embed query/exposed_identities.sql
+	exposedIdentitiesSQL string
 	//go:embed query/credentials_all.sql
 	credentialsAllSQL string
 	//go:embed query/watched.sql

@@ -104,7 +104,7 @@ func (s *Site) showIdentity(r *http.Request, _ Viewer) (any, error) {
 		return nil
 	})
 	g.Go(func() error {
-		list, err := s.Reports.Exemptions(ctx, now)
+		list, err := s.Reports.Exemptions(ctx, now, report.Paging{})
 		if err != nil {
 			return err
 		}

@@ -17,11 +17,11 @@ import (
 type Standing interface {
 	Unused(ctx context.Context, now time.Time, q report.UnusedQuery) (*report.UnusedReport, error)
 	HighRisk(ctx context.Context, now time.Time, q report.RiskQuery) (*report.RiskReport, error)
-	Groups(ctx context.Context, now time.Time, window time.Duration, by string) (*report.List[report.Group], error)
-	Ownership(ctx context.Context, now time.Time, window time.Duration, limit int) (*report.List[report.Lacking], error)
-	Reviews(ctx context.Context, now time.Time, window time.Duration, state string, limit int) (*report.ReviewReport, error)
+	Groups(ctx context.Context, now time.Time, window time.Duration, by string, paging report.Paging) (*report.List[report.Group], error)
+	Ownership(ctx context.Context, now time.Time, window time.Duration, paging report.Paging) (*report.List[report.Lacking], error)
+	Reviews(ctx context.Context, now time.Time, window time.Duration, state string, paging report.Paging) (*report.ReviewReport, error)
 	ReviewsOf(ctx context.Context, id event.Identity) (*report.List[store.Review], error)
-	Exemptions(ctx context.Context, now time.Time) (*report.List[store.Exemption], error)
+	Exemptions(ctx context.Context, now time.Time, paging report.Paging) (*report.List[store.Exemption], error)
 }
 
 // maxExport bounds the rows of a file, as reports themselves do.
@@ -260,7 +260,7 @@ func (s *Site) showOwnership(r *http.Request, _ Viewer) (any, error) {
 	if values.Get("format") == "csv" {
 		limit = maxExport
 	}
-	found, err := s.Reports.Ownership(r.Context(), p.Made, d, limit)
+	found, err := s.Reports.Ownership(r.Context(), p.Made, d, report.Paging{Limit: limit})
 	if err != nil {
 		return nil, err
 	}
@@ -295,7 +295,7 @@ func (s *Site) showReviews(r *http.Request, _ Viewer) (any, error) {
 	if values.Get("format") == "csv" {
 		limit = maxExport
 	}
-	found, err := s.Reports.Reviews(r.Context(), p.Made, d, state, limit)
+	found, err := s.Reports.Reviews(r.Context(), p.Made, d, state, report.Paging{Limit: limit})
 	if err != nil {
 		return nil, err
 	}
@@ -326,7 +326,7 @@ func (s *Site) showInventory(r *http.Request, _ Viewer) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.Reports.Groups(r.Context(), p.Made, d, "")
+	found, err := s.Reports.Groups(r.Context(), p.Made, d, "", report.Paging{})
 	if err != nil {
 		return nil, err
 	}
@@ -380,7 +380,7 @@ type exemptionsView struct {
 }
 
 func (s *Site) showExemptions(r *http.Request, _ Viewer) (any, error) {
-	found, err := s.Reports.Exemptions(r.Context(), s.now().UTC())
+	found, err := s.Reports.Exemptions(r.Context(), s.now().UTC(), report.Paging{})
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/ambit-nhi/ambit/collector/report"
 	"github.com/ambit-nhi/ambit/event"
 )
 
@@ -68,6 +69,7 @@ func (s *Site) funcs() template.FuncMap {
 		"lower":        strings.ToLower,
 		"join":         strings.Join,
 		"share":        share,
+		"why":          report.Why,
 		"plural":       plural,
 		"hasPrefix":    strings.HasPrefix,
 		"hundredth":    hundredth,

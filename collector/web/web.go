@@ -57,7 +57,7 @@ type Reports interface {
 	Standing
 	Overview(ctx context.Context, now time.Time, window time.Duration) (*report.Overview, error)
 	Metrics(ctx context.Context, now time.Time, window time.Duration) (*report.List[report.Metric], error)
-	Coverage(ctx context.Context, now time.Time, window time.Duration) (*report.List[report.NodeCoverage], error)
+	Coverage(ctx context.Context, now time.Time, window time.Duration, paging report.Paging) (*report.List[report.NodeCoverage], error)
 	Findings(ctx context.Context, filter store.FindingFilter) (*report.List[event.Finding], error)
 	CountFindings(ctx context.Context, filter store.FindingFilter) (*store.FindingCounts, error)
 	Story(ctx context.Context, id string, now time.Time) (*report.Story, error)
@@ -111,6 +111,7 @@ func (s *Site) routes() {
 	s.mux.Handle("GET /assets/", s.assets)
 	s.loginPages()
 	s.overviewPages()
+	s.coveragePages()
 	s.identityPages()
 	s.mapPages()
 	s.reportPages()
@@ -178,11 +179,11 @@ const maxForm = 256 << 10
 
 // admit knows who sends a request and whether that is enough. It answers itself where it is not.
 func (s *Site) admit(w http.ResponseWriter, r *http.Request, role Role) (Viewer, bool) {
+	if _, shown := s.cookie(r, sessionCookie); !shown && s.bounce(w, r) {
+		return Viewer{}, false
+	}
 	who, err := s.Gate.Who(r)
 	if status(err) == http.StatusUnauthorized {
-		if s.bounce(w, r) {
-			return who, false
-		}
 		if _, shown := s.cookie(r, sessionCookie); shown { // what it held is not good any more
 			s.forget(w, sessionCookie)
 		}
@@ -197,9 +198,7 @@ func (s *Site) admit(w http.ResponseWriter, r *http.Request, role Role) (Viewer,
 		return who, true
 	}
 	if who.Anonymous || who.Role == Nobody {
-		if !s.bounce(w, r) {
-			s.toLogin(w, r)
-		}
+		s.toLogin(w, r)
 		return who, false
 	}
 	s.fail(w, r, who, faultf(http.StatusForbidden, "This needs a role that %s has not.", who.Name))

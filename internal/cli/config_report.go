@@ -123,3 +123,6 @@ func (s *unusedSchedule) Make(ctx context.Context, tell func(context.Context, []
 	}
 	return nil
 }
+
+// reuseIdentities is for how long at most reports of a large estate share what was read of all identities. They say when that was.
+const reuseIdentities = 30 * time.Second

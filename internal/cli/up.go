@@ -224,6 +224,7 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 		return string(p.State)
 	})
 	reports.Rules = c.inventoryRules()
+	reports.Reuse = reuseIdentities
 	trail, err := u.startAudit(ctx)
 	if err != nil {
 		return err
