@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/ambit-nhi/ambit/internal/testenv"
@@ -120,6 +121,21 @@ func TestChartRefuses(t *testing.T) {
 	f("clickhouse.addresses=null", "clickhouse.addresses names no server")
 	f("collector.api.tlsSecret=api", "collector.api.auth is empty")
 	f("nats.urls=null,nats.install=true", "nats.serverTLSSecret is empty")
+	f("nats.serviceAccountTokens.enabled=true", "nats.serviceAccountTokens.issuerSecret is empty")
+	f("nats.serviceAccountTokens.issuer=SAAA", "serviceAccountTokens/issuer")
+	f("nats.urls=null,nats.install=true,nats.serverTLSSecret=x,nats.serviceAccountTokens.enabled=true", "nats.serviceAccountTokens.issuer")
+	f("collector.api.oidcSecret=x", "collector.api.tlsSecret is not")
+	f("agent.uninstall.wait=soon", "uninstall/wait")
+	f("agent.uninstall.purge=true", "uninstall", "purge")
+	f("collector.learn=soon", "collector/learn")
+	f("collector.storage.size=many", "storage/size")
+	f("spiffe.hostPath=relative", "spiffe/hostPath")
+	f("nats.storage=10", "nats/storage")
+	f("agent.spool.maxBytes=1", "spool/maxBytes")
+	f("trustDomain=Not Valid", "trustDomain")
+	f("clickhouse.addresses={ch}", "clickhouse/addresses")
+	f("image.pullPolicy=Sometimes", "image/pullPolicy")
+	f("networkPolicy.enabled=maybe", "networkPolicy/enabled")
 	f("clickhouse.addresses=null,clickhouse.install=true", "clickhouse.serverTLSSecret is empty")
 }
 
@@ -159,8 +175,9 @@ func TestRights(t *testing.T) {
 			}
 		}
 	}
-	got := rules(strings.NewReader(render(t, "testdata/values/exposed.yaml"))) // with collector.legacyTokens
-	for name, files := range map[string][]string{"ambit-agent": {"agent"}, "ambit-collector": {"collector", "collector-legacy-tokens"}} {
+	// with collector.legacyTokens and nats.serviceAccountTokens
+	got := rules(strings.NewReader(render(t, "testdata/values/exposed.yaml", "--set", "nats.serviceAccountTokens.enabled=true,nats.serviceAccountTokens.issuerSecret=x")))
+	for name, files := range map[string][]string{"ambit-agent": {"agent"}, "ambit-collector": {"collector", "collector-legacy-tokens", "collector-nats-tokens"}} {
 		var want []map[string][]string
 		for _, file := range files {
 			f, err := os.Open("rbac/" + file + ".yaml")
@@ -205,5 +222,48 @@ func TestCapabilities(t *testing.T) {
 	}
 	if want := []string{"BPF", "PERFMON", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"}; !slices.Equal(got, want) {
 		t.Errorf("the agent gets %v, want %v", got, want)
+	}
+}
+
+// TestChartServers has the NATS server read what the chart gives to those that it installs.
+func TestChartServers(t *testing.T) {
+	ca := testenv.NewCA(t, "shop")
+	for _, values := range []string{"testdata/values/install.yaml", "testdata/values/tokens.yaml"} {
+		dir := t.TempDir()
+		cert, key := ca.Issue(testenv.Leaf{URIs: []string{"spiffe://shop.example/ns/nats/sa/nats"}}).PEM()
+		files := map[string]string{"tls.crt": string(cert), "tls.key": string(key), "ca.crt": string(testenv.CertificatePEM(ca.Certificate))}
+		for documents := yaml.NewDecoder(strings.NewReader(render(t, values))); ; {
+			var object struct {
+				Kind     string
+				Metadata struct{ Name string }
+				Data     map[string]string
+			}
+			if err := documents.Decode(&object); errors.Is(err, io.EOF) {
+				break
+			} else if err == nil && object.Kind == "ConfigMap" && object.Metadata.Name == "ambit-nats" {
+				for name, text := range object.Data {
+					files[name] = strings.NewReplacer("/etc/nats/tls/", dir+"/", "/data", dir+"/data").Replace(text)
+				}
+			}
+		}
+		for name, text := range files {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		t.Setenv("POD_NAME", "ambit-nats-0")
+		o, err := server.ProcessConfigFile(filepath.Join(dir, "nats.conf"))
+		if err != nil {
+			t.Errorf("%s: %v", values, err)
+			continue
+		}
+		if tokens := strings.Contains(values, "tokens"); (o.AuthCallout != nil) != tokens || o.ServerName != "ambit-nats-0" || !o.TLSMap || len(o.Users) == 0 {
+			t.Errorf("%s: the server understands callout %v, name %s, %d users", values, o.AuthCallout, o.ServerName, len(o.Users))
+		}
+		for _, u := range o.Users {
+			if u.Permissions == nil {
+				t.Errorf("%s: %s may do everything", values, u.Username)
+			}
+		}
 	}
 }

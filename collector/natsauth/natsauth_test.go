@@ -21,7 +21,6 @@ import (
 	"github.com/nats-io/nkeys"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
@@ -158,14 +157,7 @@ func (g *ground) prepare() (collector string) {
 	for _, name := range []string{"ambit-agent", "ambit-collector", "other"} {
 		note(g.api.CoreV1().ServiceAccounts("ambit").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}, made))
 	}
-	note(g.api.RbacV1().ClusterRoles().Create(ctx, &rbacv1.ClusterRole{
-		ObjectMeta: metav1.ObjectMeta{Name: "reviewer"},
-		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"tokenreviews"}, Verbs: []string{"create"}}},
-	}, made))
-	note(g.api.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "reviewer"}, RoleRef: rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "ClusterRole", Name: "reviewer"},
-		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: "ambit-collector", Namespace: "ambit"}},
-	}, made))
+	g.kube.Apply(filepath.Join(testenv.NATSFiles(g.t), "..", "rbac", "collector-nats-tokens.yaml"))
 	for pod, account := range map[string]string{"agent-1": "ambit-agent", "agent-2": "ambit-agent", "other": "other"} {
 		node := strings.Replace(pod, "agent-", "ip-10-0-0-", 1) + ".ec2.internal"
 		note(g.api.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node}}, made))

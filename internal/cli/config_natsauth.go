@@ -25,11 +25,13 @@ func defaultNATSAuth() natsAuth {
 	return natsAuth{Account: "AMBIT", Audience: "ambit-nats", ServiceAccounts: []string{"ambit/ambit-agent"}, Life: time.Hour}
 }
 
-// service is nil where servers are not told.
-func (a *natsAuth) service() (func(natsauth.Reviewer) (*natsauth.Service, error), error) {
-	if a.Issuer == "" {
-		return nil, nil
-	}
+// config is for a key and a cluster.
+func (a *natsAuth) config(key nkeys.KeyPair, r natsauth.Reviewer) natsauth.Config {
+	return natsauth.Config{Issuer: key, Account: a.Account, Audience: a.Audience, ServiceAccounts: a.ServiceAccounts, Life: a.Life, Reviewer: r}
+}
+
+// key is the issuer's.
+func (a *natsAuth) key() (nkeys.KeyPair, error) {
 	seed, err := readSecret(a.Issuer)
 	if err != nil {
 		return nil, fmt.Errorf("nats.auth.issuer_file: %w", err)
@@ -39,15 +41,10 @@ func (a *natsAuth) service() (func(natsauth.Reviewer) (*natsauth.Service, error)
 	if err != nil { // of what is in the file nothing is told
 		return nil, fmt.Errorf("nats.auth.issuer_file: %s holds no seed of an account nkey, which begins with SA; `ambit decisions key` makes one", a.Issuer)
 	}
-	return func(r natsauth.Reviewer) (*natsauth.Service, error) {
-		s, err := natsauth.New(natsauth.Config{Issuer: key, Account: a.Account, Audience: a.Audience, ServiceAccounts: a.ServiceAccounts, Life: a.Life, Reviewer: r})
-		if err != nil {
-			return nil, fmt.Errorf("nats.auth: %w", err)
-		}
-		return s, nil
-	}, nil
+	return key, nil
 }
 
+// validateNATSAuth says what is wrong with nats.auth, without looking at files.
 func (c *config) validateNATSAuth() error {
 	a := &c.NATS.Auth
 	if a.Issuer == "" {
@@ -56,30 +53,33 @@ func (c *config) validateNATSAuth() error {
 	if len(c.NATS.URLs) == 0 {
 		return errors.New("nats.auth.issuer_file is set, and the embedded server has no other users: set nats.urls, too, or neither")
 	}
-	if make, err := a.service(); err != nil {
-		return err
-	} else if _, err := make(&natsauth.Cluster{}); err != nil {
-		return err
+	key, err := nkeys.CreateAccount() // stands for the one in the file
+	if err == nil {
+		_, err = natsauth.New(a.config(key, &natsauth.Cluster{}))
+	}
+	if err != nil {
+		return fmt.Errorf("nats.auth: %w", err)
 	}
 	return nil
 }
 
 // startNATSAuth answers NATS servers about agents, before anything that may take long: while nobody answers, no agent gets in.
 func (u *up) startNATSAuth(ctx context.Context) error {
-	make, err := u.config.NATS.Auth.service()
+	a := &u.config.NATS.Auth
+	if a.Issuer == "" {
+		return nil
+	}
+	key, err := a.key()
 	if err != nil {
 		return usageError(err)
-	}
-	if make == nil {
-		return nil
 	}
 	cluster, err := natsauth.NewCluster(u.config.Kubernetes.Kubeconfig)
 	if err != nil {
 		return fmt.Errorf("nats.auth: %w", err)
 	}
-	service, err := make(cluster)
+	service, err := natsauth.New(a.config(key, cluster))
 	if err != nil {
-		return usageError(err)
+		return usageError(fmt.Errorf("nats.auth: %w", err))
 	}
 	u.metrics.MustRegister(collector.Counters("ambit_nats_auth_total", "Agents that asked NATS servers for entry by token, by what became of it.", service.Counters))
 	return u.parts.start(ctx, "nats-auth", func(ctx context.Context, ready func(string)) error {
@@ -89,6 +89,6 @@ func (u *up) startNATSAuth(ctx context.Context) error {
 			return err
 		}
 		defer closeConnection(nc)
-		return service.Run(ctx, nc, func() { ready("answers for account " + u.config.NATS.Auth.Account) })
+		return service.Run(ctx, nc, func() { ready("answers for account " + a.Account) })
 	})
 }

@@ -69,18 +69,18 @@ nats:
     {{- end }}
 {{- end }}
 
+{{- /* The volumes of certificates for NATS; tls is the Secret of files. */ -}}
 {{- define "ambit.spiffeVolume" -}}
-{{- if .Values.spiffe.enabled }}
+{{- if .root.Values.spiffe.enabled }}
 - name: spiffe
-  {{- if .Values.spiffe.hostPath }}
-  hostPath: {path: {{ .Values.spiffe.hostPath }}, type: Directory}
+  {{- if .root.Values.spiffe.hostPath }}
+  hostPath: {path: {{ .root.Values.spiffe.hostPath }}, type: Directory}
   {{- else }}
-  csi: {driver: {{ .Values.spiffe.csiDriver }}, readOnly: true}
+  csi: {driver: {{ .root.Values.spiffe.csiDriver }}, readOnly: true}
   {{- end }}
-{{- end }}
-{{- if and .Values.nats.tlsSecret (not .Values.spiffe.enabled) }}
+{{- else if .tls }}
 - name: nats-tls
-  secret: {secretName: {{ .Values.nats.tlsSecret }}, defaultMode: 0400}
+  secret: {secretName: {{ .tls }}, defaultMode: 0400}
 {{- end }}
 {{- end }}
 
