@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
 	"golang.org/x/time/rate"
 
 	"github.com/ambit-nhi/ambit/collector/api"
@@ -24,6 +26,10 @@ type OIDCConfig struct {
 	Name     string       // claim that names the person; default sub
 	Grants   []Grant      // by values of the claim
 	Client   *http.Client // nil: the default one
+
+	ClientID     string   // by which people log in with a browser, and another audience of tokens; empty: nobody does
+	ClientSecret string   // empty: a public client
+	Scopes       []string // that are asked for beside openid
 }
 
 // Validate says what is wrong.
@@ -48,6 +54,7 @@ type OIDC struct {
 
 	mu       sync.Mutex
 	verifier *oidc.IDTokenVerifier
+	endpoint oauth2.Endpoint
 	asked    time.Time
 	err      error
 }
@@ -119,7 +126,9 @@ func (o *OIDC) provider() (*oidc.IDTokenVerifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.verifier = p.VerifierContext(ctx, &oidc.Config{ClientID: o.cfg.Audience, SupportedSigningAlgs: algorithms, Now: o.now})
+	o.endpoint = p.Endpoint()
+	o.verifier = p.VerifierContext(ctx, &oidc.Config{SkipClientIDCheck: true, // there are two
+		SupportedSigningAlgs: algorithms, Now: o.now})
 	return o.verifier, nil
 }
 
@@ -140,6 +149,9 @@ func (o *OIDC) Authenticate(r *http.Request) (api.Principal, bool, error) {
 	if err != nil {
 		return api.Principal{}, false, api.Unauthorized("the token is not accepted: %s", reason(err))
 	}
+	if !o.ours(token) {
+		return api.Principal{}, false, api.Unauthorized("the token is not accepted: it is for %.200q", token.Audience)
+	}
 	claims := map[string]any{}
 	if err := token.Claims(&claims); err != nil {
 		return api.Principal{}, false, api.Unauthorized("the token's claims cannot be read")
@@ -156,6 +168,11 @@ func (o *OIDC) Authenticate(r *http.Request) (api.Principal, bool, error) {
 		return api.Principal{}, false, api.Forbidden("none of the token's %s has a role here", o.cfg.Claim)
 	}
 	return api.Principal{Name: "oidc:" + name, Role: role}, true, nil
+}
+
+// ours says whether a token is for Ambit. Another client of the same provider may get tokens for itself alone.
+func (o *OIDC) ours(token *oidc.IDToken) bool {
+	return slices.Contains(token.Audience, o.cfg.Audience) || o.cfg.ClientID != "" && slices.Contains(token.Audience, o.cfg.ClientID)
 }
 
 // values are the texts of a claim.

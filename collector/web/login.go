@@ -38,7 +38,7 @@ func (s *Site) loginPages() {
 func (s *Site) showLogin(w http.ResponseWriter, r *http.Request, code int, fault string) {
 	view := loginView{Next: local(r.FormValue("next")), Fault: fault}
 	if s.OIDC != nil {
-		view.Provider = s.OIDC.Name()
+		view.Provider = s.OIDC.Issuer()
 	}
 	who, err := s.Gate.Who(r)
 	if err != nil {

@@ -1,9 +1,101 @@
 package web
 
-// OIDC logs people in by an OpenID provider.
-type OIDC struct{}
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"net/http"
+)
 
-// Name is what people know the provider by.
-func (o *OIDC) Name() string { return "" }
+// Provider logs people in by OpenID Connect, with the authorization code flow; [auth.OIDC] does.
+type Provider interface {
+	// Issuer is its name for people.
+	Issuer() string
+	// Leave gives where somebody logs in, who comes back to redirect.
+	Leave(ctx context.Context, redirect, state, nonce, verifier string) (string, error)
+	// Return gives the token of who came back with a code.
+	Return(ctx context.Context, redirect, code, nonce, verifier string) (string, error)
+}
 
-func (s *Site) oidcPages() {}
+// away is what the browser keeps for us while somebody is at the provider.
+type away struct {
+	State    string `json:"s"`
+	Nonce    string `json:"n"`
+	Verifier string `json:"v"` // that the code was asked for by us (PKCE)
+	Next     string `json:"p"`
+}
+
+const maxAnswerOIDC = 4096 // bytes of a code or state
+
+func (s *Site) oidcPages() {
+	s.mux.HandleFunc("GET /login/oidc", func(w http.ResponseWriter, r *http.Request) {
+		a := away{rand.Text(), rand.Text(), rand.Text() + rand.Text(), local(r.FormValue("next"))} // 130 random bits each; a verifier has 43 characters at least
+		to, err := s.OIDC.Leave(r.Context(), s.comeBack(r), a.State, a.Nonce, a.Verifier)
+		var sealed string
+		if err == nil {
+			sealed, err = s.seal.close(loginCookie, a, s.now().Add(loginLife))
+		}
+		if err == nil {
+			err = s.remember(w, loginCookie, sealed, loginLife, http.SameSiteLaxMode) // the way back comes from another site
+		}
+		if err != nil {
+			s.log.Warn("log in by the OpenID provider", "error", err)
+			s.showLogin(w, r, http.StatusBadGateway, "The OpenID provider does not answer. Try again, or log in with a token.")
+			return
+		}
+		http.Redirect(w, r, to, http.StatusSeeOther)
+	})
+	s.mux.HandleFunc("GET /login/oidc/callback", s.comesBack)
+}
+
+// comeBack is where the provider sends people. It must be among those that the provider knows of this client.
+func (s *Site) comeBack(r *http.Request) string {
+	scheme := "http"
+	if s.Secured {
+		scheme = "https"
+	}
+	return scheme + "://" + r.Host + "/login/oidc/callback"
+}
+
+func (s *Site) comesBack(w http.ResponseWriter, r *http.Request) {
+	var a away
+	text, _ := s.cookie(r, loginCookie)
+	err := s.seal.open(loginCookie, text, s.now(), &a)
+	s.forget(w, loginCookie) // it is good once
+	q := r.URL.Query()
+	state, code := q.Get("state"), q.Get("code")
+	switch {
+	case err != nil || len(state) > maxAnswerOIDC || subtle.ConstantTimeCompare([]byte(state), []byte(a.State)) != 1:
+		s.showLogin(w, r, http.StatusBadRequest, "This login was not begun in this browser, or took too long. Begin again.")
+		return
+	case q.Get("error") != "":
+		s.log.Info("the OpenID provider logs nobody in", "error", q.Get("error"), "description", q.Get("error_description"))
+		s.showLogin(w, r, http.StatusForbidden, "The OpenID provider did not log you in.")
+		return
+	case code == "" || len(code) > maxAnswerOIDC:
+		s.showLogin(w, r, http.StatusBadRequest, "The OpenID provider gave no code. Begin again.")
+		return
+	}
+	token, err := s.OIDC.Return(r.Context(), s.comeBack(r), code, a.Nonce, a.Verifier)
+	if err != nil {
+		s.log.Warn("log in by the OpenID provider", "error", err)
+		s.showLogin(w, r, http.StatusBadGateway, "The login at the OpenID provider could not be finished; the collector's log says why.")
+		return
+	}
+	who, err := s.Gate.Judge(r, token)
+	if err != nil {
+		code := status(err)
+		if code == http.StatusInternalServerError {
+			s.fail(w, r, Viewer{}, err)
+			return
+		}
+		s.showLogin(w, r, code, err.Error())
+		return
+	}
+	if err := s.start(w, token, sessionLife); err != nil {
+		s.fail(w, r, Viewer{}, err)
+		return
+	}
+	// Not a redirect: the browser would take it for a part of the way from the other site, and keep the session's cookie to itself.
+	s.render(w, r, http.StatusOK, "bounce", who, a.Next)
+}

@@ -70,7 +70,7 @@ type Config struct {
 	API     http.Handler // asked in the viewer's name for all that pages change
 	Key     []byte       // of 32 bytes, from which sessions are sealed; the same for all collectors
 	Secured bool         // served with TLS
-	OIDC    *OIDC        // nil: no login by an OpenID provider
+	OIDC    Provider     // nil: no login by an OpenID provider
 	Version string
 	Logger  *slog.Logger
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,6 +37,10 @@ type apiConfig struct {
 		Name     string   `mapstructure:"name"`     // claim that names people
 		Roles    []string `mapstructure:"roles"`    // value=role; * stands for anything
 		CA       string   `mapstructure:"ca"`       // file of the provider's authorities; empty: those of this machine
+
+		ClientID         string   `mapstructure:"client_id"`          // by which people log in to the pages; empty: they do not
+		ClientSecretFile string   `mapstructure:"client_secret_file"` // empty: a public client
+		Scopes           []string `mapstructure:"scopes"`             // that are asked for beside openid
 	} `mapstructure:"oidc"`
 	SPIFFE struct {
 		Roles []string `mapstructure:"roles"` // SPIFFE id=role; * stands for anything
@@ -45,6 +50,7 @@ type apiConfig struct {
 func defaultAPI() (a apiConfig) {
 	a.Anonymous, a.Rate = "viewer", api.DefaultRate
 	a.OIDC.Claim, a.OIDC.Name = "groups", "sub"
+	a.OIDC.Scopes = []string{"profile"}
 	return a
 }
 
@@ -90,7 +96,10 @@ func (c *config) validateAPI() error {
 		if err != nil {
 			fault("api.oidc: %w", err)
 		}
-	} else if len(a.OIDC.Roles) > 0 || a.OIDC.Audience != "" {
+		if a.OIDC.ClientSecretFile != "" && a.OIDC.ClientID == "" {
+			fault("api.oidc.client_secret_file is set without api.oidc.client_id")
+		}
+	} else if len(a.OIDC.Roles) > 0 || a.OIDC.Audience != "" || a.OIDC.ClientID != "" {
 		fault("api.oidc is set without api.oidc.issuer")
 	}
 	return errors.Join(faults...)
@@ -108,6 +117,7 @@ func (c *config) tokensFile() string {
 type access struct {
 	authenticators []api.Authenticator
 	anonymous      api.Role
+	oidc           *auth.OIDC // nil without one
 	listener       net.Listener
 }
 
@@ -128,7 +138,7 @@ func (u *up) startAccess(ctx context.Context, listener net.Listener) (*access, e
 		if err != nil {
 			return nil, usageError(fmt.Errorf("api.oidc: %w", err))
 		}
-		out.authenticators = append(out.authenticators, o)
+		out.authenticators, out.oidc = append(out.authenticators, o), o
 	}
 	if !c.secured() {
 		return out, nil
@@ -164,7 +174,16 @@ func (u *up) openID() (*auth.OIDC, error) {
 		}
 		client.Transport = &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
 	}
-	return auth.NewOIDC(auth.OIDCConfig{Issuer: c.Issuer, Audience: c.Audience, Claim: c.Claim, Name: c.Name, Grants: grants, Client: client})
+	var secret []byte
+	if c.ClientSecretFile != "" {
+		if secret, err = readSecret(c.ClientSecretFile); err != nil {
+			return nil, fmt.Errorf("client_secret_file: %w", err)
+		}
+	}
+	return auth.NewOIDC(auth.OIDCConfig{
+		Issuer: c.Issuer, Audience: c.Audience, Claim: c.Claim, Name: c.Name, Grants: grants, Client: client,
+		ClientID: c.ClientID, ClientSecret: strings.TrimSpace(string(secret)), Scopes: c.Scopes,
+	})
 }
 
 // readPool reads a file of authorities.

@@ -35,14 +35,16 @@ func viewer(p api.Principal) web.Viewer {
 }
 
 // newPages makes the pages. The gate's server is set before they are served.
-func (u *up) newPages(ctx context.Context, reports *report.Reporter, g *gate) (*web.Site, error) {
+func (u *up) newPages(ctx context.Context, reports *report.Reporter, g *gate, known *access) (*web.Site, error) {
 	key, err := u.sessionKey(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return web.New(web.Config{
-		Reports: reports, Gate: g, API: g, Key: key, Secured: u.config.API.secured(), Version: readBuildInfo().Version, Logger: u.log,
-	})
+	c := web.Config{Reports: reports, Gate: g, API: g, Key: key, Secured: u.config.API.secured(), Version: readBuildInfo().Version, Logger: u.log}
+	if known.oidc != nil && known.oidc.Logs() {
+		c.OIDC = known.oidc
+	}
+	return web.New(c)
 }
 
 // sessionKey is what sessions are sealed with.

@@ -250,7 +250,7 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 		return err
 	}
 	g := &gate{}
-	pages, err := u.newPages(ctx, reports, g)
+	pages, err := u.newPages(ctx, reports, g, access)
 	if err != nil {
 		return err
 	}
