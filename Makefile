@@ -53,8 +53,9 @@ kube-apiserver: ## build the Kubernetes API server and etcd for tests once into 
 tls-stacks: ## get the TLS stacks that tests need and Debian has not, once into .cache/tls (a minute)
 	@internal/testenv/tlsstacks/fetch.sh
 
-deploy-tools: ## build helm and nfpm once into .cache/deploy (a minute or two)
+deploy-tools: ## build helm and nfpm, and get the schemas of policies, once into .cache (two minutes)
 	@deploy/tools.sh
+	@internal/testenv/schemas/fetch.sh
 
 up: build engine ## watch this machine (as root); ARGS='--learn 1h' passes flags on
 	bin/ambit up $(ARGS)

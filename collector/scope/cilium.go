@@ -102,6 +102,13 @@ func (w *writer) cilium() (any, error) {
 			w.lack(&e, "peers are known by service accounts and addresses only")
 		}
 	}
+	// A rule without anything allows nothing; a policy must have a rule.
+	if len(p.Spec.Egress) == 0 {
+		p.Spec.Egress = []ciliumRule{{}}
+	}
+	if len(inbound) > 0 && len(p.Spec.Ingress) == 0 {
+		p.Spec.Ingress = []ciliumRule{{}}
+	}
 	return p, nil
 }
 
