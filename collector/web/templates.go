@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/ambit-nhi/ambit/collector/report"
 	"github.com/ambit-nhi/ambit/event"
@@ -83,7 +84,7 @@ func (s *Site) funcs() template.FuncMap {
 func plain(v any) string {
 	text := fmt.Sprint(v)
 	clean := func(r rune) bool { return unicode.IsPrint(r) || r == '\n' }
-	if strings.IndexFunc(text, func(r rune) bool { return !clean(r) }) < 0 {
+	if utf8.ValidString(text) && strings.IndexFunc(text, func(r rune) bool { return !clean(r) }) < 0 {
 		return text
 	}
 	var b strings.Builder
