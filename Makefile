@@ -13,7 +13,7 @@ UNRACED := /(bpf|event|detector|collector/store)$$
 # The whole, in real time: it runs alone.
 WHOLE   := /internal/e2e$$
 
-.PHONY: help build web image packages engine kube-apiserver tls-stacks deploy-tools up demo test test-kernels lint generate bench bench-node bench-agent bench-tls bench-pipeline bench-detect test-chaos clean
+.PHONY: help build web image manifests packages engine kube-apiserver tls-stacks deploy-tools up demo test test-kernels lint generate bench bench-node bench-agent bench-tls bench-pipeline bench-detect test-chaos clean
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ $(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
 
 image: web ## dist/image: an OCI image layout for amd64 and arm64, with bills of materials; ARGS='-platforms linux/amd64 -engine .cache/libchdb.so'
 	go run ./internal/image -version $(VERSION) -revision $$(git rev-parse HEAD) $(ARGS)
+
+manifests: deploy-tools ## plain manifests and the table of values, from the chart
+	go test ./deploy -run 'TestManifests|TestValuesTable' -update
 
 packages: web deploy-tools ## dist/*.deb and *.rpm for amd64 and arm64, without the embedded ClickHouse
 	@mkdir -p dist

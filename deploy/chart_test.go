@@ -89,6 +89,24 @@ func TestChartApplies(t *testing.T) {
 		apply(values, render(t, values))
 		apply(values+" upgraded", render(t, values, "--no-hooks", "--set", "image.tag=9.9.9,log.level=debug,collector.replicas=5"))
 	}
+	testManifestsApply(t, c)
+}
+
+// testManifestsApply has it take the plain manifests, as they stand.
+func testManifestsApply(t *testing.T, c *testenv.Cluster) {
+	files, err := filepath.Glob("manifests/*.yaml")
+	if err != nil || len(files) < 4 {
+		t.Fatalf("%d plain manifests: %v", len(files), err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err == nil {
+			err = c.ApplyAll(bytes.NewReader(text))
+		}
+		if err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
 }
 
 // TestChartRefuses checks that what cannot work is refused in words that help.
@@ -125,6 +143,8 @@ func TestChartRefuses(t *testing.T) {
 	f("nats.serviceAccountTokens.issuer=SAAA", "serviceAccountTokens/issuer")
 	f("nats.urls=null,nats.install=true,nats.serverTLSSecret=x,nats.serviceAccountTokens.enabled=true", "nats.serviceAccountTokens.issuer")
 	f("collector.api.oidcSecret=x", "collector.api.tlsSecret is not")
+	f("collector.api.ingress.enabled=true", "collector.api.tlsSecret is not")
+	f("collector.api.ingress.host=Not a name", "ingress/host")
 	f("agent.uninstall.wait=soon", "uninstall/wait")
 	f("agent.uninstall.purge=true", "uninstall", "purge")
 	f("collector.learn=soon", "collector/learn")
