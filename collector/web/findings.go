@@ -178,7 +178,7 @@ func (s *Site) showFindings(r *http.Request, _ Viewer) (any, error) {
 func choices(counts map[string]uint64, chosen string) []choice {
 	var out []choice
 	for _, value := range slices.Sorted(maps.Keys(counts)) {
-		if value != "" {
+		if value != "" && plain(value) == value { // what cannot be shown cannot be chosen by its name
 			out = append(out, choice{Value: value, Text: value, Count: counts[value], Chosen: value == chosen})
 		}
 	}
@@ -190,8 +190,8 @@ func choices(counts map[string]uint64, chosen string) []choice {
 		}
 		return cmp.Compare(b.Count, a.Count)
 	})
-	if chosen != "" && counts[chosen] == 0 {
-		out = append([]choice{{Value: chosen, Text: chosen, Chosen: true}}, out...)
+	if chosen != "" && (counts[chosen] == 0 || plain(chosen) != chosen) {
+		out = append([]choice{{Value: plain(chosen), Text: chosen, Chosen: true}}, out...)
 	}
 	return out[:min(len(out), maxChoices)]
 }
