@@ -123,7 +123,7 @@ const maxStreams = 64
 func New(cfg Config) *Server {
 	s := &Server{Config: cfg, log: cfg.Logger, streams: make(chan struct{}, maxStreams), limits: newLimits(), now: time.Now, verifying: make(chan struct{}, 1)}
 	s.metrics = promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{})
-	s.handler = named(s.guard(compressed(s.routes())))
+	s.handler = named(s.guard(compressed(bounded(s.routes()))))
 	return s
 }
 

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"net/http"
 	"time"
 
@@ -177,15 +176,4 @@ func list(s []string) []string {
 		return []string{}
 	}
 	return s
-}
-
-// storeError turns what the client caused into problems.
-func storeError(err error) error {
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return problem(http.StatusNotFound, "%v", err)
-	case errors.Is(err, store.ErrCursor):
-		return problem(http.StatusBadRequest, "cursor is not one that this list gave")
-	}
-	return err
 }

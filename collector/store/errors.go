@@ -43,6 +43,10 @@ const (
 	codeUnknownDatabase      = 81
 	codeUnknownTable         = 60
 	codeShardAway            = 279
+	codeTimeout              = 159
+	codeTooSlow              = 160
+	codeTooManyQueries       = 202
+	codeMemory               = 241
 	codeUnknownUser          = 192
 	codeWrongPassword        = 193
 	codeRequiredPassword     = 194
@@ -60,6 +64,12 @@ func (s *Store) explain(doing string, err error) error {
 			return fmt.Errorf("%s: %s has no database %s: create it with CREATE DATABASE %s", doing, s.where.name, s.where.database, s.where.database)
 		case codeShardAway:
 			return fmt.Errorf("%s: a shard of %s is %w: %s: check that one of its replicas runs", doing, s.where.name, ErrUnreachable, lastLine(exception.Message))
+		case codeTimeout, codeTooSlow:
+			return fmt.Errorf("%s: %w: %s", doing, ErrTooLong, text)
+		case codeMemory:
+			return fmt.Errorf("%s: %w: %s", doing, ErrTooLarge, text)
+		case codeTooManyQueries:
+			return fmt.Errorf("%s: %w: %s", doing, ErrBusy, text)
 		case codeUnknownUser, codeWrongPassword, codeRequiredPassword, codeAuthenticationFailed:
 			return fmt.Errorf("%s: %s refuses user %s: check clickhouse.username and clickhouse.password_file", doing, s.where.name, s.where.user)
 		case codeAccessDenied:
