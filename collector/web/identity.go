@@ -33,7 +33,8 @@ type identityView struct {
 	Executables   []string
 	Findings      []event.Finding
 	MoreFindings  bool
-	Open          int
+	Open, New     uint64 // findings
+	All           uint64
 	Decisions     []decisionRow
 	Denied        string // why decisions cannot be told
 	Exemption     *store.Exemption
@@ -104,7 +105,16 @@ func (s *Site) showIdentity(r *http.Request, _ Viewer) (any, error) {
 		return nil
 	})
 	g.Go(func() error {
-		list, err := s.Reports.Exemptions(ctx, now, report.Paging{})
+		counts, err := s.Reports.CountFindings(ctx, store.FindingFilter{Identity: id})
+		if err != nil {
+			return err
+		}
+		v.New, v.All = counts.Statuses[string(event.StatusNew)], counts.Total
+		v.Open = v.New + counts.Statuses[string(event.StatusAcknowledged)]
+		return nil
+	})
+	g.Go(func() error {
+		list, err := s.Reports.Exemptions(ctx, now, report.Paging{Limit: maxExport})
 		if err != nil {
 			return err
 		}
@@ -134,11 +144,6 @@ func (s *Site) showIdentity(r *http.Request, _ Viewer) (any, error) {
 	v.Decisions = page.Items
 	if v.Scope, v.Diff, err = s.scopeOf(r, v.Encoded); err != nil {
 		return nil, err
-	}
-	for i := range v.Findings {
-		if st := v.Findings[i].Status; st == event.StatusNew || st == event.StatusAcknowledged {
-			v.Open++
-		}
 	}
 	for i := range v.Reach {
 		for _, x := range v.Reach[i].Executables {

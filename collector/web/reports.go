@@ -24,8 +24,27 @@ type Standing interface {
 	Exemptions(ctx context.Context, now time.Time, paging report.Paging) (*report.List[store.Exemption], error)
 }
 
-// maxExport bounds the rows of a file, as reports themselves do.
-const maxExport = 10_000
+// Bounds of a file: rows that are asked for at a time, and in all.
+const (
+	maxExport = 10_000
+	maxFile   = 200_000
+)
+
+// export reads all pages of a report, as far as a file goes.
+func export[T any](ask func(cursor string) (items []T, next string, err error)) ([]T, error) {
+	var out []T
+	for cursor := ""; ; {
+		items, next, err := ask(cursor)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, items...)
+		if next == "" || len(out) >= maxFile {
+			return out, nil
+		}
+		cursor = next
+	}
+}
 
 // reportRows is how many rows a report shows at a time.
 const reportRows = 100
@@ -179,12 +198,19 @@ func (s *Site) showUnused(r *http.Request, _ Viewer) (any, error) {
 		}
 	}
 	if values.Get("format") == "csv" {
-		q.Limit, q.Cursor = maxExport, ""
-		found, err := s.Reports.Unused(r.Context(), p.Made, q)
+		q.Limit = maxExport
+		all, err := export(func(cursor string) ([]report.Unused, string, error) {
+			q.Cursor = cursor
+			found, err := s.Reports.Unused(r.Context(), p.Made, q)
+			if err != nil {
+				return nil, "", err
+			}
+			return found.Items, found.Next, nil
+		})
 		if err != nil {
 			return nil, err
 		}
-		return unusedCSV(found, p.Made)
+		return unusedCSV(all, p.Made)
 	}
 	found, err := s.Reports.Unused(r.Context(), p.Made, q)
 	if err != nil {
@@ -211,11 +237,11 @@ func (s *Site) showHighRisk(r *http.Request, _ Viewer) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, values, err := s.paperOf(r, "high-risk", text, "risk", "at_least", "q")
+	p, values, err := s.paperOf(r, "high-risk", text, "risk", "at_least", "q", "cursor")
 	if err != nil {
 		return nil, err
 	}
-	q := report.RiskQuery{Window: d, With: report.Risk(values.Get("risk")), Text: values.Get("q"), AtLeast: 2, Limit: 200}
+	q := report.RiskQuery{Window: d, With: report.Risk(values.Get("risk")), Text: values.Get("q"), AtLeast: 2, Limit: reportRows}
 	if q.With != "" && !slices.Contains(report.Risks, q.With) {
 		return nil, faultf(http.StatusBadRequest, "There is no such risk.")
 	}
@@ -226,14 +252,25 @@ func (s *Site) showHighRisk(r *http.Request, _ Viewer) (any, error) {
 	}
 	if values.Get("format") == "csv" {
 		q.Limit = maxExport
+		all, err := export(func(cursor string) ([]report.HighRisk, string, error) {
+			q.Cursor = cursor
+			found, err := s.Reports.HighRisk(r.Context(), p.Made, q)
+			if err != nil {
+				return nil, "", err
+			}
+			return found.Items, found.Next, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		return riskCSV(all, p.Made)
 	}
+	q.Cursor = values.Get("cursor")
 	found, err := s.Reports.HighRisk(r.Context(), p.Made, q)
 	if err != nil {
 		return nil, err
 	}
-	if values.Get("format") == "csv" {
-		return riskCSV(found, p.Made)
-	}
+	p.next(r, found.Next)
 	counts, words := map[string]uint64{}, []string{}
 	for _, risk := range report.Risks {
 		counts[string(risk)] = found.Risks[risk]
@@ -252,21 +289,31 @@ func (s *Site) showOwnership(r *http.Request, _ Viewer) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, values, err := s.paperOf(r, "ownership", text)
+	p, values, err := s.paperOf(r, "ownership", text, "cursor")
 	if err != nil {
 		return nil, err
 	}
-	limit := 200
-	if values.Get("format") == "csv" {
-		limit = maxExport
+	ask := func(limit int, cursor string) (*report.List[report.Lacking], error) {
+		return s.Reports.Ownership(r.Context(), p.Made, d, report.Paging{Limit: limit, Cursor: cursor})
 	}
-	found, err := s.Reports.Ownership(r.Context(), p.Made, d, report.Paging{Limit: limit})
+	if values.Get("format") == "csv" {
+		all, err := export(func(cursor string) ([]report.Lacking, string, error) {
+			found, err := ask(maxExport, cursor)
+			if err != nil {
+				return nil, "", err
+			}
+			return found.Items, found.Next, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		return ownershipCSV(all, p.Made)
+	}
+	found, err := ask(reportRows, values.Get("cursor"))
 	if err != nil {
 		return nil, err
 	}
-	if values.Get("format") == "csv" {
-		return ownershipCSV(found, p.Made)
-	}
+	p.next(r, found.Next)
 	return ownershipView{p, found}, nil
 }
 
@@ -282,7 +329,7 @@ func (s *Site) showReviews(r *http.Request, _ Viewer) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, values, err := s.paperOf(r, "reviews", text, "state")
+	p, values, err := s.paperOf(r, "reviews", text, "state", "cursor")
 	if err != nil {
 		return nil, err
 	}
@@ -291,17 +338,27 @@ func (s *Site) showReviews(r *http.Request, _ Viewer) (any, error) {
 	if state != "" && !slices.Contains(states, state) {
 		return nil, faultf(http.StatusBadRequest, "There is no such state of review.")
 	}
-	limit := 200
-	if values.Get("format") == "csv" {
-		limit = maxExport
+	ask := func(limit int, cursor string) (*report.ReviewReport, error) {
+		return s.Reports.Reviews(r.Context(), p.Made, d, state, report.Paging{Limit: limit, Cursor: cursor})
 	}
-	found, err := s.Reports.Reviews(r.Context(), p.Made, d, state, report.Paging{Limit: limit})
+	if values.Get("format") == "csv" {
+		all, err := export(func(cursor string) ([]report.Reviewed, string, error) {
+			found, err := ask(maxExport, cursor)
+			if err != nil {
+				return nil, "", err
+			}
+			return found.Items, found.Next, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		return reviewsCSV(all, p.Made)
+	}
+	found, err := ask(reportRows, values.Get("cursor"))
 	if err != nil {
 		return nil, err
 	}
-	if values.Get("format") == "csv" {
-		return reviewsCSV(found, p.Made)
-	}
+	p.next(r, found.Next)
 	return reviewsView{p, found, state, countedOf(r, "state", states, found.States, state)}, nil
 }
 

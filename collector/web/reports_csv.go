@@ -50,10 +50,10 @@ func stamp(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-func unusedCSV(found *report.UnusedReport, made time.Time) (any, error) {
+func unusedCSV(found []report.Unused, made time.Time) (any, error) {
 	var rows [][]string
-	for i := range found.Items {
-		u := &found.Items[i]
+	for i := range found {
+		u := &found[i]
 		credential, exemption, until := "", "", ""
 		if c := u.Credential; c != nil {
 			credential = strings.TrimSpace(c.Type + " " + string(c.State))
@@ -69,10 +69,10 @@ func unusedCSV(found *report.UnusedReport, made time.Time) (any, error) {
 		"last_seen", "last_used", "last_success", "last_resource", "days_unused", "watched_percent", "credential", "exemption", "exempt_until", "recommended_action"}, rows)
 }
 
-func riskCSV(found *report.RiskReport, made time.Time) (any, error) {
+func riskCSV(found []report.HighRisk, made time.Time) (any, error) {
 	var rows [][]string
-	for i := range found.Items {
-		h := &found.Items[i]
+	for i := range found {
+		h := &found[i]
 		var risks []string
 		for _, e := range h.Risks {
 			risks = append(risks, string(e.Risk)+": "+e.Evidence)
@@ -82,19 +82,19 @@ func riskCSV(found *report.RiskReport, made time.Time) (any, error) {
 	return sheet("high-risk", made, []string{"identity", "kind", "score", "risks", "domain", "environment", "namespace", "owner", "privilege", "last_used"}, rows)
 }
 
-func ownershipCSV(found *report.List[report.Lacking], made time.Time) (any, error) {
+func ownershipCSV(found []report.Lacking, made time.Time) (any, error) {
 	var rows [][]string
-	for i := range found.Items {
-		l := &found.Items[i]
+	for i := range found {
+		l := &found[i]
 		rows = append(rows, []string{l.Identity.String(), l.Kind, strings.Join(l.Lacks, " "), l.Namespace, l.Owner, l.Purpose, l.Environment, stamp(l.LastUsed), l.Remedy})
 	}
 	return sheet("ownership", made, []string{"identity", "kind", "lacks", "namespace", "owner", "purpose", "environment", "last_used", "remedy"}, rows)
 }
 
-func reviewsCSV(found *report.ReviewReport, made time.Time) (any, error) {
+func reviewsCSV(found []report.Reviewed, made time.Time) (any, error) {
 	var rows [][]string
-	for i := range found.Items {
-		v := &found.Items[i]
+	for i := range found {
+		v := &found[i]
 		rows = append(rows, []string{v.Identity.String(), v.Kind, v.State, stamp(v.LastReview), v.By, v.Verdict, v.Note, strconv.FormatUint(v.Reviews, 10), stamp(v.Due), v.Namespace, v.Owner, v.Purpose, v.Environment, string(v.Privilege), v.Class, stamp(v.LastUsed)})
 	}
 	return sheet("reviews", made, []string{"identity", "kind", "state", "last_review", "by", "verdict", "note", "reviews", "due", "namespace", "owner", "purpose", "environment", "privilege", "class", "last_used"}, rows)

@@ -3,14 +3,13 @@ import { test } from 'node:test';
 import { accessible, control, everywhere, harmless, settled, shot, visit, world } from './lib.js';
 
 const of = (id) => `/identities/${encodeURIComponent(id)}`;
-const number = async (locator) => Number((await locator.innerText()).replace(/\D/g, ''));
+const total = async (page) => Number(await page.locator('#list-total').getAttribute('data-total'));
 
 test('the list can be searched, chosen from, sorted and paged', async () => {
   await visit({ as: 'viewer' }, async (page) => {
     await page.goto('/identities');
     await settled(page);
-    const head = page.locator('.page-head .muted').first();
-    const all = await number(head.locator('text=/in this list/').or(head));
+    const all = await total(page);
     assert.ok(all >= world.identities, `${all} identities`);
     for (const name of ['State of learning', 'Domain', 'Environment', 'Owner', 'Evidence']) assert.equal(await page.locator('.facet h2', { hasText: name }).count(), 1, `no facet ${name}`);
     await harmless(page);
@@ -19,7 +18,7 @@ test('the list can be searched, chosen from, sorted and paged', async () => {
     const [word, count] = await value.locator('span').allInnerTexts();
     await value.click();
     await page.waitForURL(/state=/);
-    assert.equal(await number(page.locator('.page-head .muted').first().locator('text=/in this list/').or(page.locator('.page-head .muted').first())), Number(count.replace(/\D/g, '')) + 0);
+    assert.equal(await total(page), Number(count.replace(/\D/g, '')));
     for (const state of await page.locator('#identities tbody [data-label="State"] .badge').allInnerTexts()) assert.equal(state, word);
     await page.getByRole('link', { name: /^State of learning: / }).click();
     await page.waitForURL((u) => !u.search.includes('state='));
@@ -69,7 +68,7 @@ test('one identity shows reach, activity, graph, blast radius and scope', async 
     assert.equal(await page.locator('svg.heat rect').count(), 7 * 24);
     assert.ok((await page.locator('svg.heat rect:not(.heat-0)').count()) > 0, 'the map of hours is empty');
     assert.equal(await page.locator('#activity details table').first().locator('tbody tr').count(), 7);
-    await page.locator('#blast').scrollIntoViewIfNeeded();
+    await page.locator('#reviews').scrollIntoViewIfNeeded();
     await page.locator('#blast .graph canvas').first().waitFor();
     await settled(page);
     assert.ok(await page.locator('#activity .chart canvas').evaluate((c) => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v > 0)), 'the chart is empty');
@@ -84,7 +83,7 @@ test('one identity is usable by everybody', () =>
   everywhere('identity', of(world.busiest), {
     as: 'admin',
     ready: async (page) => {
-      await page.locator('#blast').scrollIntoViewIfNeeded();
+      await page.locator('#reviews').scrollIntoViewIfNeeded();
       await page.locator('#blast .graph canvas').first().waitFor();
       await settled(page);
       await page.evaluate(() => scrollTo(0, 0));

@@ -15,10 +15,13 @@ function made(n, m) {
       : { id: `dns:host-${i}.example:443/tcp`, type: 'resource', kind: 'dns', label: `host-${i}.example:443/tcp`, depth: 1 });
   const edges = [];
   for (let i = 1; i < n; i++) edges.push([nodes[0].id, nodes[i].id]);
+  const known = new Set(edges.map(String));
   for (let k = 0; edges.length < m; k++) {
     const a = nodes[(k * 7 + 1) % n];
     const b = nodes[(k * 13 + Math.floor(k / n) * 3 + 5) % n];
-    if (a.type === 'identity' && a !== b) edges.push([a.id, b.id]);
+    if (a.type !== 'identity' || a === b || known.has(`${a.id},${b.id}`)) continue;
+    known.add(`${a.id},${b.id}`);
+    edges.push([a.id, b.id]);
   }
   const states = ['normal', 'normal', 'normal', 'new', 'failed', 'finding'];
   return {

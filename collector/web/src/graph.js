@@ -47,6 +47,7 @@ export async function graph(el) {
 function build(el) {
   const small = el.classList.contains('small');
   el.replaceChildren();
+  el.classList.remove('loading'); // which would have the canvas measured in a corner
   const bar = make('div', 'graph-bar');
   const search = /** @type {HTMLInputElement} */ (make('input', 'graph-search'));
   search.type = 'search';
@@ -167,9 +168,10 @@ class View {
       this.cy.zoom(1.1);
       this.cy.center();
     }
-    if (this.cy.zoom() < 0.35 && this.nodes.has(this.center)) { // labels could not be read: begin at the centre
-      this.cy.zoom(0.6);
+    if (this.cy.zoom() < 0.4 && this.nodes.has(this.center)) { // labels could not be read: begin at the centre
+      this.cy.zoom(0.7);
       this.cy.center(this.cy.getElementById(this.center));
+      if (!this.cy.nodes().some((/** @type {any} */ n) => n.position('x') < 0)) this.cy.panBy({ x: -this.cy.width() * 0.42, y: 0 });
     }
   }
 

@@ -13,7 +13,7 @@ export const looks = [
 ];
 
 export const lines = [
-  { look: 'finding', text: 'a finding is about it', color: 'bad', style: 'solid', width: 3 },
+  { look: 'finding', text: 'a finding is about it', color: 'bad', style: 'solid', width: 2.2 },
   { look: 'failed', text: 'never succeeded', color: 'warn', style: 'dotted', width: 1.8 },
   { look: 'new', text: 'new today', color: 'low', style: 'dashed', width: 1.8 },
   { look: 'normal', text: 'normal', color: 'line-strong', style: 'solid', width: 1 },
