@@ -81,7 +81,7 @@ func (s *Site) auditPages() {
 			v.Actions = append(v.Actions, choice{Value: k, Text: "about a " + k, Chosen: v.Action == k})
 		}
 		if v.Action != "" && !slices.Contains(kinds, v.Action) {
-			v.Actions = append(v.Actions, choice{Value: v.Action, Text: v.Action, Chosen: true})
+			v.Actions = append(v.Actions, choice{Value: plain(v.Action), Text: v.Action, Chosen: true})
 		}
 		for _, x := range windows {
 			v.Windows = append(v.Windows, choice{Value: x, Text: "the last " + x, Chosen: v.Window == x})

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,6 +28,7 @@ import (
 
 	"github.com/ambit-nhi/ambit/collector/api"
 	"github.com/ambit-nhi/ambit/collector/auth"
+	"github.com/ambit-nhi/ambit/collector/decision"
 	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/event"
 	"github.com/ambit-nhi/ambit/internal/testenv"
@@ -206,7 +208,11 @@ func (p *program) start() {
 		return
 	}
 	cmd := exec.Command(p.binary, "up", "--no-agent", "--data", p.data, "--listen", p.address, "--learn", "4d")
-	cmd.Env = append(os.Environ(), "AMBIT_NATS_URLS="+p.nats, "AMBIT_CLICKHOUSE_LIBRARY="+p.library)
+	key := filepath.Join(filepath.Dir(p.data), "decision-key")
+	if _, err := decision.EnsureKey(key); err != nil {
+		p.t.Fatal(err)
+	}
+	cmd.Env = append(os.Environ(), "AMBIT_NATS_URLS="+p.nats, "AMBIT_CLICKHOUSE_LIBRARY="+p.library, "AMBIT_DECISIONS_KEY_FILE="+key)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		p.t.Fatal(err)
@@ -337,7 +343,7 @@ func (p *program) describe(w *world.World) string {
 }
 
 // control lets browser tests change what happens outside of the browser: POST /finding makes a real finding come through the detector, /stop and /start
-// end and start the program, /token?name=&role= makes a token, /revoke?name= revokes one.
+// end and start the program, /ack?decision=&node=&state=&would=&why= tells what a node does about a decision, /token?name=&role= makes a token, /revoke?name= revokes one.
 func (p *program) control(w *world.World) string {
 	p.t.Helper()
 	mux := http.NewServeMux()
@@ -347,6 +353,7 @@ func (p *program) control(w *world.World) string {
 		}
 	}
 	mux.HandleFunc("POST /finding", func(rw http.ResponseWriter, r *http.Request) { done(rw, p.reach(r.Context(), w.Busiest)) })
+	mux.HandleFunc("POST /ack", func(rw http.ResponseWriter, r *http.Request) { done(rw, p.acknowledge(r)) })
 	mux.HandleFunc("POST /stop", func(http.ResponseWriter, *http.Request) { p.stop() })
 	mux.HandleFunc("POST /start", func(http.ResponseWriter, *http.Request) { p.start() })
 	mux.HandleFunc("POST /token", func(rw http.ResponseWriter, r *http.Request) {
@@ -389,5 +396,30 @@ func (p *program) reach(ctx context.Context, id event.Identity) error {
 		return err
 	}
 	_, err = js.Publish(ctx, event.ObservationSubject(event.Partition(id, event.DefaultPartitions), "browser"), data)
+	return err
+}
+
+// acknowledge tells what a node does about a decision, as its agent would.
+func (p *program) acknowledge(r *http.Request) error {
+	nc, err := nats.Connect(p.nats)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	now := time.Now().UTC()
+	would, _ := strconv.ParseUint(r.FormValue("would"), 10, 64) // none where it is not said
+	a := event.Ack{
+		Decision: r.FormValue("decision"), Serial: 1, Node: r.FormValue("node"), Boot: "boot", State: event.AckState(r.FormValue("state")), Why: r.FormValue("why"), At: now, Told: now,
+		WouldDeny: would,
+	}
+	data, err := a.Encode()
+	if err != nil {
+		return err
+	}
+	_, err = js.Publish(r.Context(), event.AckSubject(a.Node), data)
 	return err
 }

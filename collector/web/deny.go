@@ -110,7 +110,7 @@ func (s *Site) showDeny(r *http.Request, who Viewer) (any, error) {
 		listed = listed || x == v.Form.For
 	}
 	if !listed {
-		v.Spans = append(v.Spans, choice{Value: v.Form.For, Text: v.Form.For, Chosen: true})
+		v.Spans = append(v.Spans, choice{Value: plain(v.Form.For), Text: plain(v.Form.For), Chosen: true})
 	}
 	if v.Form.Finding != "" {
 		list, err := s.Reports.Findings(r.Context(), store.FindingFilter{ID: v.Form.Finding, Limit: 1})
@@ -127,7 +127,7 @@ func (s *Site) showDeny(r *http.Request, who Viewer) (any, error) {
 	}
 	var p decision.Preview
 	if err := s.ask(r, http.MethodPost, "/api/v1/decisions/preview", v.Form.body(), &p); err != nil {
-		if code := status(err); code != http.StatusBadRequest && code != http.StatusUnprocessableEntity {
+		if code := status(err); code != http.StatusBadRequest && code != http.StatusUnprocessableEntity && code != http.StatusServiceUnavailable {
 			return nil, err
 		}
 		v.Fault = err.Error()
