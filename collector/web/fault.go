@@ -33,6 +33,10 @@ func status(err error) int {
 		return coded.StatusCode()
 	case errors.Is(err, store.ErrNotFound):
 		return http.StatusNotFound
+	case errors.Is(err, store.ErrTooLong):
+		return http.StatusGatewayTimeout
+	case errors.Is(err, store.ErrTooLarge), errors.Is(err, store.ErrBusy):
+		return http.StatusServiceUnavailable
 	case errors.Is(err, store.ErrCursor):
 		return http.StatusBadRequest
 	}
@@ -55,7 +59,8 @@ var remedies = map[int]string{
 	http.StatusConflict:            "Somebody else was quicker. Load the page again and look at what it says now. Nothing was changed.",
 	http.StatusTooManyRequests:     "Wait a few seconds, then load the page again.",
 	http.StatusInternalServerError: "Try again. If it stays, look for the request's name in the collector's log.",
-	http.StatusServiceUnavailable:  "Ambit is starting, or a part of it is away. Try again in a few seconds.",
+	http.StatusServiceUnavailable:  "Ambit is busy or starting, or the question is too large. Try again in a few seconds, or ask for a shorter window.",
+	http.StatusGatewayTimeout:      "Ask for a shorter window, or for less with a filter.",
 }
 
 // fail shows an error as a page. What is nobody's fault outside is logged here, once, and not told in detail.
@@ -69,6 +74,8 @@ func (s *Site) fail(w http.ResponseWriter, r *http.Request, who Viewer, err erro
 		}
 		s.log.Error("answer a page", "method", r.Method, "path", r.URL.Path, "request", w.Header().Get("X-Request-Id"), "error", err)
 		text = "The collector could not answer."
+	case errors.Is(err, store.ErrTooLong), errors.Is(err, store.ErrTooLarge), errors.Is(err, store.ErrBusy):
+		text = "The collector did not get to the end of the question."
 	case errors.Is(err, store.ErrNotFound):
 		text = "There is no such thing here."
 	}

@@ -71,6 +71,7 @@ func (s *Site) funcs() template.FuncMap {
 		"join":         strings.Join,
 		"share":        share,
 		"why":          report.Why,
+		"lasting":      lasting,
 		"plural":       plural,
 		"hasPrefix":    strings.HasPrefix,
 		"hundredth":    hundredth,
@@ -222,6 +223,23 @@ func share(n, of uint64) uint64 {
 		return 0
 	}
 	return min(100, (n*100+of/2)/of)
+}
+
+// lasting is a length of time in a unit that gives it few digits.
+func lasting(value float64, unit string) string {
+	seconds := value
+	if unit == "days" {
+		seconds *= 86_400
+	}
+	for _, u := range []struct {
+		name    string
+		seconds float64
+	}{{"days", 86_400}, {"h", 3600}, {"min", 60}, {"s", 1}} {
+		if seconds >= 2*u.seconds {
+			return strconv.FormatFloat(math.Round(seconds/u.seconds*10)/10, 'f', -1, 64) + "\u202f" + u.name
+		}
+	}
+	return strconv.FormatFloat(math.Round(seconds*1000), 'f', -1, 64) + "\u202fms"
 }
 
 func plural(n any, noun string) string {

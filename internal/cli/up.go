@@ -114,6 +114,7 @@ func runUp(cmd *cobra.Command, c *config) error {
 		fmt.Fprintln(out, "all of it works")
 	default:
 		fmt.Fprintf(out, "Ambit is up: %s://%s\n", c.API.scheme(), listener.Addr())
+		fmt.Fprintf(out, "Its pages are there; to change something, log in with the token in %s, or one of `ambit token create`\n", filepath.Join(c.Data, tokenName))
 		err = u.parts.wait(ctx)
 		if ctx.Err() != nil {
 			fmt.Fprintln(out, "stopping")
@@ -321,6 +322,7 @@ func (u *up) startStore(ctx context.Context) error {
 			return err
 		}
 		defer func() { err = errors.Join(err, u.store.Close()) }()
+		u.store.ScopeLock = collector.ScopeLock{Bus: u.bus, Log: u.log}
 		migrate := u.store.Migrate
 		if c.Socket == "" { // others may share it; the embedded engine's folder is locked
 			migrate = func(ctx context.Context) error {
