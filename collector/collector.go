@@ -73,7 +73,7 @@ type memory interface {
 	EachReach(ctx context.Context, in func(event.Identity) bool,
 		visit func(id event.Identity, r event.Resource, first, last time.Time, connections uint64) error) error
 	EachFinding(ctx context.Context, in func(event.Identity) bool, visit func(f *event.Finding) error) error
-	EachScope(ctx context.Context, in func(event.Identity) bool, visit func(*event.Scope) error) error
+	EachScope(ctx context.Context, since time.Time, in func(event.Identity) bool, visit func(*event.Scope) error) error
 	// EachDeclared visits what inventories say of identities, where a version of it is above one.
 	EachDeclared(ctx context.Context, above uint64, visit func(id event.Identity, d store.Declared) error) error
 }

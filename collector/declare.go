@@ -29,6 +29,7 @@ func (s *shift) declareAll(ctx context.Context, leases *lease.Group) error {
 	tick := time.NewTicker(s.cfg.DeclareInterval)
 	defer tick.Stop()
 	known := map[*worker]uint64{} // the latest version that each was looked after for; 0: all has to be looked at
+	scopes := scopesLooked{}
 	for steady := 0; ; {
 		select {
 		case <-tick.C:
@@ -43,7 +44,7 @@ func (s *shift) declareAll(ctx context.Context, leases *lease.Group) error {
 		} else {
 			steady = 0
 		}
-		if err := s.try(ctx, theStore, "look for what is declared", func() error { return s.declareNew(ctx, known) }); err != nil {
+		if err := s.try(ctx, theStore, "look for what is declared", func() error { return s.declareNew(ctx, known, scopes) }); err != nil {
 			return err
 		}
 	}
@@ -52,7 +53,7 @@ func (s *shift) declareAll(ctx context.Context, leases *lease.Group) error {
 // keepFor is how long what a lost lease left is kept once the collector has leases again.
 const keepFor = time.Minute
 
-func (s *shift) declareNew(ctx context.Context, known map[*worker]uint64) error {
+func (s *shift) declareNew(ctx context.Context, known map[*worker]uint64, scopes scopesLooked) error {
 	working := map[int]*worker{}
 	above := ^uint64(0)
 	for _, w := range s.all() {
@@ -77,7 +78,7 @@ func (s *shift) declareNew(ctx context.Context, known map[*worker]uint64) error 
 	if err != nil {
 		return err
 	}
-	if err := s.rescopeNew(ctx, working); err != nil {
+	if err := s.rescopeNew(ctx, working, scopes); err != nil {
 		return err
 	}
 	for w, list := range news {
@@ -93,11 +94,31 @@ func (s *shift) declareNew(ctx context.Context, known map[*worker]uint64) error 
 	return nil
 }
 
+// scopesLooked is when each was last looked after for scopes; who is not in it must know all of them.
+type scopesLooked map[*worker]time.Time
+
+// since is from when on scopes may be news to one of some who work, and forgets those who do not. Scopes have the times of several clocks.
+func (l scopesLooked) since(working map[int]*worker) time.Time {
+	maps.DeleteFunc(l, func(w *worker, _ time.Time) bool { return working[w.partition] != w })
+	var since time.Time
+	for _, w := range working {
+		at, ok := l[w]
+		if !ok {
+			return time.Time{}
+		}
+		if since.IsZero() || at.Before(since) {
+			since = at
+		}
+	}
+	return since.Add(-versionOverlap)
+}
+
 // rescopeNew sends scopes that detectors do not know.
-func (s *shift) rescopeNew(ctx context.Context, working map[int]*worker) error {
+func (s *shift) rescopeNew(ctx context.Context, working map[int]*worker, looked scopesLooked) error {
+	began := time.Now()
 	of := func(id event.Identity) *worker { return working[event.Partition(id, s.cfg.Partitions)] }
 	news := map[*worker][]event.Scope{}
-	err := s.store.EachScope(ctx, func(id event.Identity) bool { return of(id) != nil }, func(scope *event.Scope) error {
+	err := s.store.EachScope(ctx, looked.since(working), func(id event.Identity) bool { return of(id) != nil }, func(scope *event.Scope) error {
 		w := of(scope.Identity)
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -124,6 +145,9 @@ func (s *shift) rescopeNew(ctx context.Context, working map[int]*worker) error {
 				return err
 			}
 		}
+	}
+	for _, w := range working {
+		looked[w] = began
 	}
 	return nil
 }

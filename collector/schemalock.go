@@ -24,6 +24,18 @@ func (l SchemaLock) Lock(ctx context.Context) (held context.Context, unlock func
 	return lockBus(ctx, l.Bus, "schema", l.Log)
 }
 
+// ScopeLock is had by one of the collectors that share a bus, while it applies or withdraws a scope: two that replaced the same version would both be told
+// that theirs holds. It is a lock of the store.
+type ScopeLock struct {
+	Bus *Bus
+	Log *slog.Logger
+}
+
+// Lock waits until no other collector has the lock. The context that it gives ends when the lock is lost.
+func (l ScopeLock) Lock(ctx context.Context) (held context.Context, unlock func(), err error) {
+	return lockBus(ctx, l.Bus, "scopes", l.Log)
+}
+
 // lockBus waits until no other collector of a bus has the lock of a name.
 func lockBus(ctx context.Context, bus *Bus, name string, log *slog.Logger) (held context.Context, unlock func(), err error) {
 	nc, err := bus.Connect("ambit " + name)

@@ -239,7 +239,7 @@ func (s *shift) recall(ctx context.Context, w *worker, kept *mind, stream jetstr
 // rescope gives detectors the scopes of their identities, which are not in a saved state.
 func (s *shift) rescope(ctx context.Context, judging map[int]*worker) error {
 	of := func(id event.Identity) *worker { return judging[event.Partition(id, s.cfg.Partitions)] }
-	err := s.store.EachScope(ctx, func(id event.Identity) bool { return of(id) != nil }, func(scope *event.Scope) error {
+	err := s.store.EachScope(ctx, time.Time{}, func(id event.Identity) bool { return of(id) != nil }, func(scope *event.Scope) error {
 		w := of(scope.Identity)
 		w.mu.Lock()
 		defer w.mu.Unlock()

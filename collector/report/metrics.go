@@ -85,7 +85,7 @@ func (r *Reporter) measureCredentials(ctx context.Context, members []store.Membe
 		return nil, err
 	}
 	scoped := map[string]bool{}
-	err = r.store.EachScope(ctx, nil, func(x *event.Scope) error {
+	err = r.store.EachScope(ctx, time.Time{}, nil, func(x *event.Scope) error {
 		if x.ApprovedBy != "" {
 			scoped[x.Identity.String()] = true
 		}

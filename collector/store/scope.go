@@ -47,6 +47,8 @@ type ScopeFilter struct {
 	Withdrawn bool   // also those that were withdrawn
 	Limit     int    // 0 is 100, at most 1000
 	Cursor    string // where the page before ended
+
+	since time.Time // applied or withdrawn since then; zero: all
 }
 
 func scopeArgs(f ScopeFilter, identity, after string, versions, limit int) []any {
@@ -54,7 +56,11 @@ func scopeArgs(f ScopeFilter, identity, after string, versions, limit int) []any
 	if f.Withdrawn {
 		withdrawn = 1
 	}
-	return named("after", after, "identity", identity, "q", f.Query, "versions", uint32(versions), "withdrawn", withdrawn, "limit", uint32(limit))
+	since := int64(0)
+	if !f.since.IsZero() {
+		since = f.since.UnixMicro()
+	}
+	return named("after", after, "since", since, "identity", identity, "q", f.Query, "versions", uint32(versions), "withdrawn", withdrawn, "limit", uint32(limit))
 }
 
 func (s *Store) scopes(ctx context.Context, args []any, visit func(*ScopeVersion) error) error {
@@ -140,6 +146,17 @@ func (s *Store) WithdrawScope(ctx context.Context, id event.Identity, by string,
 func (s *Store) nextScope(ctx context.Context, scope event.Scope, expected *uint64, withdrawn bool) (event.Scope, error) {
 	s.importing.Lock()
 	defer s.importing.Unlock()
+	if s.ScopeLock != nil {
+		held, unlock, err := s.ScopeLock.Lock(ctx)
+		if err != nil {
+			return event.Scope{}, fmt.Errorf("apply the scope of %s: %w", scope.Identity, err)
+		}
+		defer unlock()
+		ctx = held // it ends when somebody else may have the lock
+		if err := s.settle(ctx, "scopes"); err != nil {
+			return event.Scope{}, err
+		}
+	}
 	var last, holds uint64
 	err := s.scopes(ctx, scopeArgs(ScopeFilter{Withdrawn: true}, scope.Identity.String(), "", 1, 1), func(v *ScopeVersion) error {
 		if last = v.Version; !v.Withdrawn {
@@ -168,12 +185,13 @@ func (s *Store) nextScope(ctx context.Context, scope event.Scope, expected *uint
 // scopePage is how many scopes are read at once where all are.
 const scopePage = 1000
 
-// EachScope gives the scope that holds of each identity that is in. One that was withdrawn comes without entries and without who approved it.
-func (s *Store) EachScope(ctx context.Context, in func(event.Identity) bool, visit func(*event.Scope) error) error {
+// EachScope gives the scope that holds of each identity that is in, where it was applied or withdrawn since a time; zero is all. One that was withdrawn comes
+// without entries and without who approved it.
+func (s *Store) EachScope(ctx context.Context, since time.Time, in func(event.Identity) bool, visit func(*event.Scope) error) error {
 	after := ""
 	for {
 		n := 0
-		err := each(ctx, s, "read scopes", scopesSQL, scopeArgs(ScopeFilter{Withdrawn: true}, "", after, 1, scopePage), func(r *scopeRow) error {
+		err := each(ctx, s, "read scopes", scopesSQL, scopeArgs(ScopeFilter{Withdrawn: true, since: since}, "", after, 1, scopePage), func(r *scopeRow) error {
 			n++ // also of one that cannot be read: others follow it
 			after = r.Identity
 			v, err := r.scope()

@@ -71,7 +71,7 @@ func TestScopes(t *testing.T) {
 		t.Error(err)
 	}
 	var told []string
-	err = s.EachScope(t.Context(), nil, func(x *event.Scope) error {
+	err = s.EachScope(t.Context(), time.Time{}, nil, func(x *event.Scope) error {
 		told = append(told, fmt.Sprint(x.Identity, x.Version, len(x.Entries), x.ApprovedBy != ""))
 		return nil
 	})

@@ -22,7 +22,10 @@ type Store struct {
 	layout    layout
 	retention Retention
 	corrupt   map[string]*atomic.Uint64 // by table
-	importing sync.Mutex                // of the inventory
+	importing sync.Mutex                // of the inventory and of scopes
+
+	// ScopeLock is had while a scope gets its next version, by one of the collectors that share the database; nil: there is only this one. Set before use.
+	ScopeLock Lock
 }
 
 // Open connects and asks for a sign of life. The caller closes the Store.

@@ -24,7 +24,7 @@ type history interface {
 	EachNode(ctx context.Context, visit func(node string, spans []store.Span) error) error
 	EachIdentity(ctx context.Context, in func(event.Identity) bool, visit func(id event.Identity, node string, first time.Time) error) error
 	EachDeclared(ctx context.Context, above uint64, visit func(id event.Identity, d store.Declared) error) error
-	EachScope(ctx context.Context, in func(event.Identity) bool, visit func(*event.Scope) error) error
+	EachScope(ctx context.Context, since time.Time, in func(event.Identity) bool, visit func(*event.Scope) error) error
 }
 
 // hunt is what a retro-hunt is asked for.
@@ -196,7 +196,7 @@ func (x *hunter) prepare(ctx context.Context, h history) error {
 	if err != nil {
 		return err
 	}
-	err = h.EachScope(ctx, nil, func(s *event.Scope) error {
+	err = h.EachScope(ctx, time.Time{}, nil, func(s *event.Scope) error {
 		scope := *s
 		at(scope.At, func() { x.detector.Scope(scope.Identity, scope) })
 		return nil

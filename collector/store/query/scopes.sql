@@ -13,6 +13,7 @@ FROM
     FROM scopes FINAL
     WHERE identity > {after:String}
       AND ({identity:String} = '' OR identity = {identity:String})
+      AND time >= fromUnixTimestamp64Micro({since:Int64}, 'UTC')
       AND ({q:String} = '' OR positionCaseInsensitiveUTF8(identity, {q:String}) > 0)
     ORDER BY identity, version DESC, time DESC
     LIMIT {versions:UInt32} BY identity
