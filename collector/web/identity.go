@@ -179,10 +179,10 @@ func certificatesOf(all []store.Credential, now time.Time) ([]certificate, strin
 		}
 		if x.Dated = !c.NotBefore.IsZero() && c.NotAfter.After(c.NotBefore); x.Dated {
 			begins = append(begins, c.NotBefore)
-			x.Lifetime = span(c.NotAfter.Sub(c.NotBefore))
+			x.Lifetime = lifespan(c.NotAfter.Sub(c.NotBefore))
 			x.Share = uint64(max(0, min(100, 100*now.Sub(c.NotBefore)/c.NotAfter.Sub(c.NotBefore))))
-			if x.Left = span(c.NotAfter.Sub(now)) + " left"; now.After(c.NotAfter) {
-				x.Left = "ended " + span(now.Sub(c.NotAfter)) + " ago"
+			if x.Left = lifespan(c.NotAfter.Sub(now)) + " left"; now.After(c.NotAfter) {
+				x.Left = "ended " + lifespan(now.Sub(c.NotAfter)) + " ago"
 			}
 		}
 		out = append(out, x)
@@ -201,11 +201,11 @@ func certificatesOf(all []store.Credential, now time.Time) ([]certificate, strin
 		return out, ""
 	}
 	slices.Sort(gaps)
-	return out, fmt.Sprintf("A new one every %s (the median of %d).", span(gaps[len(gaps)/2]), len(gaps))
+	return out, fmt.Sprintf("A new one every %s (the median of %d).", lifespan(gaps[len(gaps)/2]), len(gaps))
 }
 
-// span writes a duration in its two largest units.
-func span(d time.Duration) string {
+// lifespan writes a duration in its two largest units.
+func lifespan(d time.Duration) string {
 	const day = 24 * time.Hour
 	switch {
 	case d < time.Minute:

@@ -88,7 +88,7 @@ func (s *Site) showMap(r *http.Request, _ Viewer) (any, error) {
 		return nil, err
 	}
 	for _, n := range all.Facets["namespace"] {
-		if n.Value != "" {
+		if n.Value != "" && plain(n.Value) == n.Value { // no namespace of Kubernetes has other characters
 			v.Namespaces = append(v.Namespaces, n)
 		}
 	}

@@ -111,11 +111,16 @@ func (s *Site) applyScope(r *http.Request, _ Viewer) (string, error) {
 		return "", faultf(http.StatusConflict, "What it reaches, or its scope, has changed since this page was made.")
 	}
 	leave := r.PostForm["leave"]
-	p.Scope.Entries = slices.DeleteFunc(p.Scope.Entries, func(e event.ScopeEntry) bool { return slices.Contains(leave, string(e.Direction)+" "+e.Resource) })
-	if len(p.Scope.Entries) == 0 {
+	entries := make([]event.ScopeEntry, 0, len(p.Scope.Entries))
+	for i, e := range p.Scope.Entries {
+		if !slices.Contains(leave, strconv.Itoa(i)) {
+			entries = append(entries, e)
+		}
+	}
+	if len(entries) == 0 {
 		return "", faultf(http.StatusBadRequest, "Nothing is left to allow.")
 	}
-	out := event.Scope{Identity: id, Entries: p.Scope.Entries, Origin: "generated"}
+	out := event.Scope{Identity: id, Entries: entries, Origin: "generated"}
 	if err := s.ask(r, http.MethodPut, "/api/v1/scopes/"+encoded, out, nil); err != nil {
 		return "", err
 	}

@@ -83,7 +83,7 @@ func newSite(t *testing.T, s *store.Store, anonymous api.Role, provider *auth.OI
 	}
 	g.server = api.New(api.Config{
 		Reports: reports, Inventory: s, Standing: s, Scopes: s, Trails: s, Metrics: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
-		Authenticators: known, Anonymous: anonymous, Pages: pages, Sessions: pages,
+		Authenticators: known, Anonymous: anonymous, Pages: pages, Sessions: pages, Live: still{}, Decisions: undecided{},
 	})
 	server := httptest.NewServer(g)
 	t.Cleanup(server.Close)

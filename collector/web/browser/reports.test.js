@@ -79,7 +79,7 @@ test('identities are exempted with a reason and an end, after a question, and th
     await page.goto('/reports/unused?window=7d');
     await page.locator('tr', { has: page.locator(`a[title="${chosen}"]`) }).getByText('exempt', { exact: true }).waitFor();
     await page.goto('/reports/exemptions');
-    await page.getByRole('button', { name: /^End the exemption of/ }).first().click();
+    await page.getByRole('button', { name: /^End it: / }).first().click();
     await page.getByRole('dialog').getByRole('button', { name: 'End it' }).click();
     await page.getByText('0 in force').waitFor();
   });
@@ -108,7 +108,7 @@ test('identities are reviewed, several at once', async () => {
     await page.waitForURL(/state=reviewed/);
     assert.equal(await page.getByText('narrow its scope').count(), 2);
     await page.goto('/audit');
-    await page.getByText('review').first().waitFor();
+    await page.locator('tbody').getByText('review').first().waitFor();
   });
 });
 

@@ -36,7 +36,7 @@ export function look() {
     },
     ...shapes.map((s) => ({ selector: `node[look="${s.look}"]`, style: { 'background-color': token(s.fill), 'border-color': token(s.color), shape: s.shape, ...(/** @type {any} */ (s).dashed ? { 'border-style': 'dashed' } : {}) } })),
     { selector: 'node[look="finding"], node[look="weighty"], node[look="unstable"]', style: { width: 20, height: 20 } },
-    { selector: 'node[look="title"]', style: { width: 1, height: 1, 'background-opacity': 0, 'border-width': 0, 'font-size': 20, 'font-weight': 700, color: token('muted'), 'text-max-width': 420, 'min-zoomed-font-size': 6 } },
+    { selector: 'node[look="title"]', style: { width: 1, height: 1, 'background-opacity': 0, 'border-width': 0, 'font-size': 42, 'font-weight': 700, color: token('muted'), 'text-max-width': 640, 'min-zoomed-font-size': 5 } },
     { selector: 'node[more=1]', style: { 'border-style': 'double', 'border-width': 4 } },
     { selector: 'node[center=1]', style: { width: 28, height: 28, 'border-width': 4, 'font-weight': 700, 'font-size': 13 } },
     { selector: 'edge', style: { 'curve-style': 'straight', 'target-arrow-shape': 'triangle', 'arrow-scale': 0.7, 'overlay-opacity': 0, opacity: 0.75 } },

@@ -10,6 +10,7 @@
 const cellWidth = 216;
 const cellHeight = 30;
 const between = 130; // blocks
+const heading = 56; // height of a block's name
 
 /**
  * Places nodes on a grid of blocks, the same way each time and in one pass: around a centre in columns by the number of steps, who reaches it on the left and
@@ -126,7 +127,7 @@ function byNamespace(nodes, known, edges) {
     const ids = b.ids.length ? shape(b.ids.length, 6) : { rows: 0, columns: 0 };
     const rest = b.rest.length ? shape(b.rest.length, 6) : { rows: 0, columns: 0 };
     const gap = b.ids.length && b.rest.length ? 60 : 0;
-    return { name, ...b, idRows: ids.rows, restRows: rest.rows, split: ids.columns * cellWidth + gap, width: (ids.columns + rest.columns) * cellWidth + gap, height: Math.max(ids.rows, rest.rows) * cellHeight + 34 };
+    return { name, ...b, idRows: ids.rows, restRows: rest.rows, split: ids.columns * cellWidth + gap, width: (ids.columns + rest.columns) * cellWidth + gap, height: Math.max(ids.rows, rest.rows) * cellHeight + heading };
   });
   sized.sort((a, b) => Number(a.name === '*') - Number(b.name === '*') || b.height - a.height || compare(a.name, b.name));
   const area = sized.reduce((sum, b) => sum + (b.width + between) * (b.height + between / 2), 0);
@@ -145,8 +146,8 @@ function byNamespace(nodes, known, edges) {
       tallest = 0;
     }
     titles.push({ text: b.name === '*' ? 'Shared resources' : b.name, x, y });
-    b.ids.forEach((n, i) => points.set(n.id, { x: x + Math.floor(i / b.idRows) * cellWidth, y: y + 34 + (i % b.idRows) * cellHeight }));
-    b.rest.forEach((n, i) => points.set(n.id, { x: x + b.split + Math.floor(i / b.restRows) * cellWidth, y: y + 34 + (i % b.restRows) * cellHeight }));
+    b.ids.forEach((n, i) => points.set(n.id, { x: x + Math.floor(i / b.idRows) * cellWidth, y: y + heading + (i % b.idRows) * cellHeight }));
+    b.rest.forEach((n, i) => points.set(n.id, { x: x + b.split + Math.floor(i / b.restRows) * cellWidth, y: y + heading + (i % b.restRows) * cellHeight }));
     x += b.width + between;
     tallest = Math.max(tallest, b.height);
   }
