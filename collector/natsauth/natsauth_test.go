@@ -25,6 +25,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/ambit-nhi/ambit/collector"
 	"github.com/ambit-nhi/ambit/event"
 	"github.com/ambit-nhi/ambit/internal/testenv"
 )
@@ -65,7 +66,7 @@ func stripped(text string) (out string) {
 	return out
 }
 
-// ground is a NATS server with the callout of deploy/nats, and a cluster.
+// ground is a NATS server with the callout of deploy/nats, and, once prepared, a cluster.
 type ground struct {
 	t      *testing.T
 	ca     *testenv.CA
@@ -77,7 +78,7 @@ type ground struct {
 
 func newGround(t *testing.T) *ground {
 	t.Helper()
-	g := &ground{t: t, ca: testenv.NewCA(t, "shop"), kube: testenv.Kubernetes(t)}
+	g := &ground{t: t, ca: testenv.NewCA(t, "shop")}
 	var err error
 	if g.issuer, err = nkeys.CreateAccount(); err != nil {
 		t.Fatal(err)
@@ -112,28 +113,52 @@ include "callout.conf"
 include "ambit.conf"
 `, filepath.Join(dir, "jetstream"), write("cert.pem", cert), write("key.pem", key), write("ca.pem", testenv.CertificatePEM(g.ca.Certificate)))))
 	g.url = "tls://" + server.Addr().String()
-
-	config, err := clientcmd.BuildConfigFromFlags("", g.kube.Kubeconfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if g.api, err = kubernetes.NewForConfig(config); err != nil {
-		t.Fatal(err)
-	}
 	return g
+}
+
+// tls is what the owner of a SPIFFE id connects with.
+func (g *ground) tls(id string) *tls.Config {
+	issued := g.ca.SVID(id)
+	roots := x509.NewCertPool()
+	roots.AddCert(g.ca.Certificate)
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, RootCAs: roots,
+		Certificates: []tls.Certificate{{Certificate: [][]byte{issued.Certificate.Raw}, PrivateKey: issued.Key}},
+	}
+}
+
+// run has a service answer until the test ends.
+func (g *ground) run(s *Service) (control *nats.Conn) {
+	g.t.Helper()
+	control, err := g.connect(testenv.CollectorID, "", "_INBOX.collector", func(err error) { g.t.Errorf("the collector is refused: %v", err) })
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(g.t.Context())
+	ready, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := s.Run(ctx, control, func() { close(ready) }); err != nil {
+			g.t.Error(err)
+		}
+	}()
+	g.t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
+	select {
+	case <-ready:
+	case <-ended:
+		g.t.FailNow()
+	}
+	return control
 }
 
 // connect is a connection with a certificate, which is nobody's for those who show a token.
 func (g *ground) connect(id, token, inbox string, complain func(error)) (*nats.Conn, error) {
 	g.t.Helper()
-	issued := g.ca.SVID(id)
-	roots := x509.NewCertPool()
-	roots.AddCert(g.ca.Certificate)
 	opts := []nats.Option{
-		nats.Secure(&tls.Config{
-			MinVersion: tls.VersionTLS13, RootCAs: roots,
-			Certificates: []tls.Certificate{{Certificate: [][]byte{issued.Certificate.Raw}, PrivateKey: issued.Key}},
-		}),
+		nats.Secure(g.tls(id)),
 		nats.CustomInboxPrefix(inbox), nats.Timeout(30 * time.Second), nats.NoReconnect(),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { complain(err) }),
 	}
@@ -150,6 +175,14 @@ func (g *ground) connect(id, token, inbox string, complain func(error)) (*nats.C
 // prepare makes what a cluster has: an agent's service account and its pod on a node, and a collector that may review tokens and nothing else.
 func (g *ground) prepare() (collector string) {
 	g.t.Helper()
+	g.kube = testenv.Kubernetes(g.t)
+	config, err := clientcmd.BuildConfigFromFlags("", g.kube.Kubeconfig())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if g.api, err = kubernetes.NewForConfig(config); err != nil {
+		g.t.Fatal(err)
+	}
 	ctx, made := g.t.Context(), metav1.CreateOptions{}
 	var faults []error
 	note := func(_ any, err error) { faults = append(faults, err) }
@@ -197,10 +230,6 @@ func TestTokens(t *testing.T) {
 	g := newGround(t)
 	kubeconfig := g.prepare()
 	first := g.token("ambit-agent", "agent-1", "ambit-nats")
-	control, err := g.connect(testenv.CollectorID, "", "_INBOX.collector", func(err error) { t.Errorf("the collector is refused: %v", err) })
-	if err != nil {
-		t.Fatal(err)
-	}
 	cluster, err := NewCluster(kubeconfig)
 	if err != nil {
 		t.Fatal(err)
@@ -210,23 +239,7 @@ func TestTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ready, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		if err := s.Run(ctx, control, func() { close(ready) }); err != nil {
-			t.Error(err)
-		}
-	}()
-	defer func() {
-		cancel()
-		<-ended
-	}()
-	select {
-	case <-ready:
-	case <-ended:
-		t.FailNow()
-	}
+	control := g.run(s)
 
 	// Each agent is its own node's.
 	nodes := map[string]string{"ip-10-0-0-1.ec2.internal": first, "ip-10-0-0-2.ec2.internal": g.token("ambit-agent", "agent-2", "ambit-nats")}
@@ -316,6 +329,57 @@ func refused(t *testing.T, nc *nats.Conn, denied <-chan error) {
 		}
 	case <-time.After(time.Minute):
 		t.Error("that is allowed")
+	}
+}
+
+// TestRenewal: an agent's connection ends with its user's life, and comes back by itself with the token that its file holds then.
+func TestRenewal(t *testing.T) {
+	g := newGround(t)
+	issuer, s := g.issuer, newKnown(t)
+	s.cfg.Issuer, s.cfg.Life = issuer, 2*time.Second
+	control := g.run(s)
+	heard := make(chan *nats.Msg, 1)
+	if _, err := control.ChanSubscribe(event.AckSubject("n1"), heard); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("good\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := collector.DefaultBusConfig()
+	cfg.URLs, cfg.TLS, cfg.TokenFile, cfg.Inbox, cfg.Logger = []string{g.url}, g.tls(sharedID), file, event.AgentInbox("n1"), quiet
+	bus, err := collector.OutsideBus(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := bus.Connect("agent")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	wait := func(what string, done func() bool) {
+		t.Helper()
+		for end := time.Now().Add(time.Minute); !done(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%s: %v", what, s.Counters())
+			}
+		}
+	}
+	wait("the agent comes back", func() bool { return s.Counters()["accepted"] >= 2 && nc.IsConnected() })
+	if err := os.WriteFile(file, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wait("an old token is refused", func() bool { return s.Counters()["refused-token"] >= 2 })
+	if err := os.WriteFile(file, []byte("good"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wait("a new token lets it in again", func() bool {
+		return nc.IsConnected() && nc.Publish(event.AckSubject("n1"), nil) == nil && nc.FlushTimeout(time.Second) == nil
+	})
+	select {
+	case <-heard:
+	case <-time.After(time.Minute):
+		t.Error("the agent is not heard")
 	}
 }
 
