@@ -81,7 +81,7 @@ func TestBrowser(t *testing.T) {
 	p.start()
 	control := p.control(w)
 	env := append(os.Environ(), "AMBIT_URL=http://"+p.address, "AMBIT_CONTROL="+control, "AMBIT_BROWSER="+browserPath, "AMBIT_WORLD="+p.describe(w),
-		"AMBIT_SHOTS="+shots(t), "AMBIT_PICTURES="+fmt.Sprint(*pictures))
+		"AMBIT_SHOTS="+shots(t), "AMBIT_PICTURES="+pictureFolder(t))
 	if *serveFor > 0 {
 		fmt.Println("http://"+p.address, "as admin:", p.tokens["admin"], "as responder:", p.tokens["responder"], "as viewer:", p.tokens["viewer"], "control:", control)
 		select {
@@ -98,7 +98,7 @@ func TestBrowser(t *testing.T) {
 	defer cancel()
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".test.js")
-		if *onlyPage != "" && name != *onlyPage || *pictures && name != "pictures" {
+		if *onlyPage != "" && name != *onlyPage || *pictures != (name == "pictures") {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
@@ -127,6 +127,16 @@ func TestBrowser(t *testing.T) {
 			}
 		})
 	}
+}
+
+// pictureFolder is where the pictures of the documents are.
+func pictureFolder(t *testing.T) string {
+	t.Helper()
+	path, err := filepath.Abs("../../docs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // shots is where screenshots are kept.
@@ -307,7 +317,9 @@ func (p *program) seed() *world.World {
 		p.t.Fatal(err)
 	}
 	defer s.Close()
-	w, err := world.Fill(p.t.Context(), s, time.Now(), world.Small)
+	size := world.Small
+	size.Harmless = *pictures
+	w, err := world.Fill(p.t.Context(), s, time.Now(), size)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -322,7 +334,7 @@ func (p *program) describe(w *world.World) string {
 		Resource string `json:"resource"`
 	}
 	out := map[string]any{"tokens": p.tokens, "busiest": w.Busiest, "nodes": w.Nodes, "identities": len(w.Identities), "findings": len(w.Findings)}
-	var hostile, fresh []named
+	hostile, fresh := []named{}, []named{}
 	for i := range w.Hostile {
 		f := &w.Hostile[i]
 		hostile = append(hostile, named{f.ID, f.Identity.String(), f.Resource.String()})

@@ -203,7 +203,7 @@ func TestUp(t *testing.T) {
 	}
 
 	code, out, errs := stop()
-	if code != exitGood || errs != "" || !regexp.MustCompile(`(?s)^stream .*engine .*store .*collector .*api .*http://`+m.address+"\nstopping\n$").MatchString(out) {
+	if code != exitGood || errs != "" || !regexp.MustCompile(`(?s)^stream .*engine .*store .*collector .*api .*http://`+m.address+"\nIts pages are there[^\n]*/token[^\n]*\nstopping\n$").MatchString(out) {
 		t.Errorf("ambit up ended with %d and said %q %q", code, out, errs)
 	}
 	m.publish(4, 4*time.Minute, 23) // while nobody is there

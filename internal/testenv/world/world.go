@@ -31,6 +31,7 @@ type World struct {
 type Options struct {
 	Identities int
 	Days       int
+	Harmless   bool // without the names that mean harm, for pictures
 }
 
 // Small is enough for every page to show something.
@@ -56,7 +57,9 @@ func Fill(ctx context.Context, s *store.Store, now time.Time, o Options) (*World
 	if err := f.play(p); err != nil {
 		return nil, err
 	}
-	f.harm()
+	if !o.Harmless {
+		f.harm()
+	}
 	return f.finish()
 }
 
