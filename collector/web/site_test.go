@@ -47,14 +47,14 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.server.Serv
 
 // site is pages and API on an empty store, served on loopback.
 type site struct {
-	t      *testing.T
+	t      testing.TB
 	url    string
 	tokens string            // file
 	token  map[string]string // of somebody with each role, by its name
 }
 
 // newSite serves. provider may be nil; anonymous is what who shows nothing may do.
-func newSite(t *testing.T, s *store.Store, anonymous api.Role, provider *auth.OIDC) *site {
+func newSite(t testing.TB, s *store.Store, anonymous api.Role, provider *auth.OIDC) *site {
 	t.Helper()
 	out := &site{t: t, tokens: filepath.Join(t.TempDir(), "tokens.json"), token: map[string]string{}}
 	for _, role := range []api.Role{api.Viewer, api.Responder, api.Admin} {
@@ -162,7 +162,7 @@ func (b *browser) cookies() int {
 	return len(b.client.Jar.Cookies(u))
 }
 
-func openStore(t *testing.T) *store.Store {
+func openStore(t testing.TB) *store.Store {
 	t.Helper()
 	c := store.Default()
 	c.Socket = testenv.Engine(t)
