@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nkeys"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ambit-nhi/ambit/collector"
 	"github.com/ambit-nhi/ambit/collector/natsauth"
@@ -63,6 +64,10 @@ func (c *config) validateNATSAuth() error {
 	return nil
 }
 
+func natsAuthMetrics(s *natsauth.Service) prometheus.Collector {
+	return collector.Counters("ambit_nats_auth_total", "Agents that asked NATS servers for entry by token, by what became of it.", s.Counters)
+}
+
 // startNATSAuth answers NATS servers about agents, before anything that may take long: while nobody answers, no agent gets in.
 func (u *up) startNATSAuth(ctx context.Context) error {
 	a := &u.config.NATS.Auth
@@ -81,7 +86,7 @@ func (u *up) startNATSAuth(ctx context.Context) error {
 	if err != nil {
 		return usageError(fmt.Errorf("nats.auth: %w", err))
 	}
-	u.metrics.MustRegister(collector.Counters("ambit_nats_auth_total", "Agents that asked NATS servers for entry by token, by what became of it.", service.Counters))
+	u.metrics.MustRegister(natsAuthMetrics(service))
 	return u.parts.start(ctx, "nats-auth", func(ctx context.Context, ready func(string)) error {
 		defer cluster.Close()
 		nc, err := u.bus.Connect("ambit auth")

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ambit-nhi/ambit/collector"
+	"github.com/ambit-nhi/ambit/collector/natsauth"
 	"github.com/ambit-nhi/ambit/internal/svid"
 )
 
@@ -44,6 +45,7 @@ func TestMonitoringNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	known.MustRegister(certificateMetrics(&svid.Source{})...)
+	known.MustRegister(natsAuthMetrics(&natsauth.Service{}))
 	text, err := os.ReadFile("../../collector/decision/metrics.go") // they need a service that runs
 	if err != nil {
 		t.Fatal(err)
