@@ -12,7 +12,7 @@ import (
 // that watching needs is there. Without one of the capabilities, it says which.
 func TestKernelContainer(t *testing.T) {
 	requireCrun(t)
-	rootfs := images(t, "test")[0]
+	rootfs := imageRoot(t, "1.0.0")
 	m := readManifest(t, render(t, "testdata/values/files.yaml"))
 	p := m.pods["ambit-agent"]
 	if len(p.Containers) != 1 || !p.HostPID {

@@ -3,6 +3,7 @@ package deploy
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -199,6 +200,27 @@ func (r *running) wait(within time.Duration) error {
 		return nil
 	}
 	return &exec.ExitError{ProcessState: r.cmd.ProcessState}
+}
+
+// ready waits until a probe says that it is ready.
+func (r *running) ready(probe string) {
+	r.t.Helper()
+	await(r.t, probe, 2*time.Minute, func() string {
+		select {
+		case <-r.ended:
+			r.t.Fatalf("it ended:\n%s", r.log)
+		default:
+		}
+		response, err := http.Get(probe)
+		if err != nil {
+			return err.Error()
+		}
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			return response.Status
+		}
+		return ""
+	})
 }
 
 // await waits until something is so, and fails with what it says otherwise.

@@ -3,6 +3,7 @@ package deploy
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/ambit-nhi/ambit/event"
 	"github.com/ambit-nhi/ambit/internal/testenv"
@@ -160,6 +163,28 @@ func (d *debian) next(times int) []string {
 	return lines[1:]
 }
 
+// enginePackage is what the package ambit-engine would bring, without packing half a gigabyte.
+func enginePackage(t *testing.T) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile("nfpm-engine.yaml")
+	check(t, err)
+	var engine struct{ Contents []struct{ Src, Dst string } }
+	check(t, yaml.Unmarshal(text, &engine))
+	sources := map[string]string{}
+	for _, c := range engine.Contents {
+		at, err := filepath.Abs(filepath.Join("..", c.Src))
+		check(t, err)
+		if c.Src == "dist/ambit-engine" {
+			at = once(t, "engine", func(dir string) { program(t, filepath.Join(dir, "ambit"), older) }) + "/ambit"
+		}
+		if _, err := os.Stat(at); err != nil {
+			missing(t, "the embedded engine: %v; run make engine", err)
+		}
+		sources[c.Dst] = at
+	}
+	return sources
+}
+
 func all(lines []string, want string) bool {
 	return !slices.ContainsFunc(lines, func(l string) bool { return l != strings.ReplaceAll(want, " ", "_") })
 }
@@ -168,17 +193,16 @@ func all(lines []string, want string) bool {
 // an upgrade keeps settings and denials; removing takes everything out of the kernel, and purging leaves nothing at all.
 func TestKernelDebian(t *testing.T) {
 	requireCrun(t)
-	const built = "AMBIT_DEPLOY_DEBS"
 	root := debianRoot(t)
-	if os.Getenv(built) == "" {
-		debs := append(packages(t, "1.0.0", "deb"), packages(t, "1.1.0", "deb")...)
-		t.Setenv(built, strings.Join(debs, ":"))
-	}
-	debs := strings.Split(os.Getenv(built), ":")
+	old, _ := packages(t, older)
+	upgrade, _ := packages(t, newer)
+	engine := enginePackage(t)
 	testenv.OwnNetwork(t, func(t *testing.T) {
 		s := newStage(t, "127.0.0.1")
 		certificates := secret(t, s.nats.Files(testenv.AgentID("n1")))
-		d := startDebian(t, root, map[string]string{"/opt/old.deb": debs[0], "/opt/new.deb": debs[1], "/opt/nats": certificates})
+		sources := map[string]string{"/opt/old.deb": old, "/opt/new.deb": upgrade, "/opt/nats": certificates}
+		maps.Copy(sources, engine)
+		d := startDebian(t, root, sources)
 		clean := d.files()
 
 		// Installed, and nothing more.
@@ -194,6 +218,20 @@ func TestKernelDebian(t *testing.T) {
 		if out := d.do("ambit", "doctor"); !strings.Contains(out, "This machine can be watched.") {
 			t.Errorf("the doctor:\n%s", out)
 		}
+
+		// The units: what systemd thinks of them, and the one for this machine alone with the settings that came.
+		d.do("systemd-analyze", "verify", "ambit.service", "ambit-agent.service")
+		for _, unit := range []string{"ambit.service", "ambit-agent.service"} { // tenths of what it calls exposure, of 100: most of what is left is watching itself
+			if out, err := d.exec("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=35", unit); err != nil {
+				t.Errorf("%s: %v\n%s", unit, err, out)
+			}
+		}
+		d.do("systemctl", "start", "ambit")
+		d.ready("http://127.0.0.1:8480/readyz")
+		if out := d.do("env", "AMBIT_TOKEN_FILE=/var/lib/ambit/token", "ambit", "report", "coverage"); !strings.Contains(out, "watched") {
+			t.Errorf("the report:\n%s", out)
+		}
+
 		settings := fmt.Sprintf(`node: n1
 trust_domain: shop.example
 interval: 1s
@@ -205,12 +243,18 @@ log: {level: info}
 `, s.nats.URL, s.public)
 		d.write("/etc/ambit/ambit.yaml", settings)
 		d.do("systemctl", "enable", "--now", "ambit-agent")
+		if out, _ := d.exec("systemctl", "is-active", "ambit"); strings.TrimSpace(out) != "inactive" {
+			t.Errorf("beside the agent alone, ambit.service is %s", out)
+		}
+		if out := d.do("journalctl", "--unit=ambit*"); strings.Contains(out, "level=ERROR") || strings.Contains(out, "Failed") {
+			t.Errorf("one unit after the other:\n%s", out)
+		}
 		d.do("systemd-run", "--unit=shop", "bash", "-c", shopScript)
 		shop := event.UnitIdentity(s.domain, "n1", "shop.service")
 		if o := s.sees(shop); o.Workload.Unit != "shop.service" || o.Workload.Evidence != event.EvidenceSystemd {
 			t.Errorf("who connects: %+v", o.Workload)
 		}
-		s.beat("1.0.0")
+		s.beat(older)
 		if lines := d.next(3); !all(lines, "ok") {
 			t.Errorf("before the denial: %q", lines)
 		}
@@ -225,10 +269,10 @@ log: {level: info}
 
 		// Upgrade.
 		_, from := d.said(0)
-		old := d.pid("ambit-agent.service")
+		before := d.pid("ambit-agent.service")
 		d.do("dpkg", "--install", "/opt/new.deb")
-		s.beat("1.1.0")
-		if d.pid("ambit-agent.service") == old {
+		s.beat(newer)
+		if d.pid("ambit-agent.service") == before {
 			t.Error("the old agent still runs")
 		}
 		if got := d.do("cat", "/etc/ambit/ambit.yaml"); got != settings {

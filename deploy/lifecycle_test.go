@@ -3,7 +3,6 @@ package deploy
 import (
 	"fmt"
 	"maps"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,7 +25,7 @@ agent: {interval: 1s, config: {kubernetes: {mode: "off"}, deny: {keys: [%q]}}}
 // that stays refused, and is uninstalled, which leaves nothing behind.
 func TestKernelLifecycle(t *testing.T) {
 	requireCrun(t)
-	versions := images(t, "1.0.0", "1.1.0")
+	versions := []string{imageRoot(t, "1.0.0"), imageRoot(t, "1.1.0")}
 	testenv.OwnNetwork(t, func(t *testing.T) {
 		group := testenv.Cgroup(t, "ambit-pod-*")
 		n := &node{t: t, root: t.TempDir(), bpf: bpfMount(t), network: podNetwork(t, group)}
@@ -39,28 +38,9 @@ func TestKernelLifecycle(t *testing.T) {
 			p := m.pods["ambit-agent"]
 			return n.container(m, p, p.Containers[0], rootfs).start(t, group)
 		}
-		ready := func(r *running) {
-			t.Helper()
-			await(t, "the agent to be ready", time.Minute, func() string {
-				select {
-				case <-r.ended:
-					t.Fatalf("it ended:\n%s", r.log)
-				default:
-				}
-				response, err := http.Get("http://10.66.0.2:9480/readyz")
-				if err != nil {
-					return err.Error()
-				}
-				defer response.Body.Close()
-				if response.StatusCode != http.StatusOK {
-					return response.Status
-				}
-				return ""
-			})
-		}
-
+		const probe = "http://10.66.0.2:9480/readyz"
 		first := agent(versions[0])
-		ready(first)
+		first.ready(probe)
 		bad, good := s.actor(), s.actor()
 		bad.expect("ok")
 		if o := s.sees(bad.identity); o.Counts.Connections == 0 || o.Peer.Port != 1000 {
@@ -82,7 +62,7 @@ func TestKernelLifecycle(t *testing.T) {
 		go func() { refused <- bad.do(farPort, over) }()
 		first.stop()
 		second := agent(versions[1])
-		ready(second)
+		second.ready(probe)
 		s.beat("1.1.0")
 		check(t, os.WriteFile(over, nil, 0o600))
 		if said := <-refused; !strings.HasPrefix(said, "refused ") {

@@ -23,32 +23,38 @@ func program(t *testing.T, to, version string, flags ...string) {
 	}
 }
 
-// packages are what `make packages` makes for this machine, by kind.
-func packages(t *testing.T, version string, kinds ...string) (files []string) {
+// packages are what `make packages` makes of a version for this machine.
+func packages(t *testing.T, version string) (deb, rpm string) {
 	t.Helper()
 	nfpm := testenv.Program(t, "deploy", "nfpm", "deploy-tools")
-	dir := t.TempDir()
-	check(t, os.Mkdir(filepath.Join(dir, "dist"), 0o755))
-	for _, name := range []string{"deploy", "LICENSE", "README.md"} { // paths in nfpm.yaml are those of the repository
-		at, err := filepath.Abs(filepath.Join("..", name))
-		check(t, err)
-		check(t, os.Symlink(at, filepath.Join(dir, name)))
-	}
-	program(t, filepath.Join(dir, "dist", "ambit-amd64"), version, "-tags", "noengine")
-	for _, kind := range kinds {
-		pack := exec.Command(nfpm, "package", "--config", "deploy/nfpm.yaml", "--packager", kind, "--target", "dist/")
-		pack.Dir, pack.Env = dir, append(os.Environ(), "VERSION="+version, "ARCH=amd64")
-		if out, err := pack.CombinedOutput(); err != nil {
-			t.Fatalf("pack %s: %v: %s", kind, err, out)
+	dir := once(t, "packages-"+version, func(dir string) {
+		check(t, os.Mkdir(filepath.Join(dir, "dist"), 0o755))
+		for _, name := range []string{"deploy", "LICENSE", "README.md"} { // paths in nfpm.yaml are those of the repository
+			at, err := filepath.Abs(filepath.Join("..", name))
+			check(t, err)
+			check(t, os.Symlink(at, filepath.Join(dir, name)))
 		}
+		program(t, filepath.Join(dir, "dist", "ambit-amd64"), version, "-tags", "noengine")
+		for _, kind := range []string{"deb", "rpm"} {
+			pack := exec.Command(nfpm, "package", "--config", "deploy/nfpm.yaml", "--packager", kind, "--target", "dist/")
+			pack.Dir, pack.Env = dir, append(os.Environ(), "VERSION="+version, "ARCH=amd64")
+			if out, err := pack.CombinedOutput(); err != nil {
+				t.Fatalf("pack %s: %v: %s", kind, err, out)
+			}
+		}
+	})
+	only := func(kind string) string {
 		found, err := filepath.Glob(filepath.Join(dir, "dist", "*."+kind))
 		if err != nil || len(found) != 1 {
 			t.Fatalf("packages: %v: %v", found, err)
 		}
-		files = append(files, found[0])
+		return found[0]
 	}
-	return files
+	return only("deb"), only("rpm")
 }
+
+// Versions of packages: an untagged commit comes before all releases.
+const older, newer = "0.0.0~abc1234", "0.0.1"
 
 // packed are the files that both packages have.
 var packed = []string{
@@ -58,7 +64,7 @@ var packed = []string{
 
 // TestPackage has the distributions' own tools look at the packages: what is in them, and what removing them does.
 func TestPackage(t *testing.T) {
-	files := packages(t, "0.0.0~abc1234", "deb", "rpm")
+	deb, rpm := packages(t, older)
 	tool := func(name string, args ...string) string {
 		t.Helper()
 		out, err := exec.Command(name, args...).Output()
@@ -73,7 +79,6 @@ func TestPackage(t *testing.T) {
 		}
 		return string(out)
 	}
-	deb, rpm := files[0], files[1]
 	t.Run("deb", func(t *testing.T) {
 		root := t.TempDir()
 		tool("dpkg-deb", "--extract", deb, root)
@@ -81,7 +86,7 @@ func TestPackage(t *testing.T) {
 		if slices.Sort(got); !slices.Equal(got, packed) {
 			t.Errorf("files: %q, want %q", got, packed)
 		}
-		if said := tool(filepath.Join(root, "usr/bin/ambit"), "version"); !strings.HasPrefix(said, "ambit 0.0.0~abc1234 ") {
+		if said := tool(filepath.Join(root, "usr/bin/ambit"), "version"); !strings.HasPrefix(said, "ambit "+older+" ") {
 			t.Errorf("the program in the package: %s", said)
 		}
 		info, err := os.Stat(filepath.Join(root, "etc/ambit/ambit.yaml"))
@@ -107,7 +112,7 @@ func TestPackage(t *testing.T) {
 			!strings.Contains(out, "/usr/bin/ambit 100755 root ") {
 			t.Errorf("modes, owners and kinds of files:\n%s", out)
 		}
-		if out := tool("rpm", "-qp", "--queryformat", "%{NAME} %{VERSION} %{ARCH} %{LICENSE}", rpm); out != "ambit 0.0.0~abc1234 x86_64 Apache-2.0" {
+		if out := tool("rpm", "-qp", "--queryformat", "%{NAME} %{VERSION} %{ARCH} %{LICENSE}", rpm); out != "ambit "+older+" x86_64 Apache-2.0" {
 			t.Errorf("what it says of itself: %s", out)
 		}
 		for tag, file := range map[string]string{"POSTIN": "postinstall.sh", "PREUN": "preremove.sh", "POSTUN": "postremove.sh"} {

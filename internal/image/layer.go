@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"debug/elf"
 	"fmt"
 	"io"
@@ -45,14 +46,14 @@ func (a *archive) file(name string, mode int64, content []byte) {
 	a.add(tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode}, content)
 }
 
-func (a *archive) layer() (v1.Layer, error) {
+func (a *archive) layer(options ...tarball.LayerOption) (v1.Layer, error) {
 	if a.err == nil {
 		a.err = a.tar.Close()
 	}
 	if a.err != nil {
 		return nil, a.err
 	}
-	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(a.text.Bytes())), nil })
+	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(a.text.Bytes())), nil }, options...)
 }
 
 // skeleton is what a program expects around it. Roots of public certificate authorities are in the program.
@@ -71,7 +72,7 @@ func (c *config) skeleton() (v1.Layer, error) {
 
 const nonroot = 65532
 
-// program is the binary, and what it needs with the embedded engine: the library, and the C library of this machine.
+// program is the binary alone.
 func (c *config) program(binary string) (v1.Layer, error) {
 	a := c.archive()
 	content, err := os.ReadFile(binary)
@@ -79,10 +80,14 @@ func (c *config) program(binary string) (v1.Layer, error) {
 		return nil, err
 	}
 	a.file("ambit", 0o755, content)
-	if c.engine == "" {
-		return a.layer()
-	}
-	if content, err = os.ReadFile(c.engine); err != nil {
+	return a.layer()
+}
+
+// library is what the program needs with the embedded engine: its library, and the C library of this machine.
+func (c *config) library(binary string) (v1.Layer, error) {
+	a := c.archive()
+	content, err := os.ReadFile(c.engine)
+	if err != nil {
 		return nil, err
 	}
 	a.file("libchdb.so", 0o755, content)
@@ -100,7 +105,7 @@ func (c *config) program(binary string) (v1.Layer, error) {
 		a.file(filepath.Join("lib/x86_64-linux-gnu", filepath.Base(from)), 0o755, content)
 	}
 	a.add(tar.Header{Typeflag: tar.TypeSymlink, Name: "lib64/ld-linux-x86-64.so.2", Linkname: "../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", Mode: 0o777}, nil)
-	return a.layer()
+	return a.layer(tarball.WithCompressionLevel(gzip.BestSpeed)) // half a gigabyte, of which more effort takes little
 }
 
 // needed are the shared libraries that programs name, and those that these name, as Debian has them.

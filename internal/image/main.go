@@ -102,7 +102,7 @@ func (c *config) build(ctx context.Context) (v1.Hash, error) {
 		if err := os.MkdirAll(filepath.Dir(bill), 0o755); err != nil {
 			return zero, err
 		}
-		if err := writeBill(bill, binary, c.version, c.at); err != nil {
+		if err := c.writeBill(bill, binary); err != nil {
 			return zero, fmt.Errorf("write %s: %w", bill, err)
 		}
 	}
@@ -129,18 +129,26 @@ func (c *config) compile(ctx context.Context, p *v1.Platform, to string) error {
 	return nil
 }
 
-// image has two layers, so that an upgrade fetches only the second one.
+// image has the program in a layer of its own, the last one, so that an upgrade fetches that alone.
 func (c *config) image(p *v1.Platform, binary string) (v1.Image, error) {
 	base, err := c.skeleton()
 	if err != nil {
 		return nil, err
+	}
+	layers := []v1.Layer{base}
+	if c.engine != "" {
+		library, err := c.library(binary)
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, library)
 	}
 	program, err := c.program(binary)
 	if err != nil {
 		return nil, err
 	}
 	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	if image, err = mutate.AppendLayers(image, base, program); err != nil {
+	if image, err = mutate.AppendLayers(image, append(layers, program)...); err != nil {
 		return nil, err
 	}
 	return mutate.ConfigFile(image, &v1.ConfigFile{
