@@ -21,6 +21,8 @@ type mapView struct {
 	Source            string // for the picture
 	Table             *mapTable
 	AsTable, AsMap    string
+	Choose            bool // there are too many identities to draw all of them
+	Total             uint64
 }
 
 // choiceOf is a link of a row of choices.
@@ -42,6 +44,9 @@ type mapRow struct {
 	From, To report.MapNode
 	Edge     report.MapEdge
 }
+
+// maxMapped is how many identities a map of all may have: of more, the few edges that could be drawn say nothing.
+const maxMapped = 2000
 
 // mapRows is how many edges a page of the table shows.
 const mapRows = 100
@@ -92,7 +97,8 @@ func (s *Site) showMap(r *http.Request, _ Viewer) (any, error) {
 			v.Namespaces = append(v.Namespaces, n)
 		}
 	}
-	if values.Get("view") != "table" {
+	v.Total, v.Choose = all.Total, all.Total > maxMapped && v.Center == "" && v.Namespace == ""
+	if values.Get("view") != "table" || v.Choose {
 		return v, nil
 	}
 	m, err := s.Reports.Map(r.Context(), s.now(), report.MapQuery{Center: v.Center, Depth: v.Depth, Namespace: v.Namespace, Window: d})

@@ -9,10 +9,11 @@ const around = `/map?center=${encodeURIComponent(world.busiest)}`;
 function made(n, m) {
   const id = (i) => `spiffe://big.example/ns/n${i % 40}/sa/service-${i}`;
   const at = '2026-11-20T12:00:00Z';
+  const letters = (i) => [...String(i)].map((d) => 'abcdefghij'[d]).join(''); // names that are not folded
   const nodes = Array.from({ length: n }, (_, i) =>
     i % 3 < 2 || i === 0
       ? { id: id(i), type: 'identity', kind: 'service-account', label: `n${i % 40}/service-${i}`, depth: i ? 1 : 0, state: ['stable', 'learning', 'unstable'][i % 3], namespace: `n${i % 40}`, expanded: i === 0 }
-      : { id: `dns:host-${i}.example:443/tcp`, type: 'resource', kind: 'dns', label: `host-${i}.example:443/tcp`, depth: 1 });
+      : { id: `dns:host-${letters(i)}.example:443/tcp`, type: 'resource', kind: 'dns', label: `host-${letters(i)}.example:443/tcp`, depth: 1 });
   const edges = [];
   for (let i = 1; i < n; i++) edges.push([nodes[0].id, nodes[i].id]);
   const known = new Set(edges.map(String));
@@ -100,6 +101,33 @@ test('a click chooses, and what is chosen is told in words', async () => {
     await page.locator('.graph-side').getByText(/^Reaches \d+/).waitFor();
     await page.locator('.graph-side').getByRole('link', { name: 'Open' }).click();
     await page.waitForURL(/\/identities\//);
+  });
+});
+
+test('resources of like names are one node, which unfolds', async () => {
+  await visit({ as: 'viewer' }, async (page) => {
+    const id = 'spiffe://big.example/ns/ci/sa/runner';
+    const at = '2026-11-20T12:00:00Z';
+    const hosts = Array.from({ length: 40 }, (_, i) => `dns:mirror-${i}.example:443/tcp`);
+    const body = JSON.stringify({
+      center: id, since: at, until: at, left_out: 0, nodes: [{ id, type: 'identity', kind: 'service-account', label: 'ci/runner', depth: 0, state: 'stable', expanded: true }, ...hosts.map((h) => ({ id: h, type: 'resource', kind: 'dns', label: h.slice(4), depth: 1 }))],
+      edges: hosts.map((h, i) => ({ from: id, to: h, state: i === 7 ? 'finding' : 'normal', services: ['443/tcp'], connections: 1, first_time: at, last_time: at })),
+    });
+    await page.route('**/api/v1/graph?*', (route) => route.fulfill({ contentType: 'application/json', body }));
+    await page.goto(around);
+    await settled(page);
+    const drawn = () => page.locator('.graph').evaluate((el) => el.graph.cy.nodes().length);
+    assert.equal(await drawn(), 2);
+    await page.locator('.graph-canvas').focus();
+    await page.keyboard.press('ArrowRight');
+    await page.keyboard.press('ArrowRight');
+    await page.locator('.graph-side').getByText('40 resources of like names, findings are about 1 of them').waitFor();
+    await accessible(page);
+    await shot(page, 'map-folded');
+    await page.getByRole('searchbox', { name: 'Find in the graph' }).fill('mirror-33');
+    await page.keyboard.press('Enter'); // what is folded is found
+    await page.locator('.graph-side .mono', { hasText: 'dns:mirror-33.example:443/tcp' }).waitFor();
+    assert.equal(await drawn(), 41);
   });
 });
 

@@ -1,6 +1,7 @@
 // @ts-check
 import cytoscape from 'cytoscape';
 import { announce } from './announce.js';
+import { fold } from './fold.js';
 import { expansion, load } from './graphdata.js';
 import { legend, panel } from './graphpanel.js';
 import { look } from './graphlook.js';
@@ -96,6 +97,14 @@ class View {
     this.nodes = new Map();
     /** @type {Map<string, GraphEdge>} */
     this.edges = new Map();
+    /** @type {Map<string, GraphNode>} */
+    this.shown = new Map(); // what is drawn
+    /** @type {Map<string, GraphEdge>} */
+    this.drawnEdges = new Map();
+    /** @type {Set<string>} */
+    this.opened = new Set(); // folds
+    /** @type {Map<string, string>} */
+    this.within = new Map(); // folds
     this.chosen = '';
     this.statement = '';
     this.cy = this.start(false);
@@ -124,12 +133,16 @@ class View {
       else this.edges.set(key, e);
     }
     this.statement = data.statement || (over ? `${over} more edges are left out: a graph holds ${most}.` : '');
-    const nodes = [...this.nodes.values()];
-    const edges = [...this.edges.values()];
+    const folded = fold(this.nodes, this.edges, this.opened, this.center);
+    this.shown = folded.nodes;
+    this.drawnEdges = folded.edges;
+    this.within = folded.within;
+    const nodes = [...this.shown.values()];
+    const edges = [...this.drawnEdges.values()];
     const { points, titles } = place(nodes, edges, this.center);
     /** @type {any[]} */
     const elements = nodes.map((n) => ({
-      group: 'nodes', data: { id: n.id, label: plain(n.label), look: n.look, center: n.id === this.center ? 1 : 0, more: n.type === 'identity' && !n.expanded ? 1 : 0 }, position: points.get(n.id) ?? { x: 0, y: 0 },
+      group: 'nodes', data: { id: n.id, label: plain(n.label), look: n.look, center: n.id === this.center ? 1 : 0, more: n.type === 'fold' || n.type === 'identity' && !n.expanded ? 1 : 0 }, position: points.get(n.id) ?? { x: 0, y: 0 },
     }));
     for (const t of titles) elements.push({ group: 'nodes', data: { id: `title ${t.text}`, label: plain(t.text), look: 'title' }, position: { x: t.x, y: t.y }, selectable: false, grabbable: false, events: 'no' });
     for (const e of edges) elements.push({ group: 'edges', data: { id: `${e.from} ${e.to}`, source: e.from, target: e.to, look: e.state } });
@@ -147,7 +160,8 @@ class View {
   }
 
   tell() {
-    this.frame.says.textContent = `${this.nodes.size} nodes, ${this.edges.size} edges. ${this.statement}`;
+    const hidden = this.within.size ? `, ${this.within.size} of them folded by like names` : '';
+    this.frame.says.textContent = `${this.nodes.size} nodes, ${this.edges.size} edges${hidden}. ${this.statement}`;
     this.frame.el.dataset.nodes = String(this.nodes.size);
     this.frame.el.dataset.edges = String(this.edges.size);
     this.panel();
@@ -176,7 +190,7 @@ class View {
   }
 
   panel() {
-    panel(this.frame.side, this.nodes, this.edges, this.chosen, {
+    panel(this.frame.side, this.shown, this.drawnEdges, this.chosen, {
       choose: (id) => this.choose(id, true), expand: (id) => this.expand(id), center: this.center, src: this.src,
     });
   }
@@ -191,13 +205,15 @@ class View {
 
   /** @param {string} id @param {boolean} move the picture there */
   choose(id, move) {
+    const inside = this.within.get(id);
+    if (inside) this.unfold(inside);
     this.cy.elements('.chosen, .near').removeClass('chosen near');
-    this.chosen = this.nodes.has(id) ? id : '';
+    this.chosen = this.shown.has(id) ? id : '';
     if (this.chosen) {
       const node = this.cy.getElementById(id);
       node.addClass('chosen');
       node.connectedEdges().addClass('near');
-      const n = /** @type {GraphNode} */ (this.nodes.get(id));
+      const n = /** @type {GraphNode} */ (this.shown.get(id));
       announce(`${plain(n.label)}, ${n.words}, ${node.connectedEdges().length} edges here`);
       if (move) {
         if (this.cy.zoom() < 0.5) this.cy.zoom(0.8);
@@ -207,8 +223,22 @@ class View {
     this.panel();
   }
 
+  /** @param {string} id of a fold */
+  unfold(id) {
+    this.opened.add(id);
+    this.chosen = '';
+    this.show({ nodes: [], edges: [], statement: this.statement }, false);
+  }
+
   /** @param {string} id */
   async expand(id) {
+    if (this.shown.get(id)?.type === 'fold') {
+      const members = this.shown.get(id)?.members ?? [];
+      this.unfold(id);
+      if (members.length) this.choose(members[0], true);
+      announce(`${members.length} nodes unfolded`);
+      return;
+    }
     const n = this.nodes.get(id);
     if (!n || n.type === 'callers' || n.expanded) return;
     this.frame.says.textContent = 'Loading…';
@@ -228,7 +258,7 @@ class View {
   /** Goes from the chosen node along an edge, to the nearest in a direction. @param {number} dx @param {number} dy */
   step(dx, dy) {
     if (!this.chosen) {
-      this.choose(this.nodes.has(this.center) ? this.center : [...this.nodes.keys()][0] ?? '', true);
+      this.choose(this.shown.has(this.center) ? this.center : [...this.shown.keys()][0] ?? '', true);
       return;
     }
     const here = this.cy.getElementById(this.chosen);

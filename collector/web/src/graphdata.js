@@ -3,7 +3,7 @@ import { api } from './api.js';
 
 /**
  * @typedef {{ id: string, type: string, kind: string, label: string, namespace?: string, state?: string, findings?: number, severity?: string, owner?: string, environment?: string,
- *   privilege?: string, why?: string, expanded?: boolean, look: string, words: string }} GraphNode
+ *   privilege?: string, why?: string, expanded?: boolean, members?: string[], look: string, words: string }} GraphNode
  * @typedef {{ from: string, to: string, state: string, services: string[], connections: number, failed?: number, first_time?: string, last_time?: string }} GraphEdge
  * @typedef {{ nodes: GraphNode[], edges: GraphEdge[], center: string, statement?: string }} GraphData
  */

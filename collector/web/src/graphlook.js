@@ -23,7 +23,7 @@ export const lines = [
 export function look() {
   const shapes = [
     ...looks,
-    { look: 'weighty', color: 'bad', fill: 'bad-bg', shape: 'diamond' }, { look: 'plain', color: 'accent', fill: 'low-bg', shape: 'ellipse' }, { look: 'weighty-resource', color: 'bad', fill: 'bad-bg', shape: 'rectangle' },
+    { look: 'fold', color: 'muted', fill: 'line', shape: 'rectangle' }, { look: 'weighty', color: 'bad', fill: 'bad-bg', shape: 'diamond' }, { look: 'plain', color: 'accent', fill: 'low-bg', shape: 'ellipse' }, { look: 'weighty-resource', color: 'bad', fill: 'bad-bg', shape: 'rectangle' },
   ];
   return [
     {

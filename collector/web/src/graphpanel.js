@@ -32,7 +32,7 @@ export function panel(el, nodes, edges, chosen, act) {
     return;
   }
   const head = make('h3', plain(n.label));
-  el.append(head, make('p', plain(n.id), 'mono wrap'), make('p', plain(n.words)));
+  el.append(head, make('p', n.type === 'fold' ? '' : plain(n.id), 'mono wrap'), make('p', plain(n.words)));
   const facts = make('dl', '', 'facts');
   for (const [name, value] of [['Owner', n.owner], ['Environment', n.environment], ['Privilege', n.privilege], ['Namespace', n.namespace], ['Why it matters', n.why]]) {
     if (value) facts.append(make('dt', name), make('dd', plain(value)));
@@ -40,14 +40,20 @@ export function panel(el, nodes, edges, chosen, act) {
   if (facts.children.length) el.append(facts);
   const bar = make('p', '', 'toolbar');
   if (n.type !== 'callers' && !n.expanded) {
-    const b = make('button', 'Expand');
+    const b = make('button', n.type === 'fold' ? 'Unfold' : 'Expand');
     /** @type {HTMLButtonElement} */ (b).type = 'button';
     b.addEventListener('click', () => act.expand(n.id));
     bar.append(b);
   }
   if (n.type === 'identity') bar.append(link(`/identities/${encodeURIComponent(n.id)}`, 'Open'));
-  if (n.type !== 'callers' && n.id !== act.center) bar.append(link(`/map?${new URLSearchParams({ center: n.id, window: new URL(act.src, location.href).searchParams.get('window') ?? '30d' })}`, 'Centre here'));
+  if (n.type !== 'callers' && n.type !== 'fold' && n.id !== act.center) bar.append(link(`/map?${new URLSearchParams({ center: n.id, window: new URL(act.src, location.href).searchParams.get('window') ?? '30d' })}`, 'Centre here'));
   el.append(bar);
+  if (n.members) {
+    const ul = make('ul', '', 'graph-edges');
+    for (const id of n.members.slice(0, listed)) ul.append(make('li', plain(id)));
+    el.append(ul);
+    if (n.members.length > listed) el.append(make('p', `and ${n.members.length - listed} more`, 'muted'));
+  }
   const mine = [...edges.values()].filter((e) => e.from === chosen || e.to === chosen);
   for (const [title, list, other] of /** @type {[string, GraphEdge[], (e: GraphEdge) => string][]} */ ([
     ['Reaches', mine.filter((e) => e.from === chosen), (e) => e.to], ['Is reached by', mine.filter((e) => e.to === chosen), (e) => e.from],
