@@ -2,10 +2,7 @@ package natsauth
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -69,8 +66,7 @@ func stripped(text string) (out string) {
 // ground is a NATS server with the callout of deploy/nats, and, once prepared, a cluster.
 type ground struct {
 	t      *testing.T
-	ca     *testenv.CA
-	url    string
+	server *testenv.NATSUsers
 	issuer nkeys.KeyPair
 	kube   *testenv.Cluster
 	api    *kubernetes.Clientset
@@ -78,7 +74,7 @@ type ground struct {
 
 func newGround(t *testing.T) *ground {
 	t.Helper()
-	g := &ground{t: t, ca: testenv.NewCA(t, "shop")}
+	g := &ground{t: t}
 	var err error
 	if g.issuer, err = nkeys.CreateAccount(); err != nil {
 		t.Fatal(err)
@@ -87,44 +83,8 @@ func newGround(t *testing.T) *ground {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	write := func(name string, data []byte) string {
-		t.Helper()
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	account, err := os.ReadFile(filepath.Join(testenv.NATSFiles(t), "ambit.conf"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	write("ambit.conf", account)
-	write("users.conf", testenv.RunUsers(t, "-c", testenv.CollectorID, "-r", testenv.ReaderID))
-	write("callout.conf", testenv.RunUsers(t, "-callout", public, testenv.CollectorID, testenv.ReaderID))
-	cert, key := g.ca.Issue(testenv.Leaf{URIs: []string{"spiffe://shop.example/ns/nats/sa/nats"}, Names: []string{"127.0.0.1"}}).PEM()
-	server := testenv.StartNATSFile(t, write("nats.conf", fmt.Appendf(nil, `
-server_name: test
-listen: "127.0.0.1:-1"
-jetstream { store_dir: %q }
-tls { cert_file: %q, key_file: %q, ca_file: %q, verify_and_map: true, timeout: 20 }
-include "callout.conf"
-include "ambit.conf"
-`, filepath.Join(dir, "jetstream"), write("cert.pem", cert), write("key.pem", key), write("ca.pem", testenv.CertificatePEM(g.ca.Certificate)))))
-	g.url = "tls://" + server.Addr().String()
+	g.server = testenv.StartNATSCallout(t, public)
 	return g
-}
-
-// tls is what the owner of a SPIFFE id connects with.
-func (g *ground) tls(id string) *tls.Config {
-	issued := g.ca.SVID(id)
-	roots := x509.NewCertPool()
-	roots.AddCert(g.ca.Certificate)
-	return &tls.Config{
-		MinVersion: tls.VersionTLS13, RootCAs: roots,
-		Certificates: []tls.Certificate{{Certificate: [][]byte{issued.Certificate.Raw}, PrivateKey: issued.Key}},
-	}
 }
 
 // run has a service answer until the test ends.
@@ -158,14 +118,14 @@ func (g *ground) run(s *Service) (control *nats.Conn) {
 func (g *ground) connect(id, token, inbox string, complain func(error)) (*nats.Conn, error) {
 	g.t.Helper()
 	opts := []nats.Option{
-		nats.Secure(g.tls(id)),
+		nats.Secure(g.server.TLS(id)),
 		nats.CustomInboxPrefix(inbox), nats.Timeout(30 * time.Second), nats.NoReconnect(),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { complain(err) }),
 	}
 	if token != "" {
 		opts = append(opts, nats.Token(token))
 	}
-	nc, err := nats.Connect(g.url, opts...)
+	nc, err := nats.Connect(g.server.URL, opts...)
 	if err == nil {
 		g.t.Cleanup(nc.Close)
 	}
@@ -347,7 +307,7 @@ func TestRenewal(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := collector.DefaultBusConfig()
-	cfg.URLs, cfg.TLS, cfg.TokenFile, cfg.Inbox, cfg.Logger = []string{g.url}, g.tls(sharedID), file, event.AgentInbox("n1"), quiet
+	cfg.URLs, cfg.TLS, cfg.TokenFile, cfg.Inbox, cfg.Logger = []string{g.server.URL}, g.server.TLS(sharedID), file, event.AgentInbox("n1"), quiet
 	bus, err := collector.OutsideBus(cfg)
 	if err != nil {
 		t.Fatal(err)

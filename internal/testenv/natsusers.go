@@ -41,6 +41,19 @@ func StartNATSUsers(t testing.TB, nodes ...string) *NATSUsers {
 // StartNATSUsersAt starts one that listens on an address of this machine.
 func StartNATSUsersAt(t testing.TB, address string, nodes ...string) *NATSUsers {
 	t.Helper()
+	return startNATSUsers(t, address, nil, append([]string{"-a", AgentID("%n")}, nodes...)...)
+}
+
+// StartNATSCallout starts a server that asks the collector about everybody else than it and a reader; issuer is the public key of the collector's answers. A
+// client must show some certificate all the same.
+func StartNATSCallout(t testing.TB, issuer string) *NATSUsers {
+	t.Helper()
+	return startNATSUsers(t, "127.0.0.1", RunUsers(t, "-callout", issuer, CollectorID, ReaderID))
+}
+
+// startNATSUsers starts one with more settings, and with agents as users.sh takes them.
+func startNATSUsers(t testing.TB, address string, more []byte, agents ...string) *NATSUsers {
+	t.Helper()
 	u := &NATSUsers{t: t, ca: NewCA(t, "shop")}
 	dir := t.TempDir()
 	write := func(name string, data []byte) {
@@ -54,7 +67,8 @@ func StartNATSUsersAt(t testing.TB, address string, nodes ...string) *NATSUsers 
 		t.Fatal(err)
 	}
 	write("ambit.conf", data)
-	write("users.conf", RunUsers(t, append([]string{"-c", CollectorID, "-r", ReaderID, "-a", AgentID("%n")}, nodes...)...))
+	write("users.conf", RunUsers(t, append([]string{"-c", CollectorID, "-r", ReaderID}, agents...)...))
+	write("more.conf", more)
 	cert, key := u.ca.Issue(Leaf{URIs: []string{natsID}, Names: []string{address}}).PEM()
 	write("cert.pem", cert)
 	write("key.pem", key)
@@ -64,6 +78,7 @@ server_name: test
 listen: "%s:-1"
 jetstream { store_dir: %q }
 tls { cert_file: %q, key_file: %q, ca_file: %q, verify_and_map: true, timeout: 20 }
+include "more.conf"
 include "ambit.conf"
 `, address, filepath.Join(dir, "jetstream"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), filepath.Join(dir, "ca.pem")))
 	u.Server = StartNATSFile(t, filepath.Join(dir, "nats.conf"))
