@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -33,6 +34,33 @@ func (p *bar) say(what string, done, all int) {
 	p.told = true
 	filled := min(done, all) * barWidth / all
 	fmt.Fprintf(p.w, "\r[%s%s] %d of %d %s\x1b[K", strings.Repeat("#", filled), strings.Repeat(" ", barWidth-filled), done, all, what)
+}
+
+// wait says what is waited for, and for how long already, until stop is called. What comes at once is not told.
+func (p *bar) wait(what string) (stop func()) {
+	if p.w == nil {
+		return func() {}
+	}
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		began := time.Now()
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				p.told = true
+				fmt.Fprintf(p.w, "\r%s: %s\x1b[K", oneLineText(what), span(time.Since(began)))
+			case <-end:
+				return
+			}
+		}
+	}()
+	return func() {
+		close(end)
+		<-ended
+	}
 }
 
 // done takes the bar away.

@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -65,7 +67,26 @@ func print[T any](w io.Writer, form output, whole any, items []T, columns []colu
 }
 
 func printTable[T any](w io.Writer, items []T, columns []column[T]) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var heads []string
+	for _, c := range columns {
+		if c.Head != "" {
+			heads = append(heads, c.Head)
+		}
+	}
+	if !bool(paintOf(w)) || !slices.ContainsFunc(heads, func(h string) bool { return slices.Contains(coloured, h) }) {
+		return layTable(w, items, columns)
+	}
+	var table bytes.Buffer
+	if err := layTable(&table, items, columns); err != nil {
+		return err
+	}
+	return paintTable(w, table.Bytes(), heads)
+}
+
+// layTable writes a table without colours. Every line has all cells, or those behind one that lacks its last would stand elsewhere.
+func layTable[T any](w io.Writer, items []T, columns []column[T]) error {
+	var laid bytes.Buffer
+	t := tabwriter.NewWriter(&laid, 0, 0, 2, ' ', 0)
 	row := func(cell func(column[T]) string) {
 		var cells []string
 		for _, c := range columns {
@@ -73,13 +94,21 @@ func printTable[T any](w io.Writer, items []T, columns []column[T]) error {
 				cells = append(cells, oneLineText(cell(c)))
 			}
 		}
-		fmt.Fprintln(t, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
+		fmt.Fprintln(t, strings.Join(cells, "\t"))
 	}
 	row(func(c column[T]) string { return c.Head })
 	for i := range items {
 		row(func(c column[T]) string { return c.Cell(&items[i]) })
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(laid.String()) {
+		if _, err := io.WriteString(w, strings.TrimRight(line, " \n")+"\n"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func printCSV[T any](w io.Writer, items []T, columns []column[T]) error {

@@ -38,7 +38,7 @@ type view[T any] struct {
 // newReport is a command that shows one report of the API. In a table, what more there is and the statement of coverage stand below it.
 func newReport[T any](name, short string, v view[T]) *cobra.Command {
 	cmd := &cobra.Command{Use: name, Short: short, Args: noArgs}
-	server, form := serverFlag(cmd), outputFlag(cmd)
+	server, form, limit := serverFlag(cmd), outputFlag(cmd), limitFlag(cmd)
 	back := &window{90 * 24 * time.Hour}
 	cmd.Flags().Var(back, "window", "how far to look back, as 90d or 12h")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -46,10 +46,14 @@ func newReport[T any](name, short string, v view[T]) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var answer report.List[T]
-		if err := c.get(cmd.Context(), "/api/v1/reports/"+name, url.Values{"window": {back.String()}}, &answer); err != nil {
+		if err := checkLimit(*limit); err != nil {
 			return err
 		}
+		whole, err := pages(cmd.Context(), c, "/api/v1/reports/"+name, url.Values{"window": {back.String()}}, *limit, func() *listAnswer[T] { return &listAnswer[T]{} }, barOf(cmd))
+		if err != nil {
+			return err
+		}
+		answer := whole.List
 		out := cmd.OutOrStdout()
 		done := false
 		if v.print != nil {

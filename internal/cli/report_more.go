@@ -16,13 +16,13 @@ import (
 
 // answered is a report with what stands below its table.
 type answered[T any] interface {
-	items() []T
+	paged[T]
 	below(w io.Writer)
 }
 
 type riskAnswer struct{ report.RiskReport }
 
-func (a *riskAnswer) items() []report.HighRisk { return a.Items }
+func (a *riskAnswer) list() *report.List[report.HighRisk] { return &a.List }
 func (a *riskAnswer) below(w io.Writer) {
 	var counts []string
 	for _, r := range report.Risks {
@@ -35,7 +35,7 @@ func (a *riskAnswer) below(w io.Writer) {
 
 type reviewAnswer struct{ report.ReviewReport }
 
-func (a *reviewAnswer) items() []report.Reviewed { return a.Items }
+func (a *reviewAnswer) list() *report.List[report.Reviewed] { return &a.List }
 func (a *reviewAnswer) below(w io.Writer) {
 	var counts []string
 	for _, state := range []string{report.ReviewNever, report.ReviewOverdue, report.ReviewDone} {
@@ -46,8 +46,8 @@ func (a *reviewAnswer) below(w io.Writer) {
 
 type listAnswer[T any] struct{ report.List[T] }
 
-func (a *listAnswer[T]) items() []T        { return a.Items }
-func (a *listAnswer[T]) below(w io.Writer) { belowList(w, len(a.Items), a.Total, "", a.Coverage) }
+func (a *listAnswer[T]) list() *report.List[T] { return &a.List }
+func (a *listAnswer[T]) below(w io.Writer)     { belowList(w, len(a.Items), a.Total, "", a.Coverage) }
 
 func belowList(w io.Writer, shown int, total uint64, counts string, coverage *report.Summary) {
 	if total > uint64(shown) || counts != "" {
@@ -62,8 +62,8 @@ func belowList(w io.Writer, shown int, total uint64, counts string, coverage *re
 	}
 }
 
-// asking is a command that asks for one report and shows it.
-func asking[T any, A answered[T]](cmd *cobra.Command, path string, flags map[string]*string, empty func() A, columns func(time.Time) []column[T]) *cobra.Command {
+// asking is a command that asks for one report and shows it. Without a limit the report has one page.
+func asking[T any, A answered[T]](cmd *cobra.Command, path string, flags map[string]*string, limit *int, empty func() A, columns func(time.Time) []column[T]) *cobra.Command {
 	cmd.Args = noArgs
 	server, form := serverFlag(cmd), outputFlag(cmd)
 	back := &window{90 * 24 * time.Hour}
@@ -80,22 +80,26 @@ func asking[T any, A answered[T]](cmd *cobra.Command, path string, flags map[str
 			}
 		}
 		answer := empty()
-		if err := c.get(cmd.Context(), path, query, answer); err != nil {
+		if limit == nil {
+			tell := barOf(cmd)
+			arrived := tell.wait("asking for " + path)
+			err = c.get(cmd.Context(), path, query, answer)
+			arrived()
+			tell.done()
+		} else if err = checkLimit(*limit); err == nil {
+			answer, err = pages(cmd.Context(), c, path, query, *limit, empty, barOf(cmd))
+		}
+		if err != nil {
 			return err
 		}
 		out := cmd.OutOrStdout()
-		if err := print(out, *form, answer, answer.items(), columns(time.Now())); err != nil || *form != outputTable {
+		if err := print(out, *form, answer, answer.list().Items, columns(time.Now())); err != nil || *form != outputTable {
 			return err
 		}
 		answer.below(out)
 		return nil
 	}
 	return cmd
-}
-
-// most is the flag that bounds a report.
-func most(cmd *cobra.Command) *string {
-	return cmd.Flags().String("limit", "10000", "at most so many items, up to 10000")
 }
 
 func newRiskReport() *cobra.Command {
@@ -120,9 +124,8 @@ func newRiskReport() *cobra.Command {
 		"at_least": cmd.Flags().String("at-least", "2", "so many risks at least"),
 		"risk":     wordFlag(cmd, "risk", "only those with this risk", risks...),
 		"q":        cmd.Flags().StringP("query", "q", "", "only those whose URI holds this text"),
-		"limit":    most(cmd),
 	}
-	return asking(cmd, "/api/v1/reports/high-risk", flags, func() *riskAnswer { return &riskAnswer{} }, func(now time.Time) []column[report.HighRisk] {
+	return asking(cmd, "/api/v1/reports/high-risk", flags, limitFlag(cmd), func() *riskAnswer { return &riskAnswer{} }, func(now time.Time) []column[report.HighRisk] {
 		type row = report.HighRisk
 		identity, score := func(r *row) string { return r.Identity.String() }, func(r *row) string { return strconv.Itoa(r.Score) }
 		join := func(separator string, f func(report.RiskEvidence) string) func(*row) string {
@@ -157,7 +160,7 @@ func newMetricsReport() *cobra.Command {
 		Use: "metrics", Short: "Measure the programme: scopes, lives of credentials, rotation, unused identities, time to revoke",
 		Example: "  ambit report metrics --window 30d -o json",
 	}
-	return asking(cmd, "/api/v1/reports/metrics", nil, func() *listAnswer[report.Metric] { return &listAnswer[report.Metric]{} }, func(time.Time) []column[report.Metric] {
+	return asking(cmd, "/api/v1/reports/metrics", nil, nil, func() *listAnswer[report.Metric] { return &listAnswer[report.Metric]{} }, func(time.Time) []column[report.Metric] {
 		type row = report.Metric
 		value := func(r *row) string {
 			if !r.Known {
@@ -189,7 +192,7 @@ func newMetricsReport() *cobra.Command {
 func newInventoryReport() *cobra.Command {
 	cmd := &cobra.Command{Use: "inventory", Short: "Count the identities of each domain, kind, owner, environment, …", Example: "  ambit report inventory --by domain"}
 	flags := map[string]*string{"by": wordFlag(cmd, "by", "only groups by this", report.GroupBys...)}
-	return asking(cmd, "/api/v1/reports/inventory", flags, func() *listAnswer[report.Group] { return &listAnswer[report.Group]{} }, func(time.Time) []column[report.Group] {
+	return asking(cmd, "/api/v1/reports/inventory", flags, limitFlag(cmd), func() *listAnswer[report.Group] { return &listAnswer[report.Group]{} }, func(time.Time) []column[report.Group] {
 		type row = report.Group
 		by, group := func(r *row) string { return r.By }, func(r *row) string { return r.Value }
 		out := []column[row]{{"BY", by, "by", by}, {"VALUE", func(r *row) string { return cmp.Or(r.Value, "(not known)") }, "value", group}}
@@ -213,7 +216,7 @@ func newOwnershipReport() *cobra.Command {
 		Use: "ownership", Short: "List identities that lack an owner, a purpose or an environment",
 		Example: "  ambit report ownership -o csv > missing.csv   # complete it, then: ambit inventory import missing.csv",
 	}
-	return asking(cmd, "/api/v1/reports/ownership", map[string]*string{"limit": most(cmd)}, func() *listAnswer[report.Lacking] { return &listAnswer[report.Lacking]{} },
+	return asking(cmd, "/api/v1/reports/ownership", nil, limitFlag(cmd), func() *listAnswer[report.Lacking] { return &listAnswer[report.Lacking]{} },
 		func(now time.Time) []column[report.Lacking] {
 			type row = report.Lacking
 			identity := func(r *row) string { return r.Identity.String() }
@@ -235,8 +238,8 @@ func newReviewsReport() *cobra.Command {
 		Long:    "Say who reviewed which identity last, and which are due: those whose last review is older than the window. `ambit report review` records one.",
 		Example: "  ambit report reviews --window 90d --state overdue",
 	}
-	flags := map[string]*string{"state": wordFlag(cmd, "state", "only those in this state", report.ReviewNever, report.ReviewOverdue, report.ReviewDone), "limit": most(cmd)}
-	return asking(cmd, "/api/v1/reports/reviews", flags, func() *reviewAnswer { return &reviewAnswer{} }, func(now time.Time) []column[report.Reviewed] {
+	flags := map[string]*string{"state": wordFlag(cmd, "state", "only those in this state", report.ReviewNever, report.ReviewOverdue, report.ReviewDone)}
+	return asking(cmd, "/api/v1/reports/reviews", flags, limitFlag(cmd), func() *reviewAnswer { return &reviewAnswer{} }, func(now time.Time) []column[report.Reviewed] {
 		type row = report.Reviewed
 		identity, state, by := func(r *row) string { return r.Identity.String() }, func(r *row) string { return r.State }, func(r *row) string { return r.By }
 		verdict, note := func(r *row) string { return r.Verdict }, func(r *row) string { return r.Note }

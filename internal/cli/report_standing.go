@@ -118,19 +118,22 @@ func parseDay(text string) (time.Time, error) {
 
 func newExemptionsCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "exemptions", Short: "List the exemptions that are in force", Args: noArgs}
-	server, form := serverFlag(cmd), outputFlag(cmd)
+	server, form, limit := serverFlag(cmd), outputFlag(cmd), limitFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := newClient(*server)
 		if err != nil {
 			return err
 		}
-		var list report.List[store.Exemption]
-		if err := c.get(cmd.Context(), "/api/v1/exemptions", nil, &list); err != nil {
+		if err := checkLimit(*limit); err != nil {
+			return err
+		}
+		answer, err := pages(cmd.Context(), c, "/api/v1/exemptions", url.Values{}, *limit, func() *listAnswer[store.Exemption] { return &listAnswer[store.Exemption]{} }, barOf(cmd))
+		if err != nil {
 			return err
 		}
 		type row = store.Exemption
 		identity, reason, by := func(r *row) string { return r.Identity.String() }, func(r *row) string { return r.Reason }, func(r *row) string { return r.By }
-		return print(cmd.OutOrStdout(), *form, &list, list.Items, []column[row]{
+		return print(cmd.OutOrStdout(), *form, answer, answer.Items, []column[row]{
 			{"IDENTITY", identity, "identity", identity},
 			{"UNTIL", func(r *row) string { return r.Until.Format(time.DateOnly) }, "until", func(r *row) string { return stamp(&r.Until) }},
 			{"BY", by, "by", by},

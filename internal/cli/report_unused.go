@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"io"
 	"net/url"
@@ -66,10 +65,11 @@ told, because nobody watched where it may have run, the verdict says so: such an
 		if *flags["preset"] == "" || cmd.Flags().Changed("window") {
 			query.Set("window", back.String())
 		}
-		answer, err := unusedPages(cmd.Context(), c, query, *limit, barOf(cmd))
+		pages, err := pages(cmd.Context(), c, "/api/v1/reports/unused", query, *limit, func() *unusedAnswer { return &unusedAnswer{} }, barOf(cmd))
 		if err != nil {
 			return err
 		}
+		answer := &pages.UnusedReport
 		out := cmd.OutOrStdout()
 		if err := print(out, *form, answer, answer.Items, unusedColumns(time.Now())); err != nil || *form != outputTable {
 			return err
@@ -79,33 +79,10 @@ told, because nobody watched where it may have run, the verdict says so: such an
 	return cmd
 }
 
-// unusedPages reads all pages, or as many items as limit.
-func unusedPages(ctx context.Context, c *client, query url.Values, limit int, tell *bar) (*report.UnusedReport, error) {
-	defer tell.done()
-	var all report.UnusedReport
-	for first := true; ; first = false {
-		want := 10_000
-		if limit > 0 {
-			want = min(want, limit-len(all.Items))
-		}
-		query.Set("limit", strconv.Itoa(want))
-		var page report.UnusedReport
-		if err := c.get(ctx, "/api/v1/reports/unused", query, &page); err != nil {
-			return nil, err
-		}
-		if items := append(all.Items, page.Items...); first {
-			all = page
-		} else {
-			all.Items = items
-		}
-		tell.say("identities", len(all.Items), int(all.Total))
-		if all.Next = page.Next; page.Next == "" || limit > 0 && len(all.Items) >= limit {
-			return &all, nil
-		}
-		query.Set("cursor", page.Next)
-		query.Del("since") // the first page says it
-	}
-}
+// unusedAnswer is the report of unused identities as pages.
+type unusedAnswer struct{ report.UnusedReport }
+
+func (a *unusedAnswer) list() *report.List[report.Unused] { return &a.List }
 
 // sayUnused writes what stands below the table.
 func sayUnused(w io.Writer, r *report.UnusedReport) error {

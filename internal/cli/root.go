@@ -72,6 +72,7 @@ Start with "ambit up".`,
 		newVersionCommand(),
 	)
 	giveExamples(root)
+	giveCompletions(root)
 	return root
 }
 

@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -402,32 +401,4 @@ func scopeColumns(now time.Time) []column[store.ScopeVersion] {
 		{"WHEN", func(r *row) string { return ago(&r.At, now) }, "at", func(r *row) string { return stamp(&r.At) }},
 		{Name: "origin", Value: func(r *row) string { return r.Origin }},
 	}
-}
-
-// completeIdentities offers identities to the shell, if the API answers soon.
-func completeIdentities(cmd *cobra.Command, args []string, part string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	server, err := cmd.Flags().GetString("server")
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	c, err := newClient(server)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Second)
-	defer cancel()
-	var page api.Page[api.Identity]
-	if err := c.get(ctx, "/api/v1/identities", url.Values{"q": {part}, "limit": {"50"}}, &page); err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var out []cobra.Completion
-	for i := range page.Items {
-		if id := page.Items[i].Identity.String(); oneLineText(id) == id && strings.HasPrefix(id, part) || part == "" {
-			out = append(out, oneLineText(id))
-		}
-	}
-	return out, cobra.ShellCompDirectiveNoFileComp
 }
