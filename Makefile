@@ -13,7 +13,7 @@ UNRACED := /(bpf|event|detector|collector/store)$$
 # The whole, in real time: it runs alone.
 WHOLE   := /internal/e2e$$
 
-.PHONY: help build web image manifests packages engine kube-apiserver tls-stacks deploy-tools up demo test test-kernels lint generate bench bench-node bench-agent bench-tls bench-pipeline bench-detect test-chaos clean
+.PHONY: help build web image manifests packages engine kube-apiserver tls-stacks deploy-tools up demo test test-kernels lint generate bench bench-node bench-agent bench-tls bench-pipeline bench-detect bench-web test-chaos clean
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,6 +102,9 @@ bench-pipeline: build engine ## the way from eight nodes to ClickHouse, beside c
 
 bench-detect: ## what the detector finds in a simulated cluster, and what that costs people; ARGS='-seeds 5'
 	go run ./internal/detectbench $(ARGS)
+
+bench-web: web engine ## the pages of 50,000 identities, 1,000,000 edges and 20,000 findings, in a browser
+	go test ./collector/web -run '^TestScale$$' -v -count=1 -timeout 30m -args -scale
 
 test-chaos: build engine ## kill and cut what carries observations, and count what arrives; ARGS='-short' (as root)
 	go run ./internal/chaos -ambit bin/ambit $(ARGS)

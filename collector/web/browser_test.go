@@ -300,18 +300,25 @@ func (p *program) said() string {
 	return p.output.String()
 }
 
+// socket is where the running program's engine is.
+func (p *program) socket() string {
+	p.t.Helper()
+	socket := filepath.Join(p.data, "run", "clickhouse.sock")
+	if exists(socket) {
+		return socket
+	}
+	found, err := filepath.Glob(filepath.Join(os.TempDir(), "ambit-*", "clickhouse.sock")) // its folder has too long a name
+	if err != nil || len(found) == 0 {
+		p.t.Fatal("the engine's socket is nowhere", err)
+	}
+	return found[len(found)-1]
+}
+
 // seed fills the store of the running program.
 func (p *program) seed() *world.World {
 	p.t.Helper()
 	c := store.Default()
-	c.Socket = filepath.Join(p.data, "run", "clickhouse.sock")
-	if !exists(c.Socket) { // its folder has too long a name
-		found, err := filepath.Glob(filepath.Join(os.TempDir(), "ambit-*", "clickhouse.sock"))
-		if err != nil || len(found) == 0 {
-			p.t.Fatal("the engine's socket is nowhere", err)
-		}
-		c.Socket = found[len(found)-1]
-	}
+	c.Socket = p.socket()
 	s, err := store.Open(p.t.Context(), c)
 	if err != nil {
 		p.t.Fatal(err)

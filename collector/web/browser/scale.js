@@ -1,0 +1,67 @@
+// Measures the pages of a large estate: `make bench-web`. Times are medians of five, in ms, of a browser that has the scripts already.
+import { readFileSync } from 'node:fs';
+import { chromium } from 'playwright-core';
+
+const base = process.env.AMBIT_URL;
+const browser = await chromium.launch({ executablePath: process.env.AMBIT_BROWSER, args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'] });
+const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, baseURL: base });
+context.setDefaultTimeout(120_000);
+const page = await context.newPage();
+const session = await browser.newBrowserCDPSession();
+const median = (list) => list.sort((a, b) => a - b)[Math.floor(list.length / 2)];
+
+/** Resident memory of what draws the page, in MB: the largest of its kind, since browsers keep an empty one ready. */
+async function memory() {
+  const { processInfo } = await session.send('SystemInfo.getProcessInfo');
+  let most = 0;
+  for (const { id, type } of processInfo) {
+    if (type !== 'renderer') continue;
+    try {
+      most = Math.max(most, Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${id}/status`, 'utf8'))?.[1] ?? 0) / 1024);
+    } catch { /* it has ended */ }
+  }
+  return Math.round(most);
+}
+
+let failed = false;
+async function measure(name, path, bound) {
+  const paints = [], servers = [], drawn = [];
+  for (let i = 0; i < 6; i++) {
+    const answer = await page.goto(path);
+    if (!answer?.ok()) throw new Error(`${path}: ${answer?.status()}`);
+    await page.waitForFunction(() => performance.getEntriesByName('first-contentful-paint').length > 0);
+    await page.waitForFunction(() => [...document.querySelectorAll('[data-widget]')].every((el) => el.dataset.ready));
+    const [paint, server, ready] = await page.evaluate(() => {
+      const n = performance.getEntriesByType('navigation')[0];
+      return [performance.getEntriesByName('first-contentful-paint')[0].startTime, n.responseEnd - n.requestStart, performance.now()];
+    });
+    if (i === 0) continue; // the first one fills caches
+    paints.push(paint);
+    servers.push(server);
+    drawn.push(ready);
+  }
+  const [server, paint, ready, mb] = [median(servers), median(paints), median(drawn), await memory()];
+  const good = paint <= bound;
+  failed ||= !good && !process.env.AMBIT_SLOW;
+  console.log(`${name.padEnd(34)} answered ${server.toFixed(0).padStart(5)}  first paint ${paint.toFixed(0).padStart(5)} (at most ${bound})  all drawn ${ready.toFixed(0).padStart(5)}  memory ${String(mb).padStart(4)} MB  ${good ? '' : 'TOO SLOW'}`);
+}
+
+async function paging(name, path) {
+  await page.goto(path);
+  const times = [];
+  for (let i = 0; i < 5; i++) {
+    const next = await page.locator('a[rel="next"]').first().getAttribute('href');
+    if (!next) throw new Error(`${path} has no next page`);
+    await page.goto(new URL(next, page.url()).href);
+    times.push(await page.evaluate(() => { const n = performance.getEntriesByType('navigation')[0]; return n.responseEnd - n.requestStart; }));
+  }
+  console.log(`${name.padEnd(34)} answered ${median(times).toFixed(0).padStart(5)} (at most 200)`);
+}
+
+for (const [name, path] of [
+  ['overview', '/?window=7d'], ['findings', '/findings'], ['findings, high', '/findings?severity=high'], ['identities', '/identities'], ['identities, searched', '/identities?q=svc4242'],
+  ['one identity', `/identities/${process.env.AMBIT_IDENTITY}`], ['map around one', `/map?center=${process.env.AMBIT_CENTER}&depth=2`], ['unused', '/reports/unused'], ['coverage', '/coverage'],
+]) await measure(name, path, 1000).catch((e) => { console.log(name, String(e.message).split('\n')[0]); failed = true; });
+for (const [name, path] of [['next page of findings', '/findings'], ['next page of identities', '/identities']]) await paging(name, path).catch((e) => { console.log(name, String(e.message).split('\n')[0]); failed = true; });
+await browser.close();
+process.exitCode = failed ? 1 : 0;
