@@ -18,7 +18,21 @@ import (
 // decisionsPage is how many decisions a page lists.
 const decisionsPage = 50
 
+// DenyRoles say who is shown what can be done about decisions, as the API's settings have it. It is the API that refuses. Where one is not set, it is as the comment says.
+type DenyRoles struct {
+	DryRun  Role // responder
+	Enforce Role // admin
+	Approve Role // admin
+	Revoke  Role // responder
+}
+
+func (d DenyRoles) dryRun() Role  { return cmp.Or(d.DryRun, Responder) }
+func (d DenyRoles) enforce() Role { return cmp.Or(d.Enforce, Admin) }
+func (d DenyRoles) approve() Role { return cmp.Or(d.Approve, Admin) }
+func (d DenyRoles) revoke() Role  { return cmp.Or(d.Revoke, Responder) }
+
 type decisionsView struct {
+	MayDeny  bool
 	Items    []decision.View
 	States   []choice
 	Modes    []choice
@@ -34,18 +48,19 @@ type decisionsView struct {
 
 func (s *Site) decisionPages() {
 	s.page("decisions", "/decisions", Reader, s.showDecisions)
-	s.page("deny", "/decisions/new", Responder, s.showDeny)
+	ask := min(s.Deny.dryRun(), s.Deny.enforce())
+	s.page("deny", "/decisions/new", ask, s.showDeny)
 	s.page("decision", "/decisions/{id}", Reader, s.showDecision)
-	s.page("revoke", "/decisions/{id}/revoke", Responder, s.showRevoke)
-	s.page("approve", "/decisions/{id}/approve", Responder, s.showRevoke)
-	s.action("/decisions/new", Responder, s.deny)
-	s.action("/decisions/{id}/revoke", Responder, s.revoke)
-	s.action("/decisions/{id}/approve", Responder, s.approve)
+	s.page("revoke", "/decisions/{id}/revoke", s.Deny.revoke(), s.showRevoke)
+	s.page("approve", "/decisions/{id}/approve", s.Deny.approve(), s.showRevoke)
+	s.action("/decisions/new", ask, s.deny)
+	s.action("/decisions/{id}/revoke", s.Deny.revoke(), s.revoke)
+	s.action("/decisions/{id}/approve", s.Deny.approve(), s.approve)
 }
 
-func (s *Site) showDecisions(r *http.Request, _ Viewer) (any, error) {
+func (s *Site) showDecisions(r *http.Request, who Viewer) (any, error) {
 	q := r.URL.Query()
-	v := &decisionsView{State: q.Get("state"), Mode: q.Get("mode"), Identity: strings.TrimSpace(q.Get("identity")), Finding: q.Get("finding"), Now: s.now()}
+	v := &decisionsView{MayDeny: who.May(s.Deny.dryRun()), State: q.Get("state"), Mode: q.Get("mode"), Identity: strings.TrimSpace(q.Get("identity")), Finding: q.Get("finding"), Now: s.now()}
 	href := func(state, cursor string) string {
 		u := url.Values{}
 		for _, x := range [][2]string{{"state", state}, {"mode", v.Mode}, {"identity", v.Identity}, {"finding", v.Finding}, {"cursor", cursor}} {
@@ -91,23 +106,25 @@ type decisionAnswer struct {
 
 type decisionView struct {
 	*decisionAnswer
-	D         *event.Decision
-	Spoken    uint64 // nodes that spoke of it
-	InForce   uint64
-	Took      string // until it was in force everywhere
-	Left      string // until it ends
-	Shown     []store.NodeAck
-	Hidden    int // nodes that are not shown
-	Records   []audit.Record
-	Policy    string // of another system
-	NoPolicy  string // why there is none
-	Format    string
-	Selector  string
-	Commands  []command
-	MayRevoke bool
-	Waits     bool
-	OwnAsk    bool // the viewer asked for it
-	New       bool // just now
+	D          *event.Decision
+	Spoken     uint64 // nodes that spoke of it
+	InForce    uint64
+	Took       string // until it was in force everywhere
+	Left       string // until it ends
+	Shown      []store.NodeAck
+	Hidden     int // nodes that are not shown
+	Records    []audit.Record
+	Policy     string // of another system
+	NoPolicy   string // why there is none
+	Format     string
+	Selector   string
+	Commands   []command
+	MayRevoke  bool
+	MayApprove bool
+	Open       bool // it waits or holds
+	Waits      bool
+	OwnAsk     bool // the viewer asked for it
+	New        bool // just now
 }
 
 // maxNodesShown bounds the nodes of a page; the API and the command line tell all.
@@ -142,8 +159,9 @@ func (s *Site) showDecision(r *http.Request, who Viewer) (any, error) {
 		v.Left = left(d.Expires.Sub(s.now()))
 	}
 	v.Waits = d.State == decision.StateWaiting
-	v.MayRevoke = v.Waits || d.State == decision.StateInForce
+	v.Open = v.Waits || d.State == decision.StateInForce
 	v.OwnAsk, v.New = d.Requester == who.Name, q.Get("asked") == "1"
+	v.MayRevoke, v.MayApprove = v.Open && who.May(s.Deny.revoke()), v.Waits && !v.OwnAsk && who.May(s.Deny.approve())
 	if v.Format == "" {
 		v.Format = string(decision.Cilium)
 	}
@@ -154,7 +172,7 @@ func (s *Site) showDecision(r *http.Request, who Viewer) (any, error) {
 		}
 	}
 	v.Commands = []command{{"Show it", "ambit decisions " + d.ID}}
-	if v.MayRevoke {
+	if v.Open {
 		v.Commands = append(v.Commands, command{"End it", "ambit revoke " + d.ID + ` --reason "…"`})
 	}
 	if v.Waits {

@@ -75,19 +75,21 @@ func (f *denyForm) body() denyBody {
 type hidden struct{ Name, Value string }
 
 type denyView struct {
-	Form     denyForm
-	Fault    string // why there is no preview, or why it was not done
-	Preview  *decision.Preview
-	Items    []store.Preview // the first ones
-	More     int
-	Hidden   []hidden
-	Typed    string // what must be typed to enforce
-	Change   string // address of the form, filled
-	Spans    []choice
-	About    *event.Finding // that it answers
-	Command  string         // of the CLI
-	Enforces bool
-	Who      string
+	Form       denyForm
+	Fault      string // why there is no preview, or why it was not done
+	Preview    *decision.Preview
+	Items      []store.Preview // the first ones
+	More       int
+	Hidden     []hidden
+	Typed      string // what must be typed to enforce
+	Change     string // address of the form, filled
+	Spans      []choice
+	About      *event.Finding // that it answers
+	Command    string         // of the CLI
+	Enforces   bool
+	MayEnforce bool
+	MayTry     bool
+	Who        string
 }
 
 // spans are how long a decision may hold; the settings may allow less.
@@ -102,7 +104,7 @@ const enforceWord = "enforce"
 // showDeny shows the first step of the wizard, a form, or with step=preview the second one, where it is asked whether that is meant.
 func (s *Site) showDeny(r *http.Request, who Viewer) (any, error) {
 	q := r.URL.Query()
-	v := &denyView{Who: who.Name}
+	v := &denyView{Who: who.Name, MayEnforce: who.May(s.Deny.enforce()), MayTry: who.May(s.Deny.dryRun())}
 	v.Form.read(q)
 	listed := false
 	for _, x := range spans {

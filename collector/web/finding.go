@@ -46,7 +46,7 @@ type decisionPage struct {
 	Next  string          `json:"next_cursor"`
 }
 
-func (s *Site) showFinding(r *http.Request, _ Viewer) (any, error) {
+func (s *Site) showFinding(r *http.Request, who Viewer) (any, error) {
 	story, err := s.Reports.Story(r.Context(), r.PathValue("id"), s.now())
 	if err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func (s *Site) showFinding(r *http.Request, _ Viewer) (any, error) {
 		return nil, err
 	}
 	v.Decisions = page.Items
-	if target := event.TargetOf(f.Resource); target != "" || f.Resource.IsZero() {
+	if target := event.TargetOf(f.Resource); who.May(s.Deny.dryRun()) && (target != "" || f.Resource.IsZero()) {
 		q := url.Values{"identity": {f.Identity.String()}, "finding": {f.ID}}
 		if target != "" {
 			q.Set("to", target)

@@ -71,6 +71,7 @@ type Config struct {
 	Key     []byte       // of 32 bytes, from which sessions are sealed; the same for all collectors
 	Secured bool         // served with TLS
 	OIDC    Provider     // nil: no login by an OpenID provider
+	Deny    DenyRoles    // who is shown what about decisions
 	Version string
 	Logger  *slog.Logger
 }

@@ -30,7 +30,7 @@ func newFindingsCommand() *cobra.Command {
 		"severity": cmd.Flags().String("severity", "", "only those of this severity: info, low, medium, high or critical"),
 		"rule":     cmd.Flags().String("rule", "", "only those of this rule"),
 		"identity": cmd.Flags().String("identity", "", "only those of this identity"),
-		"text":     cmd.Flags().String("text", "", "only those with this in their title or resource"),
+		"text":     cmd.Flags().String("text", "", "only those with this in their title, resource or identity, or of this ID"),
 	}
 	age := &window{}
 	cmd.Flags().Var(age, "since", "only those that occurred in the last time, such as 8h or 7d")

@@ -40,7 +40,12 @@ func (u *up) newPages(ctx context.Context, reports *report.Reporter, g *gate, kn
 	if err != nil {
 		return nil, err
 	}
-	c := web.Config{Reports: reports, Gate: g, API: g, Key: key, Secured: u.config.API.secured(), Version: readBuildInfo().Version, Logger: u.log}
+	roles, err := u.config.Decisions.apiRoles()
+	if err != nil {
+		return nil, usageError(err)
+	}
+	deny := web.DenyRoles{DryRun: web.Role(roles.DryRun), Enforce: web.Role(roles.Enforce), Approve: web.Role(roles.Approve), Revoke: web.Role(roles.Revoke)}
+	c := web.Config{Deny: deny, Reports: reports, Gate: g, API: g, Key: key, Secured: u.config.API.secured(), Version: readBuildInfo().Version, Logger: u.log}
 	if known.oidc != nil && known.oidc.Logs() {
 		c.OIDC = known.oidc
 	}

@@ -1,4 +1,6 @@
 // @ts-check
+import { announce } from './announce.js';
+
 /**
  * Asks in a dialog what a link or a form with data-decide would ask on a page of its own: the question is fetched from there, so both say the same.
  * @param {(root: ParentNode) => void} enhance
@@ -16,6 +18,10 @@ export function decisions(enhance) {
     const button = event.submitter;
     if (!(form instanceof HTMLFormElement) || !(button instanceof HTMLButtonElement) || !('decide' in button.dataset)) return;
     event.preventDefault();
+    if (button.getAttribute('aria-disabled') === 'true') {
+      announce('Select a finding first');
+      return;
+    }
     askForm(form, button.value, enhance);
   });
 }
@@ -69,6 +75,13 @@ async function ask(href, enhance) {
       dialog.close();
     });
   }
+  dialog.addEventListener('submit', (event) => { // many findings take some seconds
+    const button = event.submitter;
+    if (!(button instanceof HTMLButtonElement)) return;
+    if (button.getAttribute('aria-disabled') === 'true') event.preventDefault();
+    button.setAttribute('aria-disabled', 'true');
+    announce('Working');
+  });
   dialog.addEventListener('close', () => {
     dialog.remove();
     if (opener instanceof HTMLElement) opener.focus({ preventScroll: true });

@@ -49,10 +49,9 @@ SELECT
     f.cgroup                                             AS cgroup,
     f.uid                                                AS uid,
     f.unattributed                                       AS unattributed
-FROM (SELECT * FROM findings FINAL) AS f
-LEFT JOIN (SELECT * FROM finding_status FINAL) AS s ON s.id = f.id
-WHERE ({id:String} = '' OR f.id = {id:String})
-  AND ({status:String} = '' OR status = {status:String})
+FROM (SELECT * FROM findings FINAL WHERE {id:String} = '' OR id = {id:String}) AS f
+LEFT JOIN (SELECT * FROM finding_status FINAL WHERE {id:String} = '' OR id = {id:String}) AS s ON s.id = f.id
+WHERE ({status:String} = '' OR status = {status:String})
   AND ({severity:String} = '' OR f.severity = {severity:String})
   AND ({rule:String} = '' OR f.rule = {rule:String})
   AND ({identity:String} = '' OR f.identity = {identity:String})
