@@ -79,6 +79,11 @@ function build(el) {
   return { el, search, found, buttons, says, canvas, side, small };
 }
 
+const longest = 30; // of a label, in characters; the rest is told beside the graph
+
+/** A label with its beginning and its end. @param {string} label */
+const short = (label) => (label.length <= longest ? label : `${label.slice(0, longest - 14)}…${label.slice(-13)}`);
+
 /** @param {string} tag @param {string} name */
 function make(tag, name) {
   const el = document.createElement(tag);
@@ -107,7 +112,9 @@ class View {
     this.within = new Map(); // folds
     this.chosen = '';
     this.statement = '';
-    this.cy = this.start(false);
+    this.large = false;
+    /** @type {any} */
+    this.cy = undefined; // until something is shown
     this.listen();
   }
 
@@ -115,7 +122,7 @@ class View {
   start(large) {
     this.large = large;
     return cytoscape({
-      container: this.frame.canvas, style: look(), layout: { name: 'preset' }, minZoom: 0.02, maxZoom: 3, boxSelectionEnabled: false, autounselectify: true, autoungrabify: large,
+      container: this.frame.canvas, style: look(large), layout: { name: 'preset' }, minZoom: 0.02, maxZoom: 3, boxSelectionEnabled: false, autounselectify: true, autoungrabify: large,
       textureOnViewport: large, hideEdgesOnViewport: false, motionBlur: false, pixelRatio: large ? 1 : 'auto', headless: false,
     });
   }
@@ -142,19 +149,18 @@ class View {
     const { points, titles } = place(nodes, edges, this.center);
     /** @type {any[]} */
     const elements = nodes.map((n) => ({
-      group: 'nodes', data: { id: n.id, label: plain(n.label), look: n.look, center: n.id === this.center ? 1 : 0, more: n.type === 'fold' || n.type === 'identity' && !n.expanded ? 1 : 0 }, position: points.get(n.id) ?? { x: 0, y: 0 },
+      group: 'nodes', data: { id: n.id, label: short(plain(n.label)), look: n.look, center: n.id === this.center ? 1 : 0, more: n.type === 'fold' || n.type === 'identity' && !n.expanded ? 1 : 0 }, position: points.get(n.id) ?? { x: 0, y: 0 },
     }));
     for (const t of titles) elements.push({ group: 'nodes', data: { id: `title ${t.text}`, label: plain(t.text), look: 'title' }, position: { x: t.x, y: t.y }, selectable: false, grabbable: false, events: 'no' });
     for (const e of edges) elements.push({ group: 'edges', data: { id: `${e.from} ${e.to}`, source: e.from, target: e.to, look: e.state } });
     const large = edges.length > many;
-    const zoom = this.cy.zoom();
-    const pan = { ...this.cy.pan() };
-    this.cy.destroy();
+    const seen = this.cy && { zoom: this.cy.zoom(), pan: { ...this.cy.pan() }, large: this.large };
+    this.cy?.destroy();
     this.cy = this.start(large);
     this.tap();
     this.cy.add(elements);
-    if (fit || large !== this.large) this.whole();
-    else this.cy.viewport({ zoom, pan });
+    if (fit || !seen || seen.large !== large) this.whole();
+    else this.cy.viewport({ zoom: seen.zoom, pan: seen.pan });
     if (this.chosen) this.cy.getElementById(this.chosen).addClass('chosen');
     this.tell();
   }
@@ -338,10 +344,10 @@ class View {
         canvas.focus();
       }
     });
-    const restyle = () => setTimeout(() => this.cy.style(look()));
+    const restyle = () => setTimeout(() => this.cy?.style(look(this.large)));
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', restyle);
     new MutationObserver(restyle).observe(document.documentElement, { attributeFilter: ['data-theme'] });
-    new ResizeObserver(() => this.cy.resize()).observe(canvas);
+    new ResizeObserver(() => this.cy?.resize()).observe(canvas);
     document.addEventListener('ambit:finding', (event) => {
       const { identity, status } = /** @type {CustomEvent} */ (event).detail ?? {};
       const n = this.nodes.get(identity);

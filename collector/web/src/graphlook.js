@@ -19,8 +19,12 @@ export const lines = [
   { look: 'normal', text: 'normal', color: 'line-strong', style: 'solid', width: 1 },
 ];
 
-/** The style of the graph by the tokens of the page. @returns {any} */
-export function look() {
+/**
+ * The style of the graph by the tokens of the page.
+ * @param {boolean} large it has so many edges that drawing them well would take long
+ * @returns {any}
+ */
+export function look(large) {
   const shapes = [
     ...looks,
     { look: 'fold', color: 'muted', fill: 'line', shape: 'rectangle' }, { look: 'weighty', color: 'bad', fill: 'bad-bg', shape: 'diamond' }, { look: 'plain', color: 'accent', fill: 'low-bg', shape: 'ellipse' }, { look: 'weighty-resource', color: 'bad', fill: 'bad-bg', shape: 'rectangle' },
@@ -30,16 +34,16 @@ export function look() {
       selector: 'node',
       style: {
         width: 16, height: 16, label: 'data(label)', color: token('text'), 'font-family': token('font'), 'font-size': 11, 'min-zoomed-font-size': 7,
-        'text-halign': 'right', 'text-valign': 'center', 'text-margin-x': 5, 'text-max-width': 168, 'text-wrap': 'ellipsis', 'text-background-color': token('surface'), 'text-background-opacity': 0.82,
+        'text-halign': 'right', 'text-valign': 'center', 'text-margin-x': 5, 'text-background-color': token('surface'), 'text-background-opacity': 0.82,
         'text-background-padding': 1, 'border-width': 2, 'overlay-opacity': 0,
       },
     },
     ...shapes.map((s) => ({ selector: `node[look="${s.look}"]`, style: { 'background-color': token(s.fill), 'border-color': token(s.color), shape: s.shape, ...(/** @type {any} */ (s).dashed ? { 'border-style': 'dashed' } : {}) } })),
     { selector: 'node[look="finding"], node[look="weighty"], node[look="unstable"]', style: { width: 20, height: 20 } },
-    { selector: 'node[look="title"]', style: { width: 1, height: 1, 'background-opacity': 0, 'border-width': 0, 'font-size': 42, 'font-weight': 700, color: token('muted'), 'text-max-width': 640, 'min-zoomed-font-size': 5 } },
+    { selector: 'node[look="title"]', style: { width: 1, height: 1, 'background-opacity': 0, 'border-width': 0, 'font-size': 42, 'font-weight': 700, color: token('muted'), 'min-zoomed-font-size': 5 } },
     { selector: 'node[more=1]', style: { 'border-style': 'double', 'border-width': 4 } },
     { selector: 'node[center=1]', style: { width: 28, height: 28, 'border-width': 4, 'font-weight': 700, 'font-size': 13 } },
-    { selector: 'edge', style: { 'curve-style': 'straight', 'target-arrow-shape': 'triangle', 'arrow-scale': 0.7, 'overlay-opacity': 0, opacity: 0.75 } },
+    { selector: 'edge', style: large ? { 'curve-style': 'haystack', 'haystack-radius': 0, 'overlay-opacity': 0, opacity: 0.75 } : { 'curve-style': 'straight', 'target-arrow-shape': 'triangle', 'arrow-scale': 0.7, 'overlay-opacity': 0, opacity: 0.75 } },
     ...lines.map((l) => ({ selector: `edge[look="${l.look}"]`, style: { 'line-color': token(l.color), 'target-arrow-color': token(l.color), 'line-style': l.style, width: l.width } })),
     { selector: 'node.chosen', style: { 'border-color': token('focus'), 'border-width': 5, 'text-background-opacity': 1, 'font-weight': 700, 'z-index': 9 } },
     { selector: 'edge.near', style: { width: 2.5, opacity: 1, 'line-color': token('focus'), 'target-arrow-color': token('focus'), 'z-index': 8 } },
