@@ -108,6 +108,7 @@ export function legend() {
     ul.append(li);
   };
   for (const l of looks) entry(`look-${l.look}`, paths[/** @type {keyof typeof paths} */ (l.shape)], l.text, 16);
+  entry('look-more', 'M1.5 1.5H14.5V14.5H1.5ZM4.5 4.5H11.5V11.5H4.5Z', 'double line: it can be expanded', 16);
   for (const l of lines) entry(`line-${l.look}`, 'M0 8H28', l.text, 28);
   return ul;
 }
