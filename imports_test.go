@@ -29,7 +29,7 @@ var only = map[string][]string{
 	"github.com/ClickHouse/clickhouse-go":        {"collector/store", "internal/chaos", "internal/pipelinebench"},
 	"github.com/ClickHouse/ch-go":                {"collector/engine"},
 	"github.com/ebitengine/purego":               {"collector/engine"},
-	"github.com/cilium/ebpf":                     {"bpf"},
+	"github.com/cilium/ebpf":                     {"bpf", "internal/nodebench"}, // there: empty programs, to compare with
 	"k8s.io":                                     {"agent/kube", "collector/inventory/kube", "collector/natsauth", "internal/testenv"},
 	"github.com/ti-mo/conntrack":                 {"agent/peer"},
 	"github.com/spiffe/go-spiffe/v2/workloadapi": {"internal/svid"},
