@@ -84,11 +84,14 @@ var precedence = map[event.DeclarationSource]int{event.SourceCSV: 0, event.Sourc
 // Judge says what is known of an identity from the declarations of it, in any order. known says that there is any inventory at all. It gives nil
 // where there is nothing to say.
 func (r Rules) Judge(seen *Seen, declarations []event.Declaration, known bool, now time.Time) *View {
-	list := slices.Clone(declarations)
-	slices.SortFunc(list, func(a, b event.Declaration) int {
-		return cmp.Or(a.Gone.Compare(b.Gone), cmp.Compare(precedence[a.Source], precedence[b.Source]),
-			cmp.Compare(a.Source, b.Source), cmp.Compare(a.SourceName, b.SourceName))
-	})
+	list := declarations
+	if len(list) > 1 { // most have one: what is given is not changed
+		list = slices.Clone(declarations)
+		slices.SortFunc(list, func(a, b event.Declaration) int {
+			return cmp.Or(a.Gone.Compare(b.Gone), cmp.Compare(precedence[a.Source], precedence[b.Source]),
+				cmp.Compare(a.Source, b.Source), cmp.Compare(a.SourceName, b.SourceName))
+		})
+	}
 	live := slices.IndexFunc(list, func(d event.Declaration) bool { return !d.Gone.IsZero() })
 	if live < 0 {
 		live = len(list)

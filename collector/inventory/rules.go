@@ -162,7 +162,7 @@ func (r Rules) apply(d *event.Declaration, sources []event.DeclarationSource) (c
 	for _, list := range [][]rule{r.rules, builtin} {
 		for i := range list {
 			rule := &list[i]
-			if !rule.matches(d, sources) {
+			if !rule.matters(d, privileged) || !rule.matches(d, sources) {
 				continue
 			}
 			for name, value := range rule.set {
@@ -189,6 +189,17 @@ func (r Rules) apply(d *event.Declaration, sources []event.DeclarationSource) (c
 		d.Domain = event.DomainOther
 	}
 	return configured
+}
+
+// matters says whether a rule would set something, if it matched: most do not, and to see that costs less than to match.
+func (r *rule) matters(d *event.Declaration, privileged bool) bool {
+	for name := range r.set {
+		switch {
+		case name == "privilege" && !privileged, name == "domain" && d.Domain == "", name != "privilege" && name != "domain" && *field(d, name) == "":
+			return true
+		}
+	}
+	return false
 }
 
 func (r *rule) matches(d *event.Declaration, sources []event.DeclarationSource) bool {

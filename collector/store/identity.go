@@ -188,9 +188,15 @@ func Kind(id event.Identity) string {
 	if scheme == "x509" {
 		return "certificate"
 	}
+	if i := strings.IndexByte(rest, '/'); i >= 0 { // the most frequent one, without taking all apart
+		if namespace, account, ok := strings.Cut(rest[i:], "/sa/"); ok && strings.HasPrefix(namespace, "/ns/") &&
+			!strings.Contains(namespace[len("/ns/"):], "/") && !strings.Contains(account, "/") {
+			return "service-account"
+		}
+	}
 	path := strings.Split(rest, "/") // the trust domain, then the path
 	switch {
-	case len(path) == 5 && path[1] == "ns" && path[3] == "sa":
+	case len(path) == 5 && path[1] == "ns" && path[3] == "sa": // of the namespace sa
 		return "service-account"
 	case len(path) > 4 && path[1] == "node" && path[3] == "unit":
 		return "unit"

@@ -293,6 +293,13 @@ func TestKind(t *testing.T) {
 		}
 	}
 	f(event.KubernetesIdentity(td, "shop", "db"), "service-account")
+	for _, namespace := range []string{"sa", "ns", "node"} {
+		for _, account := range []string{"sa", "ns", "unit"} {
+			f(event.KubernetesIdentity(td, namespace, account), "service-account")
+		}
+	}
+	f(identity(t, "spiffe://shop.example/ns/a/sa/b/c"), "workload")
+	f(identity(t, "spiffe://shop.example/ns/a/b/sa/c"), "workload")
 	f(event.UnitIdentity(td, "n1", "backup.service"), "unit")
 	f(event.CgroupIdentity(td, "n1", "a/b/c"), "cgroup")
 	f(event.ProcessIdentity(td, "n1", 1000, "/bin/sh"), "process")
