@@ -145,6 +145,7 @@ func TestChartRefuses(t *testing.T) {
 	f("collector.api.oidcSecret=x", "collector.api.tlsSecret is not")
 	f("collector.api.ingress.enabled=true", "collector.api.tlsSecret is not")
 	f("collector.api.ingress.host=Not a name", "ingress/host")
+	f("agent.seccompProfile.type=None", "seccompProfile/type")
 	f("agent.uninstall.wait=soon", "uninstall/wait")
 	f("agent.uninstall.purge=true", "uninstall", "purge")
 	f("collector.learn=soon", "collector/learn")
