@@ -9,9 +9,9 @@ ARGS    ?=
 PACKAGE_VERSION = $(shell echo $(VERSION) | grep -E '^v?[0-9]+\.[0-9]+\.' || echo 0.0.0~$(VERSION))
 
 # Packages whose tests gain nothing from the race detector: no goroutines of ours, or other programs do the work.
-UNRACED := /(bpf|event|detector|collector/store)$$
-# The whole, in real time: it runs alone.
-WHOLE   := /internal/e2e$$
+UNRACED := /(bpf|event|detector|collector/store|deploy)$$
+# The whole, in real time, and a browser: they run alone.
+WHOLE   := /(internal/e2e|collector/web)$$
 
 .PHONY: help build web image manifests packages engine kube-apiserver tls-stacks deploy-tools up demo test test-kernels lint generate bench bench-node bench-agent bench-tls bench-pipeline bench-detect bench-web test-chaos clean
 
@@ -70,7 +70,8 @@ test: web engine kube-apiserver tls-stacks deploy-tools ## all tests, also those
 	@failed=; \
 	go test -race -timeout 20m $$(go list ./... | grep -vE '$(UNRACED)|$(WHOLE)') || failed=1; \
 	go test -timeout 20m $$(go list ./... | grep -E '$(UNRACED)') || failed=1; \
-	go test -timeout 20m ./internal/e2e || failed=1; \
+	go test -race -timeout 20m -skip TestBrowser ./collector/web || failed=1; \
+	go test -p 1 -timeout 20m $$(go list ./... | grep -E '$(WHOLE)') || failed=1; \
 	[ -z "$$failed" ] # all are run, so that one failure does not hide another
 
 test-kernels: ## the live kernel tests on Linux 5.10, 6.1, 6.12 and 7.x, in QEMU; ARGS='-only 5.10 -run TCP'
