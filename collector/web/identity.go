@@ -53,8 +53,8 @@ type decisionRow struct {
 }
 
 const (
-	reachOfPage    = 100
-	findingsOfPage = 25
+	reachOfPage    = 25
+	findingsOfPage = 10
 )
 
 func (s *Site) showIdentity(r *http.Request, _ Viewer) (any, error) {

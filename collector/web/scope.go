@@ -151,7 +151,7 @@ type blastView struct {
 }
 
 // blastRows bounds the rows of each table of the page; the API has all.
-const blastRows = 200
+const blastRows = 100
 
 func (s *Site) showBlast(r *http.Request, _ Viewer) (any, error) {
 	id, err := pathIdentity(r)
