@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -194,38 +193,27 @@ func (s *stage) beat(version string) {
 // podNetwork makes a network namespace as a pod has it, reached over 10.66.0.0/24, and gives its path.
 func podNetwork(t *testing.T, group *testenv.TestCgroup) (path string) {
 	t.Helper()
-	holder := exec.Command("sleep", "infinity")
-	holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	group.Start(holder)
-	path = fmt.Sprintf("/proc/%d/ns/net", holder.Process.Pid)
-	up := func(name, address string) error {
-		link, err := netlink.LinkByName(name)
-		if err == nil && address != "" {
-			err = netlink.AddrAdd(link, &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(address), Mask: net.CIDRMask(24, 32)}})
-		}
-		if err == nil {
-			err = netlink.LinkSetUp(link)
-		}
-		return err
-	}
-	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "pod0"}, PeerName: "eth0", PeerNamespace: netlink.NsPid(holder.Process.Pid)}
+	holder := newActor(t, group, syscall.CLONE_NEWNET)
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "pod0"}, PeerName: "eth0", PeerNamespace: netlink.NsPid(holder.pid)}
 	check(t, netlink.LinkAdd(veth))
-	check(t, up("pod0", "10.66.0.1"))
-	inside := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and ends with the goroutine: it is in another network
-		ns, err := os.Open(path)
-		if err == nil {
-			defer ns.Close()
-			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
+	check(t, linkUp("pod0", "10.66.0.1"))
+	for _, link := range []string{"lo 127.0.0.1", "eth0 10.66.0.2"} {
+		if said := holder.do("up", link); said != "ok" {
+			t.Fatalf("%s: %s", link, said)
 		}
-		if err == nil {
-			err = errors.Join(up("lo", ""), up("eth0", "10.66.0.2"))
-		}
-		inside <- err
-	}()
-	check(t, <-inside)
-	return path
+	}
+	return fmt.Sprintf("/proc/%d/ns/net", holder.pid)
+}
+
+func linkUp(name, address string) error {
+	link, err := netlink.LinkByName(name)
+	if err == nil && name != "lo" { // which has its own
+		err = netlink.AddrAdd(link, &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(address), Mask: net.CIDRMask(24, 32)}})
+	}
+	if err == nil {
+		err = netlink.LinkSetUp(link)
+	}
+	return err
 }
 
 // secret is a folder with files.
@@ -241,6 +229,7 @@ func secret(t *testing.T, files map[string][]byte) string {
 // actor is a process in a cgroup of its own.
 type actor struct {
 	t        *testing.T
+	pid      int
 	identity event.Identity
 	in       io.Writer
 	out      *bufio.Scanner
@@ -251,14 +240,22 @@ const actorMode = "AMBIT_DEPLOY_ACTOR"
 func (s *stage) actor() *actor {
 	s.t.Helper()
 	group := testenv.Cgroup(s.t, "/ambit-deploy-actor-*")
+	a := newActor(s.t, group, 0)
+	a.identity = event.CgroupIdentity(s.domain, "n1", group.Path())
+	return a
+}
+
+func newActor(t *testing.T, group *testenv.TestCgroup, namespaces uintptr) *actor {
+	t.Helper()
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestActorChild$", "-test.count=1")
 	cmd.Env, cmd.Stderr = append(os.Environ(), actorMode+"=1"), os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces}
 	in, err := cmd.StdinPipe()
-	check(s.t, err)
+	check(t, err)
 	out, err := cmd.StdoutPipe()
-	check(s.t, err)
+	check(t, err)
 	group.Start(cmd)
-	return &actor{s.t, event.CgroupIdentity(s.domain, "n1", group.Path()), in, bufio.NewScanner(out)}
+	return &actor{t: t, pid: cmd.Process.Pid, in: in, out: bufio.NewScanner(out)}
 }
 
 // do has it connect: to an address, or again and again until a file is there, and say whether each attempt was refused.
@@ -292,6 +289,13 @@ func TestActorChild(t *testing.T) {
 	for orders := bufio.NewScanner(os.Stdin); orders.Scan(); {
 		words := strings.Fields(orders.Text())
 		switch words[0] {
+		case "up": // a link of its network
+			said := "ok"
+			if err := linkUp(words[1], words[2]); err != nil {
+				said = err.Error()
+			}
+			fmt.Println("> " + said)
+			continue
 		case "hold": // a transfer that goes on
 			c, err := net.Dial("tcp", words[1])
 			check(t, err)
