@@ -209,6 +209,25 @@ func BenchmarkReports(b *testing.B) {
 		got, err := r.Ownership(ctx, noon, window, Paging{})
 		return int(got.Total), err
 	})
+	// As `ambit up` asks, which reads all identities anew after ten times as long as that takes.
+	shared := New(s, nil)
+	shared.Reuse = time.Minute
+	f("high-risk-shared", func(ctx context.Context) (int, error) {
+		got, err := shared.HighRisk(ctx, noon, RiskQuery{Window: window})
+		return int(got.Total), err
+	})
+	f("metrics-shared", func(ctx context.Context) (int, error) {
+		got, err := shared.Metrics(ctx, noon, window)
+		return len(got.Items), err
+	})
+	f("inventory-shared", func(ctx context.Context) (int, error) {
+		got, err := shared.Groups(ctx, noon, window, "", Paging{})
+		return len(got.Items), err
+	})
+	f("ownership-shared", func(ctx context.Context) (int, error) {
+		got, err := shared.Ownership(ctx, noon, window, Paging{})
+		return int(got.Total), err
+	})
 	f("reviews", func(ctx context.Context) (int, error) {
 		got, err := r.Reviews(ctx, noon, window, "", Paging{})
 		return int(got.Total), err
