@@ -89,7 +89,10 @@ func chartsOf(story *report.Story) []chart {
 	if n := sum(days, func(d *store.DayUse) uint64 { return d.New }); n > 0 {
 		out = append(out, dayChart("new", "Resources that it reached for the first time, by day", "new", days, of, before, func(d *store.DayUse) uint64 { return d.New }, count))
 	}
-	return append(out, hourChart(f, story.Days))
+	if story.Days[0].Day.Before(first) {
+		out = append(out, hourChart(f, story.Days))
+	}
+	return out
 }
 
 func count(n uint64) string { return number(n) }
@@ -141,7 +144,7 @@ func dayChart(id, name, unit string, days []store.DayUse, of, before func(int) b
 	return c
 }
 
-// hourChart draws on how many days an identity was active in each hour of the day.
+// hourChart draws on how many days before a finding, of which there are some, its identity was active in each hour of the day.
 func hourChart(f *event.Finding, days []store.DayUse) chart {
 	values := make([]float64, 24)
 	n := 0
@@ -164,9 +167,6 @@ func hourChart(f *event.Finding, days []store.DayUse) chart {
 		c.Rows = append(c.Rows, []string{fmt.Sprintf("%02d:00", h), fmt.Sprintf("%.0f", v)})
 	}
 	c.Says = fmt.Sprintf("The finding began at %02d h. On %.0f of the %d days before on which it did anything, it was active in that hour.", first, values[first], n)
-	if n == 0 {
-		c.Says = fmt.Sprintf("The finding began at %02d h; nothing is known from the days before.", first)
-	}
 	return c
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/ambit-nhi/ambit/collector/decision"
@@ -27,6 +28,8 @@ type findingView struct {
 	Deny      string // address of the form; empty: it cannot be denied
 	Here      string
 	Done      string // what was just decided
+	Coverage  string // what was not seen, unless the sentences say it
+	Judged    bool   // the verdict says more than the status
 }
 
 // fact is a name with its value.
@@ -56,6 +59,10 @@ func (s *Site) showFinding(r *http.Request, who Viewer) (any, error) {
 	if len(f.Explanation) > 0 {
 		v.What, v.Why = f.Explanation[0], f.Explanation[1:]
 	}
+	if !slices.Contains(f.Explanation, f.Coverage) {
+		v.Coverage = f.Coverage
+	}
+	v.Judged = f.Verdict.Teaches() || f.Verdict == event.VerdictTruePositive
 	v.Charts = chartsOf(story)
 	v.Baseline, v.Normal = baseline(f)
 	var page decisionPage
