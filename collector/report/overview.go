@@ -107,13 +107,10 @@ var Severities = []event.Severity{event.Critical, event.High, event.Medium, even
 func (r *Reporter) Overview(ctx context.Context, now time.Time, window time.Duration) (*Overview, error) {
 	now = now.UTC()
 	since := now.Add(-window)
-	step := stepOf(window)
 	out := &Overview{Window: FormatWindow(window), From: since, Until: now}
 	var nodes []NodeCoverage
 	var members []store.Member
 	var e *estate
-	var began []store.Began
-	var standing []store.Standing
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
 		nodes, out.Coverage, err = r.coverage(gctx, now, window)
@@ -123,9 +120,10 @@ func (r *Reporter) Overview(ctx context.Context, now time.Time, window time.Dura
 		members, e, err = r.population(gctx, since, now)
 		return err
 	})
-	g.Go(func() (err error) {
-		if began, err = r.store.FindingsOverTime(gctx, since.Truncate(step), step); err == nil {
-			standing, err = r.store.FindingsStanding(gctx)
+	g.Go(func() error {
+		findings, err := r.OverviewFindings(gctx, now, window)
+		if err == nil {
+			out.Findings = *findings
 		}
 		return err
 	})
@@ -139,9 +137,24 @@ func (r *Reporter) Overview(ctx context.Context, now time.Time, window time.Dura
 	}
 	out.Metrics = metrics
 	out.Identities = r.countIdentities(members, views, since)
-	out.Findings = countFindings(began, standing, since, now, step)
 	out.Agents = agents(nodes, now)
 	return out, nil
+}
+
+// OverviewFindings counts findings as an overview does. It takes a small part of the time of a whole one.
+func (r *Reporter) OverviewFindings(ctx context.Context, now time.Time, window time.Duration) (*FindingOverview, error) {
+	now = now.UTC()
+	since, step := now.Add(-window), stepOf(window)
+	began, err := r.store.FindingsOverTime(ctx, since.Truncate(step), step)
+	if err != nil {
+		return nil, err
+	}
+	standing, err := r.store.FindingsStanding(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := countFindings(began, standing, since, now, step)
+	return &out, nil
 }
 
 // stepOf is how finely a window is counted: few enough steps to see, and whole days where that is enough.

@@ -56,6 +56,7 @@ type Reports interface {
 	Directory
 	Standing
 	Overview(ctx context.Context, now time.Time, window time.Duration) (*report.Overview, error)
+	OverviewFindings(ctx context.Context, now time.Time, window time.Duration) (*report.FindingOverview, error)
 	Metrics(ctx context.Context, now time.Time, window time.Duration) (*report.List[report.Metric], error)
 	Coverage(ctx context.Context, now time.Time, window time.Duration, paging report.Paging) (*report.List[report.NodeCoverage], error)
 	Findings(ctx context.Context, filter store.FindingFilter) (*report.List[event.Finding], error)
@@ -86,6 +87,7 @@ type Site struct {
 	mux     *http.ServeMux
 	now     func() time.Time
 	handler http.Handler
+	kept    keptOverviews
 }
 
 // New makes a site.

@@ -51,7 +51,7 @@ test('a new finding appears by itself', async () => {
     const count = page.locator('.tile', { hasText: 'New findings' }).locator('.tile-value');
     const before = await count.innerText();
     await control('finding');
-    await page.waitForFunction((b) => document.querySelector('.tile-value')?.textContent !== b, before, { timeout: patience });
+    await page.waitForFunction((b) => document.querySelector('.tile-value')?.textContent !== b, before, { timeout: 3 * patience }); // through stream, detector and store
     await page.getByText('browser.example').first().waitFor();
     await settled(page);
     await accessible(page);

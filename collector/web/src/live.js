@@ -4,6 +4,7 @@ import { clock } from './time.js';
 
 const firstWait = 1000;
 const longestWait = 30000;
+const settle = 6000; // ms after which the same is looked at once more: news may be quicker than the store
 const calm = 1500; // ms between two refreshes of parts, so that a flood does not keep the page busy
 
 /** @type {EventSource | undefined} */
@@ -124,8 +125,15 @@ function refreshing(enhance) {
     busy = false;
     if (due.size) timer = window.setTimeout(run, calm);
   };
-  document.addEventListener('ambit:finding', () => soon('finding'));
-  document.addEventListener('ambit:decision', () => soon('decision'));
+  let later = 0;
+  /** @param {string} kind */
+  const happened = (kind) => {
+    soon(kind);
+    clearTimeout(later);
+    later = window.setTimeout(() => soon('*'), settle);
+  };
+  document.addEventListener('ambit:finding', () => happened('finding'));
+  document.addEventListener('ambit:decision', () => happened('decision'));
   document.addEventListener('ambit:refresh', () => soon('*'));
 }
 
@@ -167,7 +175,10 @@ function replace(old, fresh, enhance) {
   const next = /** @type {Element} */ (document.importNode(fresh, true));
   for (const w of next.querySelectorAll('[data-widget]')) {
     const kept = widgets.get((w.getAttribute('data-widget') ?? '') + (w.getAttribute('data-src') ?? ''));
-    if (kept) w.replaceWith(kept);
+    if (!(kept instanceof HTMLElement)) continue;
+    const values = w.getAttribute('data-values'); // what it draws is in the page
+    if (values !== null) kept.dataset.values = values;
+    w.replaceWith(kept);
   }
   [...next.querySelectorAll('details')].forEach((d, i) => (d.open = opened[i] ?? d.open));
   for (const box of /** @type {NodeListOf<HTMLInputElement>} */ (next.querySelectorAll('input[type="checkbox"]'))) if (ticked.has(box.value)) box.checked = true;
