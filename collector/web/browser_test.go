@@ -227,7 +227,7 @@ func (p *program) start() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	cmd.Stderr = &locked{p: p}
+	cmd.Stderr = &locked{p}
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
@@ -278,10 +278,7 @@ func (p *program) stop() {
 }
 
 // locked keeps what the program says, but not all of it.
-type locked struct {
-	p  *program
-	mu sync.Mutex
-}
+type locked struct{ p *program }
 
 var outputs sync.Mutex
 
