@@ -17,7 +17,7 @@ func TestCountFindings(t *testing.T) {
 			{Start: since.Truncate(step), Severity: event.High, Findings: 2}, {Start: now.Truncate(step), Severity: event.Critical, Findings: 3}, {Start: now.Truncate(step), Severity: "", Findings: 1},
 			{Start: now.Add(2 * day).Truncate(step), Severity: event.Low, Findings: 9}, {Start: since.Add(-2 * step).Truncate(step), Severity: event.Low, Findings: 9},
 		}
-		standing := []store.Standing{{event.High, event.StatusNew, 4}, {event.High, event.StatusAcknowledged, 2}, {event.Low, event.StatusSuppressed, 5}, {event.Low, event.StatusResolved, 7}}
+		standing := []store.Standing{{Severity: event.High, Status: event.StatusNew, Findings: 4}, {Severity: event.High, Status: event.StatusAcknowledged, Findings: 2}, {Severity: event.Low, Status: event.StatusSuppressed, Findings: 5}, {Severity: event.Low, Status: event.StatusResolved, Findings: 7}}
 		got := countFindings(began, standing, since, now, step)
 		var sum uint64
 		for i, s := range got.OverTime {
