@@ -83,7 +83,7 @@ test('identities are exempted with a reason and an end, after a question, and th
     await page.goto('/reports/unused?window=7d');
     await page.locator('tr', { has: page.locator(`a[title="${chosen}"]`) }).getByText('exempt', { exact: true }).waitFor();
     await page.goto('/reports/exemptions');
-    await page.getByRole('button', { name: /^End it: / }).first().click();
+    await page.locator('form[action="/reports/exemptions/lift"] button').first().click();
     await page.getByRole('dialog').getByRole('button', { name: 'End it' }).click();
     await page.getByText('0 in force').waitFor();
   });
