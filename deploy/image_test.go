@@ -28,7 +28,7 @@ type layout struct {
 func buildImage(t *testing.T, dir string, args ...string) layout {
 	t.Helper()
 	l := layout{t: t, dir: dir}
-	cmd := exec.Command("go", append([]string{"run", "../internal/image", "-out", l.dir}, args...)...)
+	cmd := exec.Command("go", append([]string{"run", "../internal/image", "-epoch", "1000000000", "-out", l.dir}, args...)...)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
