@@ -140,6 +140,8 @@ func TestChartRefuses(t *testing.T) {
 	f("collector.api.tlsSecret=api", "collector.api.auth is empty")
 	f("nats.urls=null,nats.install=true", "nats.serverTLSSecret is empty")
 	f("nats.serviceAccountTokens.enabled=true", "nats.serviceAccountTokens.issuerSecret is empty")
+	f("nats.serviceAccountTokens.enabled=true,nats.serviceAccountTokens.issuerSecret=x", "nats.collectorTLSSecret is empty")
+	f("nats.serviceAccountTokens.enabled=true,nats.serviceAccountTokens.issuerSecret=x,nats.collectorTLSSecret=ambit-nats", "the same as nats.tlsSecret")
 	f("nats.serviceAccountTokens.issuer=SAAA", "serviceAccountTokens/issuer")
 	f("nats.urls=null,nats.install=true,nats.serverTLSSecret=x,nats.serviceAccountTokens.enabled=true", "nats.serviceAccountTokens.issuer")
 	f("collector.api.oidcSecret=x", "collector.api.tlsSecret is not")
