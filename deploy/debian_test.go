@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -117,11 +118,14 @@ func (d *debian) pid(unit string) int {
 func (d *debian) files() (files []string) {
 	d.t.Helper()
 	check(d.t, filepath.WalkDir(d.upper, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) { // in between
+			return nil
+		}
 		if err != nil {
 			return err
 		}
 		name := strings.TrimPrefix(path, d.upper)
-		for _, own := range []string{"/var/lib/dpkg", "/var/log", "/var/cache", "/var/lib/systemd", "/tmp", "/var/tmp"} {
+		for _, own := range []string{"/var/lib/dpkg", "/var/log", "/var/cache", "/var/backups", "/var/lib/systemd", "/tmp", "/var/tmp"} {
 			if name == own {
 				return fs.SkipDir
 			}

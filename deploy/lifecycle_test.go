@@ -59,7 +59,10 @@ func TestKernelLifecycle(t *testing.T) {
 		// Upgrade.
 		over := filepath.Join(t.TempDir(), "over")
 		refused := make(chan string, 1)
-		go func() { refused <- bad.do(farPort, over) }()
+		go func() {
+			defer close(refused) // also when the actor has ended
+			refused <- bad.do(farPort, over)
+		}()
 		first.stop()
 		second := agent(versions[1])
 		second.ready(probe)

@@ -298,7 +298,7 @@ func TestRenewal(t *testing.T) {
 	issuer, s := g.issuer, newKnown(t)
 	s.cfg.Issuer, s.cfg.Life = issuer, 2*time.Second
 	control := g.run(s)
-	heard := make(chan *nats.Msg, 1)
+	heard := make(chan *nats.Msg, 1024) // told again when a connection ends in between
 	if _, err := control.ChanSubscribe(event.AckSubject("n1"), heard); err != nil {
 		t.Fatal(err)
 	}
