@@ -144,6 +144,8 @@ func TestChartRefuses(t *testing.T) {
 	f("nats.serviceAccountTokens.enabled=true,nats.serviceAccountTokens.issuerSecret=x,nats.collectorTLSSecret=ambit-nats", "the same as nats.tlsSecret")
 	f("nats.serviceAccountTokens.issuer=SAAA", "serviceAccountTokens/issuer")
 	f("nats.urls=null,nats.install=true,nats.serverTLSSecret=x,nats.serviceAccountTokens.enabled=true", "nats.serviceAccountTokens.issuer")
+	f("nats.urls=null,nats.install=true,nats.serverTLSSecret=x,nats.users=users,nats.collectorTLSSecret=x,nats.serviceAccountTokens.enabled=true,nats.serviceAccountTokens.issuerSecret=x",
+		"nats.serviceAccountTokens.issuer is empty")
 	f("collector.api.oidcSecret=x", "collector.api.tlsSecret is not")
 	f("collector.api.ingress.enabled=true", "collector.api.tlsSecret is not")
 	f("collector.api.ingress.host=Not a name", "ingress/host")
