@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 )
 
 // maxAnswer bounds what the API answers a page, in bytes.
@@ -15,6 +16,11 @@ const maxAnswer = 32 << 20
 // roles, its audit trail and its bounds. in is sent as JSON unless it is nil, the answer is read into out unless that is nil. What the API refuses is a
 // [Fault] with its words.
 func (s *Site) ask(r *http.Request, method, path string, in, out any) error {
+	return s.askIf(r, nil, method, path, in, out)
+}
+
+// askIf is ask for what replaces a version, 0 where there is to be none; nil takes any.
+func (s *Site) askIf(r *http.Request, replaces *uint64, method, path string, in, out any) error {
 	var body bytes.Buffer
 	if in != nil {
 		if err := json.NewEncoder(&body).Encode(in); err != nil {
@@ -30,6 +36,11 @@ func (s *Site) ask(r *http.Request, method, path string, in, out any) error {
 	inner.Body, inner.ContentLength = http.NoBody, 0
 	for _, name := range []string{"Accept-Encoding", "If-None-Match", "If-Match", "Range", "Content-Type", "Content-Length"} {
 		inner.Header.Del(name)
+	}
+	if replaces != nil && *replaces == 0 {
+		inner.Header.Set("If-None-Match", "*")
+	} else if replaces != nil {
+		inner.Header.Set("If-Match", `"`+strconv.FormatUint(*replaces, 10)+`"`)
 	}
 	if in != nil {
 		inner.Header.Set("Content-Type", "application/json")

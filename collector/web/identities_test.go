@@ -195,6 +195,32 @@ func TestIdentityWrites(t *testing.T) {
 	}
 }
 
+// TestWithdrawWhatWasSeen: a scope that was changed since its page was made stays.
+func TestWithdrawWhatWasSeen(t *testing.T) {
+	s := openStore(t)
+	id := fillHarm(t, s)[1]
+	b := newSite(t, s, api.Viewer, nil)
+	admin := b.browser()
+	admin.login(b.token["admin"], "/")
+	for _, resource := range []string{"dns:a.example:443/tcp", "dns:b.example:443/tcp"} {
+		if _, err := s.ApplyScope(t.Context(), event.Scope{Identity: id, Entries: []event.ScopeEntry{{Resource: resource}}, At: time.Now()}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, form := range []struct {
+		version string
+		want    int
+	}{{"", 400}, {"1", 409}} {
+		answer, page := admin.send("POST", "/identities/"+url.PathEscape(id.String())+"/scope/withdraw", url.Values{"csrf": {admin.csrf()}, "version": {form.version}}.Encode())
+		if answer.StatusCode != form.want {
+			t.Errorf("withdraw version %q: %s, want %d\n%.600s", form.version, answer.Status, form.want, middle(page))
+		}
+	}
+	if held, err := s.Scope(t.Context(), id); err != nil || held.Version != 2 {
+		t.Errorf("the scope is of version %d, %v", held.Version, err)
+	}
+}
+
 // middle is the middle of a page, for messages.
 func middle(page string) string {
 	_, rest, _ := strings.Cut(page, "<main")

@@ -121,7 +121,7 @@ func (s *Site) applyScope(r *http.Request, _ Viewer) (string, error) {
 		return "", faultf(http.StatusBadRequest, "Nothing is left to allow.")
 	}
 	out := event.Scope{Identity: id, Entries: entries, Origin: "generated"}
-	if err := s.ask(r, http.MethodPut, "/api/v1/scopes/"+encoded, out, nil); err != nil {
+	if err := changed(s.askIf(r, &version, http.MethodPut, "/api/v1/scopes/"+encoded, out, nil)); err != nil {
 		return "", err
 	}
 	return identityPath(id) + "#scope", nil
@@ -132,10 +132,22 @@ func (s *Site) withdrawScope(r *http.Request, _ Viewer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := s.ask(r, http.MethodDelete, "/api/v1/scopes/"+url.PathEscape(id.String()), nil, nil); err != nil {
+	version, err := strconv.ParseUint(r.PostFormValue("version"), 10, 64)
+	if err != nil {
+		return "", faultf(http.StatusBadRequest, "The form does not say which version of the scope is withdrawn.")
+	}
+	if err := changed(s.askIf(r, &version, http.MethodDelete, "/api/v1/scopes/"+url.PathEscape(id.String()), nil, nil)); err != nil {
 		return "", err
 	}
 	return identityPath(id) + "#scope", nil
+}
+
+// changed says in the words of pages that a scope is not any more what was looked at.
+func changed(err error) error {
+	if status(err) == http.StatusPreconditionFailed {
+		return faultf(http.StatusConflict, "The scope has changed since this page was made.")
+	}
+	return err
 }
 
 type blastView struct {
