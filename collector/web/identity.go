@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -114,14 +115,12 @@ func (s *Site) showIdentity(r *http.Request, _ Viewer) (any, error) {
 		return nil
 	})
 	g.Go(func() error {
-		list, err := s.Reports.Exemptions(ctx, now, report.Paging{Limit: maxExport})
-		if err != nil {
-			return err
+		e, err := s.Reports.Exemption(ctx, id, now)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
 		}
-		if i := slices.IndexFunc(list.Items, func(e store.Exemption) bool { return e.Identity == id }); i >= 0 {
-			v.Exemption = &list.Items[i]
-		}
-		return nil
+		v.Exemption = &e
+		return err
 	})
 	g.Go(func() error {
 		list, err := s.Reports.ReviewsOf(ctx, id)

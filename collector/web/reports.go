@@ -22,6 +22,7 @@ type Standing interface {
 	Reviews(ctx context.Context, now time.Time, window time.Duration, state string, paging report.Paging) (*report.ReviewReport, error)
 	ReviewsOf(ctx context.Context, id event.Identity) (*report.List[store.Review], error)
 	Exemptions(ctx context.Context, now time.Time, paging report.Paging) (*report.List[store.Exemption], error)
+	Exemption(ctx context.Context, id event.Identity, now time.Time) (store.Exemption, error)
 }
 
 // Bounds of a file: rows that are asked for at a time, and in all.
@@ -30,7 +31,7 @@ const (
 	maxFile   = 200_000
 )
 
-// export reads all pages of a report, as far as a file goes.
+// export reads all pages of a report. One that is longer than a file may be is refused: nobody would see that a part of it is missing.
 func export[T any](ask func(cursor string) (items []T, next string, err error)) ([]T, error) {
 	var out []T
 	for cursor := ""; ; {
@@ -39,8 +40,11 @@ func export[T any](ask func(cursor string) (items []T, next string, err error)) 
 			return nil, err
 		}
 		out = append(out, items...)
-		if next == "" || len(out) >= maxFile {
+		if next == "" {
 			return out, nil
+		}
+		if len(out) >= maxFile {
+			return nil, faultf(http.StatusBadRequest, "The report has more than %d rows, which is more than a file of the pages holds: choose less with a filter, or take all with ambit report, or from the API.", maxFile)
 		}
 		cursor = next
 	}
@@ -383,10 +387,18 @@ func (s *Site) showInventory(r *http.Request, _ Viewer) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.Reports.Groups(r.Context(), p.Made, d, "", report.Paging{})
+	// One group of many, such as owners, must not leave out those behind it.
+	var found *report.List[report.Group]
+	all, err := export(func(cursor string) (_ []report.Group, _ string, err error) {
+		if found, err = s.Reports.Groups(r.Context(), p.Made, d, "", report.Paging{Limit: maxExport, Cursor: cursor}); err != nil {
+			return nil, "", err
+		}
+		return found.Items, found.Next, nil
+	})
 	if err != nil {
 		return nil, err
 	}
+	found.Items = all
 	if values.Get("format") == "csv" {
 		return groupsCSV(found, p.Made)
 	}
@@ -434,12 +446,22 @@ func (s *Site) showMetrics(r *http.Request, _ Viewer) (any, error) {
 type exemptionsView struct {
 	*report.List[store.Exemption]
 	Shown []store.Exemption
+	First string // page
+	More  string // next page
 }
 
 func (s *Site) showExemptions(r *http.Request, _ Viewer) (any, error) {
-	found, err := s.Reports.Exemptions(r.Context(), s.now().UTC(), report.Paging{})
+	cursor := r.URL.Query().Get("cursor")
+	found, err := s.Reports.Exemptions(r.Context(), s.now().UTC(), report.Paging{Limit: 500, Cursor: cursor})
 	if err != nil {
 		return nil, err
 	}
-	return exemptionsView{found, found.Items[:min(len(found.Items), 500)]}, nil
+	v := exemptionsView{List: found, Shown: found.Items}
+	if cursor != "" {
+		v.First = "/reports/exemptions"
+	}
+	if found.Next != "" {
+		v.More = "/reports/exemptions?" + url.Values{"cursor": {found.Next}}.Encode()
+	}
+	return v, nil
 }

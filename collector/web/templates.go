@@ -73,6 +73,7 @@ func (s *Site) funcs() template.FuncMap {
 		"why":          report.Why,
 		"lasting":      lasting,
 		"plural":       plural,
+		"quoted":       func(v any) string { return quote(plain(v)) },
 		"hasPrefix":    strings.HasPrefix,
 		"hundredth":    hundredth,
 		"moment":       momentText,
