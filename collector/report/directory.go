@@ -147,8 +147,8 @@ func (r *Reporter) entries(ctx context.Context, now time.Time) ([]Entry, time.Ti
 		}
 	}
 	slices.SortFunc(out, func(a, b Entry) int { return strings.Compare(a.Identity.String(), b.Identity.String()) })
-	d.entries, d.read, d.took, d.asOf = out, time.Now(), time.Since(began), now
-	return out, now, nil
+	d.entries, d.read, d.took, d.asOf = out, time.Now(), time.Since(began), e.now // which may be before now, see [Reporter.Reuse]
+	return out, d.asOf, nil
 }
 
 // Directory lists identities that were seen or are declared, and counts them by what they can be chosen by.
