@@ -28,6 +28,7 @@ const queue = "ambit-auth"
 const (
 	workers   = 8                // tokens that are reviewed at a time
 	waiting   = 1024             // requests; a server asks again when its client does
+	stale     = 8 * time.Second  // of the ten that servers wait by deploy/nats; later answers would only keep others waiting
 	reviewFor = 5 * time.Second  // as long as servers wait by default, and a little more
 	complain  = 30 * time.Second // between two lines about refusals of one cause
 	maxAsked  = 64 << 10         // bytes of a request: certificates and a token
@@ -97,10 +98,10 @@ func New(cfg Config) (*Service, error) {
 
 // Run answers what servers ask through nc until ctx ends. It calls ready when the servers know that it listens.
 func (s *Service) Run(ctx context.Context, nc *nats.Conn, ready func()) error {
-	asked := make(chan *nats.Msg, waiting)
+	asked := make(chan request, waiting)
 	sub, err := nc.QueueSubscribe(Subject, queue, func(m *nats.Msg) {
 		select {
-		case asked <- m:
+		case asked <- request{m, time.Now()}:
 		default:
 			s.counts.add("too-many") // the server waits in vain, and refuses; the agent comes again
 		}
@@ -116,21 +117,37 @@ func (s *Service) Run(ctx context.Context, nc *nats.Conn, ready func()) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for range workers {
 		group.Go(func() error {
-			for {
-				select {
-				case m := <-asked:
-					if answer := s.answer(ctx, m.Data); answer != nil {
-						if err := m.Respond(answer); err != nil {
-							s.counts.add("unanswered")
-						}
-					}
-				case <-ctx.Done():
-					return nil
-				}
-			}
+			s.work(ctx, asked)
+			return nil
 		})
 	}
 	return group.Wait()
+}
+
+// request is a server's, and when it came.
+type request struct {
+	*nats.Msg
+	at time.Time
+}
+
+// work answers requests until ctx ends.
+func (s *Service) work(ctx context.Context, asked <-chan request) {
+	for {
+		select {
+		case r := <-asked:
+			if time.Since(r.at) > stale { // the server has refused by now
+				s.counts.add("too-many")
+				continue
+			}
+			if answer := s.answer(ctx, r.Data); answer != nil {
+				if err := r.Respond(answer); err != nil {
+					s.counts.add("unanswered")
+				}
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // answer makes a user of a request, or says no. To what no server has written it says nothing.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -436,6 +437,23 @@ func TestAnswer(t *testing.T) {
 	if left := time.Until(time.Unix(u.Expires, 0)); u.Name != "n1" || u.Audience != "AMBIT" || left > time.Hour || left < 50*time.Minute || len(u.Pub.Allow) != 5 || u.BearerToken {
 		t.Errorf("the user is %+v", u)
 	}
+}
+
+// TestStale: what waited so long that its server has given up is not looked at.
+func TestStale(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, asks := newKnown(t), make(chan request, 2)
+		good := &nats.Msg{Data: []byte(asked(t, nkeys.CreateServer, "good"))} // without anybody to answer to
+		asks <- request{good, time.Now().Add(-stale - time.Millisecond)}
+		asks <- request{good, time.Now().Add(-stale)}
+		ctx, cancel := context.WithCancel(t.Context())
+		go s.work(ctx, asks)
+		synctest.Wait()
+		cancel()
+		if c := s.Counters(); c["too-many"] != 1 || c["accepted"] != 1 || c["unanswered"] != 1 {
+			t.Errorf("counted are %v", c)
+		}
+	})
 }
 
 func TestNewRefuses(t *testing.T) {
