@@ -90,4 +90,8 @@ func TestLinksOfOldDatabase(t *testing.T) {
 	if found := links(t, old, Backward, callee); len(found) != 1 || found[0].Peer != checkout || found[0].Connections != 3 {
 		t.Errorf("%+v", found)
 	}
+	exposed := map[string]int{}
+	if err := old.ExposedIdentities(t.Context(), time.Time{}, func(id string) { exposed[id]++ }); err != nil || exposed[checkout] != 1 {
+		t.Errorf("those that reached the internet are %v, %v", exposed, err)
+	}
 }

@@ -34,6 +34,7 @@ test('the list can be searched, chosen from, sorted and paged', async () => {
     console.log(`a page of the list took ${Date.now() - began} ms`);
     assert.notEqual(await page.locator('#identities tbody tr').first().getAttribute('data-row'), first);
     await page.getByRole('link', { name: 'First page' }).click();
+    await page.waitForURL((u) => !u.search.includes('cursor='));
     assert.equal(await page.locator('#identities tbody tr').first().getAttribute('data-row'), first);
 
     await page.getByRole('searchbox', { name: 'Part of a name or of an owner' }).fill(world.busiest);
