@@ -57,6 +57,9 @@ func (o *OIDC) Return(ctx context.Context, redirect, code, nonce, verifier strin
 		if errors.As(err, &refused) && refused.ErrorCode != "" {
 			return "", fmt.Errorf("the OpenID provider gives no token: %.100s", refused.ErrorCode)
 		}
+		if refused != nil && refused.Response != nil {
+			return "", fmt.Errorf("the OpenID provider gives no token: %s", refused.Response.Status) // and not what it says: that may be long, or hold secrets
+		}
 		return "", fmt.Errorf("get a token of the OpenID provider: %w", err)
 	}
 	text, _ := answer.Extra("id_token").(string)

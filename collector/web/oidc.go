@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
+	"fmt"
 	"net/http"
 )
 
@@ -69,7 +70,7 @@ func (s *Site) comesBack(w http.ResponseWriter, r *http.Request) {
 		s.showLogin(w, r, http.StatusBadRequest, "This login was not begun in this browser, or took too long. Begin again.")
 		return
 	case q.Get("error") != "":
-		s.log.Info("the OpenID provider logs nobody in", "error", q.Get("error"), "description", q.Get("error_description"))
+		s.log.Info("the OpenID provider logs nobody in", "error", fmt.Sprintf("%.100s", q.Get("error")), "description", fmt.Sprintf("%.200s", q.Get("error_description")))
 		s.showLogin(w, r, http.StatusForbidden, "The OpenID provider did not log you in.")
 		return
 	case code == "" || len(code) > maxAnswerOIDC:
