@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { accessible, base, control, everywhere, harmless, patience, settled, shot, visit, world } from './lib.js';
+import { accessible, base, comes, control, everywhere, harmless, settled, shot, visit, world } from './lib.js';
 
 const { identity, resource, id: finding } = world.fresh.find((f) => /^dns:[a-z0-9.-]+:\d+\/tcp$/.test(f.resource));
 
@@ -51,7 +51,7 @@ test('the wizard leads from a finding to a decision that enforces', async () => 
     assert.deepEqual([d.identity, d.to, d.mode, d.state, d.requester, d.finding, d.reason], [identity, resource, 'enforce', 'in-force', 'token:admin', finding, 'its token was found in a public place']);
     await page.goto(`/findings/${finding}`);
     await page.locator('.todo').getByText('in-force').waitFor();
-    await page.locator('.timeline').getByText('A decision was signed').waitFor({ timeout: patience });
+    await comes(page, page.locator('.timeline').getByText('A decision was signed'));
   });
 });
 
@@ -89,7 +89,7 @@ test('a decision is revoked with a reason', async () => {
     await page.locator('.marks .badge', { hasText: 'revoked' }).waitFor();
     const d = await ask(page, `/api/v1/decisions/${id}`);
     assert.deepEqual([d.state, d.revoked_by, d.revoked_why], ['revoked', 'token:responder', 'it was wrong']);
-    await page.locator('#decision .timeline', { hasText: 'decision.revoked' }).waitFor({ timeout: patience });
+    await comes(page, page.locator('#decision .timeline', { hasText: 'decision.revoked' }));
     assert.equal(await page.getByRole('link', { name: 'Revoke…' }).count(), 0);
     await accessible(page);
   });

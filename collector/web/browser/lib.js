@@ -56,10 +56,11 @@ export async function visit({ as = '', width = 1280, height = 900, dark = false,
 
 /** @param {import('playwright-core').Page} page @param {string} token */
 export async function login(page, token, next = '/nowhere') {
-  await page.goto(`/login?next=${encodeURIComponent(next === '/nowhere' ? '/login' : next)}`);
+  const target = next === '/nowhere' ? '/login' : next;
+  await page.goto(`/login?next=${encodeURIComponent(target)}`);
   await page.getByLabel('Token').fill(token);
   await page.locator('main').getByRole('button', { name: 'Log in', exact: true }).click();
-  await page.waitForLoadState('load');
+  await page.waitForURL((u) => u.pathname + u.search === target); // before that, whoever goes on gives the login up
 }
 
 /**
@@ -107,6 +108,21 @@ export async function settled(page) {
   await page.waitForLoadState('load');
   await page.waitForFunction(() => [...document.querySelectorAll('[data-widget]')].every((el) => /** @type {HTMLElement} */ (el).dataset.ready));
   assert.deepEqual(await page.locator('.widget-error').allTextContents(), []);
+}
+
+/**
+ * Loads the page again until something is in it: the trail is copied to where it is read from, which takes a moment.
+ * @param {import('playwright-core').Page} page @param {import('playwright-core').Locator} what
+ */
+export async function comes(page, what) {
+  for (const end = Date.now() + patience; ;) {
+    try {
+      return await what.first().waitFor({ timeout: 2000 });
+    } catch (error) {
+      if (Date.now() > end) throw error;
+    }
+    await page.reload();
+  }
 }
 
 /** Asks the test to change what happens outside: finding, stop, start, token, revoke. @param {string} path */

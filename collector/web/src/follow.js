@@ -3,7 +3,7 @@
 export function follow() {
   const id = document.querySelector('[data-finding]')?.getAttribute('data-finding');
   if (!id) return;
-  const refresh = () => document.dispatchEvent(new CustomEvent('ambit:refresh'));
+  const refresh = () => document.dispatchEvent(new CustomEvent('ambit:refresh', { detail: { news: true } }));
   document.addEventListener('ambit:finding', (event) => {
     if (/** @type {CustomEvent} */ (event).detail?.id === id) refresh();
   });

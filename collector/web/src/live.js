@@ -126,15 +126,21 @@ function refreshing(enhance) {
     if (due.size) timer = window.setTimeout(run, calm);
   };
   let later = 0;
+  /** @type {Set<string>} */
+  const again = new Set();
   /** @param {string} kind */
   const happened = (kind) => {
     soon(kind);
+    again.add(kind); // and no other: what is shown when asked only is to stay as it is
     clearTimeout(later);
-    later = window.setTimeout(() => soon('*'), settle);
+    later = window.setTimeout(() => {
+      for (const k of again) soon(k);
+      again.clear();
+    }, settle);
   };
   document.addEventListener('ambit:finding', () => happened('finding'));
   document.addEventListener('ambit:decision', () => happened('decision'));
-  document.addEventListener('ambit:refresh', () => soon('*'));
+  document.addEventListener('ambit:refresh', (event) => (/** @type {CustomEvent} */ (event).detail?.news ? happened('*') : soon('*')));
 }
 
 /**
@@ -159,7 +165,7 @@ async function refresh(kinds, enhance) {
 const isEditing = (el) => el instanceof HTMLInputElement || el instanceof HTMLTextAreaElement || el instanceof HTMLSelectElement;
 
 /**
- * Replaces a part, and leaves what a reader did in it as it was: focus, opened details, ticked boxes, scrolled tables. Widgets that show the same as before
+ * Replaces a part, and leaves what a reader did in it as it was: focus, the row that keys are at, opened details, ticked boxes, scrolled tables. Widgets that show the same as before
  * stay, and are told to load anew.
  * @param {Element} old @param {Element} fresh @param {(root: ParentNode) => void} enhance
  */
@@ -170,6 +176,7 @@ function replace(old, fresh, enhance) {
   const opened = [...old.querySelectorAll('details')].map((d) => d.open);
   const ticked = new Set([...old.querySelectorAll('input[type="checkbox"]:checked')].map((i) => /** @type {HTMLInputElement} */ (i).value));
   const rows = new Set([...old.querySelectorAll('[data-row]')].map((r) => r.getAttribute('data-row')));
+  const at = old.querySelector('[data-row].at')?.getAttribute('data-row');
   const scrolled = [...old.querySelectorAll('.scroll')].map((el) => el.scrollLeft);
   const widgets = new Map([...old.querySelectorAll('[data-widget]')].map((w) => [(w.getAttribute('data-widget') ?? '') + (w.getAttribute('data-src') ?? ''), w]));
   const next = /** @type {Element} */ (document.importNode(fresh, true));
@@ -182,7 +189,10 @@ function replace(old, fresh, enhance) {
   }
   [...next.querySelectorAll('details')].forEach((d, i) => (d.open = opened[i] ?? d.open));
   for (const box of /** @type {NodeListOf<HTMLInputElement>} */ (next.querySelectorAll('input[type="checkbox"]'))) if (ticked.has(box.value)) box.checked = true;
-  for (const row of next.querySelectorAll('[data-row]')) if (rows.size && !rows.has(row.getAttribute('data-row'))) row.classList.add('fresh');
+  for (const row of next.querySelectorAll('[data-row]')) {
+    if (rows.size && !rows.has(row.getAttribute('data-row'))) row.classList.add('fresh');
+    if (at && row.getAttribute('data-row') === at) row.classList.add('at');
+  }
   old.replaceWith(next);
   [...next.querySelectorAll('.scroll')].forEach((el, i) => (el.scrollLeft = scrolled[i] ?? 0));
   enhance(next);
