@@ -40,12 +40,14 @@ image: web ## dist/image: an OCI image layout for amd64 and arm64, with bills of
 manifests: deploy-tools ## plain manifests and the table of values, from the chart
 	go test ./deploy -run 'TestManifests|TestValuesTable' -update
 
-packages: web deploy-tools ## dist/*.deb and *.rpm for amd64 and arm64, without the embedded ClickHouse
+packages: web engine deploy-tools ## dist/*.deb and *.rpm for amd64 and arm64, and ambit-engine with the embedded ClickHouse for amd64
 	@mkdir -p dist
 	for arch in amd64 arm64; do \
 		CGO_ENABLED=0 GOARCH=$$arch go build -tags noengine -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o dist/ambit-$$arch . && \
 		for kind in deb rpm; do VERSION=$(PACKAGE_VERSION) ARCH=$$arch .cache/deploy/nfpm package --config deploy/nfpm.yaml --packager $$kind --target dist/ || exit 1; done || exit 1; \
 	done
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o dist/ambit-engine .
+	for kind in deb rpm; do VERSION=$(PACKAGE_VERSION) .cache/deploy/nfpm package --config deploy/nfpm-engine.yaml --packager $$kind --target dist/ || exit 1; done
 
 engine: ## fetch the embedded ClickHouse once into .cache/ (178 MB) and check its sha512
 	@collector/engine/fetch.sh

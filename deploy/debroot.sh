@@ -12,7 +12,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 cache=$(cd "$here/.." && pwd)/.cache
 target=$cache/deploy/debroot
 stamp=$(sha256sum "$here/debroot.sh" | cut -d' ' -f1)
-have() { [ "$(cat "$target.version" 2>/dev/null)" = "$stamp" ]; }
+have() { [ -d "$target/var/lib/dpkg" ] && [ "$(cat "$target.version" 2>/dev/null)" = "$stamp" ]; }
 have && exit 0
 command -v debootstrap >/dev/null || fail "debootstrap is not installed; install it and try again"
 [ "$(id -u)" = 0 ] || fail "it takes root"
