@@ -274,6 +274,8 @@ type Download struct {
 func (d Download) write(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", d.Type)
 	w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", d.Name))
+	// All pages of a report of a large estate may take longer than an answer else may.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Minute)) // where there is any
 	_, _ = w.Write(d.Data)
 }
 
