@@ -102,7 +102,9 @@ func TestBrowser(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
+			whole := p.t
 			p.t = t
+			defer func() { p.t = whole }() // what stops it at the end may still complain
 			cmd := exec.CommandContext(deadline, node, "--test", "--test-reporter=spec", file)
 			cmd.Env = env
 			out := &bytes.Buffer{}
