@@ -51,7 +51,7 @@ func (o *OIDC) Return(ctx context.Context, redirect, code, nonce, verifier strin
 	if err != nil {
 		return "", err
 	}
-	answer, err := c.Exchange(oidc.ClientContext(ctx, o.cfg.Client), code, oauth2.VerifierOption(verifier))
+	answer, err := c.Exchange(oidc.ClientContext(ctx, o.exchange), code, oauth2.VerifierOption(verifier))
 	if err != nil {
 		var refused *oauth2.RetrieveError
 		if errors.As(err, &refused) && refused.ErrorCode != "" {

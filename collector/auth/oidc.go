@@ -49,8 +49,9 @@ func (c *OIDCConfig) Validate() error {
 // OIDC authenticates by the tokens of an OpenID provider. It asks the provider for its keys when the first token comes, so that a provider that is away
 // does not keep Ambit from starting. It is safe for concurrent use.
 type OIDC struct {
-	cfg OIDCConfig
-	now func() time.Time
+	exchange *http.Client // of codes
+	cfg      OIDCConfig
+	now      func() time.Time
 
 	mu       sync.Mutex
 	verifier *oidc.IDTokenVerifier
@@ -65,6 +66,7 @@ const (
 	discoverAgain = 5 * time.Second // after a failure
 	askRate       = 1               // questions per second
 	askBurst      = 20              //
+	exchangeRate  = 5               // codes per second that are exchanged
 	maxJWT        = 16 << 10        // bytes
 	maxValues     = 1000            // of the claim
 )
@@ -90,9 +92,11 @@ func NewOIDC(cfg OIDCConfig) (*OIDC, error) {
 	if client.Transport == nil {
 		client.Transport = http.DefaultTransport
 	}
+	exchange := client // has a budget of its own: who comes back with codes that nobody gave does not keep new keys from being fetched
+	exchange.Transport = &paced{client.Transport, rate.NewLimiter(exchangeRate, askBurst)}
 	client.Transport = &paced{client.Transport, rate.NewLimiter(askRate, askBurst)}
 	cfg.Client = &client
-	return &OIDC{cfg: cfg, now: time.Now}, nil
+	return &OIDC{cfg: cfg, exchange: &exchange, now: time.Now}, nil
 }
 
 // paced bounds what the provider is asked: each token that its known keys have not signed, also one that anybody made up, has it asked for new ones.

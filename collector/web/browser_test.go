@@ -44,7 +44,7 @@ var (
 
 const (
 	browserPath = "/usr/bin/chromium"
-	browserTime = 12 * time.Minute // for all files of browser tests together
+	browserTime = 18 * time.Minute // for all files of browser tests together
 )
 
 // need says what the test lacks: in CI that fails it.
