@@ -31,7 +31,9 @@ func instructions(t *testing.T) [][2]string {
 
 // TestDockerfile does what the Dockerfile says, without its base images: the files that come out are those of `make image`, and so is how they run.
 func TestDockerfile(t *testing.T) {
-	root := imageRoot(t, "1.0.0")
+	l := layout{t: t, dir: filepath.Join(filepath.Dir(imageRoot(t, "1.0.0")), "image")}
+	root := filepath.Join(t.TempDir(), "rootfs") // containers of other tests leave places of their mounts in the shared one
+	l.rootfs("amd64", root)
 	goMod, err := os.ReadFile("../go.mod")
 	check(t, err)
 	image, stage := filepath.Join(t.TempDir(), "image"), ""
@@ -57,7 +59,6 @@ func TestDockerfile(t *testing.T) {
 		t.Errorf("the Dockerfile makes %v,\n`make image` %v", got, want)
 	}
 
-	l := layout{t: t, dir: filepath.Join(filepath.Dir(root), "image")}
 	var index struct{ Manifests []struct{ Digest string } }
 	text, err := os.ReadFile(filepath.Join(l.dir, "index.json"))
 	check(t, err)

@@ -51,7 +51,11 @@ func TestKept(t *testing.T) {
 		ask(30 * day)
 		want(2, "another window")
 		time.Sleep(11 * time.Second)
-		if k.last != nil {
+		synctest.Wait()
+		k.mu.Lock()
+		held := k.last != nil
+		k.mu.Unlock()
+		if held {
 			t.Error("it is held although it is too old")
 		}
 		ask(30 * day)

@@ -793,6 +793,31 @@ SELECT
 FROM coverage_local AS c
 GROUP BY node, boot, day;
 
+
+CREATE TABLE IF NOT EXISTS exposure_local ON CLUSTER `prod`
+(
+    identity  String,
+    direction LowCardinality(String),
+    latest    SimpleAggregateFunction(max, Tuple(time DateTime64(6, 'UTC'), resource String))
+)
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+ORDER BY (identity, direction)
+SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 1209600;
+
+CREATE TABLE IF NOT EXISTS exposure ON CLUSTER `prod` AS exposure_local
+ENGINE = Distributed('prod', 'ambit', 'exposure_local', cityHash64(identity));
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS exposure_from_reach ON CLUSTER `prod` TO exposure_local AS
+SELECT
+    r.identity                                                   AS identity,
+    r.direction                                                  AS direction,
+    max((r.last_time, r.resource))                               AS latest
+FROM reach_local AS r
+WHERE startsWith(r.resource, 'net:') AND NOT arrayExists(p -> startsWith(r.resource, p), ['net:10.', 'net:192.168.', 'net:127.', 'net:169.254.', 'net:0.', 'net:f', 'net:::'])
+          AND NOT match(r.resource, '^net:(172\\.(1[6-9]|2[0-9]|3[01])|100\\.(6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])|198\\.1[89])\\.|^net:(22[4-9]|23[0-9]|24[0-9]|25[0-5])\\.')
+   OR startsWith(r.resource, 'dns:') AND NOT match(r.resource, '(\\.(svc|local|internal|localhost|home\\.arpa|lan|intranet|corp|test|invalid)|^dns:[^.]+)\\.?:[0-9]+/')
+GROUP BY identity, direction;
+
 ALTER TABLE observations_local ON CLUSTER `prod` MODIFY TTL toDateTime(batch_time) + INTERVAL 30 DAY;
 
 ALTER TABLE observations_daily_local ON CLUSTER `prod` MODIFY TTL day + INTERVAL 400 DAY;
