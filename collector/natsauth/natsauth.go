@@ -29,7 +29,7 @@ const (
 	workers   = 8                // tokens that are reviewed at a time
 	waiting   = 1024             // requests; a server asks again when its client does
 	stale     = 8 * time.Second  // of the ten that servers wait by deploy/nats; later answers would only keep others waiting
-	reviewFor = 5 * time.Second  // as long as servers wait by default, and a little more
+	reviewFor = 5 * time.Second  // of the cluster, about one token
 	complain  = 30 * time.Second // between two lines about refusals of one cause
 	maxAsked  = 64 << 10         // bytes of a request: certificates and a token
 	maxToken  = 8 << 10          // bytes

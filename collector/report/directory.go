@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/ambit-nhi/ambit/collector/inventory"
@@ -96,8 +95,8 @@ type Directory struct {
 
 // directory holds all identities in a few words, so that pages and counts of many need not read them again each time.
 type directory struct {
-	mu      sync.Mutex
-	entries []Entry // by URI; never changed
+	reading chan struct{} // of one, who may look at the rest
+	entries []Entry       // by URI; never changed
 	read    time.Time
 	took    time.Duration
 	asOf    time.Time
@@ -115,11 +114,15 @@ func (d *directory) fresh() bool {
 	return d.entries != nil && d.took > directoryQuick && time.Since(d.read) < min(directoryFactor*d.took, directoryOldest)
 }
 
-// entries gives all identities. Who asks while they are read waits, and gets the same.
+// entries gives all identities. Who asks while they are read waits, as long as ctx lets it, and gets the same.
 func (r *Reporter) entries(ctx context.Context, now time.Time) ([]Entry, time.Time, error) {
 	d := &r.directory
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	select {
+	case d.reading <- struct{}{}:
+		defer func() { <-d.reading }()
+	case <-ctx.Done():
+		return nil, time.Time{}, ctx.Err()
+	}
 	if d.fresh() {
 		return d.entries, d.asOf, nil
 	}

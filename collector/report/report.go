@@ -43,7 +43,7 @@ func New(s *store.Store, state func(event.Identity) string) *Reporter {
 	if state == nil {
 		state = func(event.Identity) string { return "" }
 	}
-	return &Reporter{store: s, state: state, kept: newKept()}
+	return &Reporter{store: s, state: state, kept: newKept(), directory: directory{reading: make(chan struct{}, 1)}}
 }
 
 // Identities gives a page of the identities in a state of learning and a state of the inventory, or in any where these are empty. Identities that

@@ -174,7 +174,7 @@ test('names that mean harm are text in the graph', async () => {
   });
 });
 
-test('a neighbourhood of 500 nodes is drawn within a second', async () => {
+test('a neighbourhood of 500 nodes is drawn at once', async () => {
   await visit({ as: 'viewer' }, async (page) => {
     const data = JSON.stringify(made(500, 900));
     await page.route('**/api/v1/graph?*', (route) => route.fulfill({ contentType: 'application/json', body: data }));
@@ -186,7 +186,7 @@ test('a neighbourhood of 500 nodes is drawn within a second', async () => {
     }
     console.log('500 nodes, 900 edges, from the question to the picture:', times.map((t) => `${t.drawn} ms`).join(', '));
     assert.equal(times[0].nodes, 500);
-    // On a machine that does nothing else it is within the second; several browsers at once share this one.
+    // Made for a second, which `make bench-web` measures; here other tests may share the machine.
     assert.ok(Math.min(...times.map((t) => t.drawn)) < 5000, JSON.stringify(times));
     await shot(page, 'map-500');
   });
