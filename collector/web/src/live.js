@@ -10,10 +10,8 @@ const calm = 1500; // ms between two refreshes of parts, so that a flood does no
 /** @type {EventSource | undefined} */
 let source;
 let wait = firstWait;
-let told = new Date();
 let staleSince = /** @type {Date | undefined} */ (undefined);
 let retry = 0;
-let last = '';
 
 /**
  * Follows what happens. Each finding and decision is told to the document as an event ambit:finding or ambit:decision, whose detail is what the API
@@ -48,7 +46,6 @@ function open() {
   source = s;
   s.addEventListener('open', () => {
     wait = firstWait;
-    told = new Date();
     const missed = staleSince !== undefined;
     staleSince = undefined;
     banner('');
@@ -60,8 +57,6 @@ function open() {
   });
   for (const kind of ['finding', 'decision']) {
     s.addEventListener(kind, (event) => {
-      told = new Date();
-      last = event.lastEventId || last;
       let detail;
       try {
         detail = JSON.parse(event.data);
