@@ -1,4 +1,4 @@
-package main
+package story
 
 import (
 	"context"
@@ -8,21 +8,53 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// reach is what the story's programs do: they speak to each address a few times a second, until ctx ends.
-func reach(ctx context.Context, addresses string) {
+// programEnv, set in the environment, makes a binary one of the story's programs.
+const programEnv = "AMBIT_DEMO_PROGRAM"
+
+// Program runs this binary as one of the story's programs, if Tell started it as such, until it is told to end; whether it did. What calls Tell calls
+// it first.
+func Program() bool {
+	name, args := os.Getenv(programEnv), os.Args[1:]
+	if name == "" {
+		return false
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	if args[0] == "reach" {
+		reach(ctx, name, args[1:])
+	} else { // dir address
+		err = service(ctx, args[1], name, args[0], args[2])
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, name+":", err)
+		os.Exit(1)
+	}
+	return true
+}
+
+// reach speaks to each address, such as tcp:127.0.0.1:80, a few times a second, until ctx ends, and says when one begins or ceases to answer.
+func reach(ctx context.Context, name string, targets []string) {
 	tick := time.NewTicker(300 * time.Millisecond)
 	defer tick.Stop()
+	last := map[string]string{}
 	for {
-		for target := range strings.SplitSeq(addresses, ",") {
+		for _, target := range targets {
 			network, address, _ := strings.Cut(target, ":")
+			said := "answers"
 			if err := speak(network, address); err != nil {
-				fmt.Fprintln(os.Stderr, "program:", err)
+				said = err.Error()
 			}
+			if before, known := last[target]; said != before && (known || said != "answers") {
+				fmt.Fprintf(os.Stderr, "%s: %s: %s\n", name, target, said)
+			}
+			last[target] = said
 		}
 		select {
 		case <-tick.C:
@@ -47,7 +79,7 @@ func speak(network, address string) error {
 }
 
 // listen answers every connection or datagram on a port of its own, until the stage closes.
-func (s *stage) listen(network, address string) (string, error) {
+func (s *Stage) listen(network, address string) (string, error) {
 	if network == "udp" {
 		c, err := net.ListenPacket(network, address)
 		if err != nil {
@@ -98,12 +130,12 @@ type program struct {
 }
 
 // run starts a program in the cgroup of its name.
-func (s *stage) run(name string, targets ...string) (*program, error) {
-	return s.runArgs(name, "-program", strings.Join(targets, ","))
+func (s *Stage) run(name string, targets ...string) (*program, error) {
+	return s.runArgs(name, append([]string{"reach"}, targets...)...)
 }
 
 // mutual runs two services that speak mutual TLS, and gives the one that asks.
-func (s *stage) mutual(a *authority, answers, asks string) (*program, error) {
+func (s *Stage) mutual(a *authority, answers, asks string) (*program, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0") // only to find a free port
 	if err != nil {
 		return nil, err
@@ -112,7 +144,7 @@ func (s *stage) mutual(a *authority, answers, asks string) (*program, error) {
 	if err := errors.Join(l.Close(), a.issue(answers), a.issue(asks)); err != nil {
 		return nil, err
 	}
-	if _, err := s.runArgs(answers, a.dir, answers, "answer", address); err != nil {
+	if _, err := s.runArgs(answers, "answer", a.dir, address); err != nil {
 		return nil, err
 	}
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) { // until it listens
@@ -125,10 +157,10 @@ func (s *stage) mutual(a *authority, answers, asks string) (*program, error) {
 			return nil, err
 		}
 	}
-	return s.runArgs(asks, a.dir, asks, "ask", address)
+	return s.runArgs(asks, "ask", a.dir, address)
 }
 
-func (s *stage) runArgs(name string, args ...string) (*program, error) {
+func (s *Stage) runArgs(name string, args ...string) (*program, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -143,7 +175,8 @@ func (s *stage) runArgs(name string, args ...string) (*program, error) {
 	}
 	defer dir.Close()
 	cmd := exec.Command(self, args...)
-	cmd.Stderr = os.Stderr
+	cmd.Env = append(os.Environ(), programEnv+"="+name)
+	cmd.Stderr = s.story.Err
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start program %s: %w", name, err)
