@@ -77,7 +77,9 @@ func TestBrowser(t *testing.T) {
 	p := newProgram(t)
 	p.start()
 	w := p.seed()
-	p.stop() // it reads what there is when it starts again
+	p.stop()                                   // it reads what there is when it starts again
+	p.nats = testenv.NATSServer(t).ClientURL() // but for what detectors saved of an empty store, which they would go on with
+	t.Cleanup(p.stop)                          // before that server
 	p.start()
 	control := p.control(w)
 	env := append(os.Environ(), "AMBIT_URL=http://"+p.address, "AMBIT_CONTROL="+control, "AMBIT_BROWSER="+browserPath, "AMBIT_WORLD="+p.describe(w),
@@ -98,36 +100,42 @@ func TestBrowser(t *testing.T) {
 	defer cancel()
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".test.js")
-		if *onlyPage != "" && name != *onlyPage || *pictures != (name == "pictures") {
+		if *onlyPage != "" && name != *onlyPage || *pictures != (name == "pictures") || name == "demo" { // that one looks at other traffic
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
 			whole := p.t
 			p.t = t
 			defer func() { p.t = whole }() // what stops it at the end may still complain
-			cmd := exec.CommandContext(deadline, node, "--test", "--test-reporter=spec", file)
-			cmd.Env = env
-			out := &bytes.Buffer{}
-			cmd.Stdout, cmd.Stderr = out, out
-			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the browser ends with it
-			cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-			cmd.WaitDelay = 5 * time.Second
-			err := cmd.Run()
-			if errors.Is(err, exec.ErrWaitDelay) {
-				err = nil
-			}
-			if cmd.Process != nil {
-				_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // a browser that is left over; nothing is the rule
-			}
-			if err != nil {
-				t.Errorf("%v\n%s\n%s", err, out, p.said())
-			} else {
-				t.Log(out)
-			}
-			if strings.Contains(out.String(), "ℹ tests 0") {
-				t.Error("no test ran")
-			}
+			runBrowserTests(deadline, t, node, file, env, p.said)
 		})
+	}
+}
+
+// runBrowserTests runs a file of them. said is what else to tell when they fail.
+func runBrowserTests(ctx context.Context, t *testing.T, node, file string, env []string, said func() string) {
+	t.Helper()
+	cmd := exec.CommandContext(ctx, node, "--test", "--test-reporter=spec", file)
+	cmd.Env = env
+	out := &bytes.Buffer{}
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the browser ends with it
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 5 * time.Second
+	err := cmd.Run()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		err = nil
+	}
+	if cmd.Process != nil {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // a browser that is left over; nothing is the rule
+	}
+	if err != nil {
+		t.Errorf("%v\n%s\n%s", err, out, said())
+	} else {
+		t.Log(out)
+	}
+	if strings.Contains(out.String(), "ℹ tests 0") {
+		t.Error("no test ran")
 	}
 }
 

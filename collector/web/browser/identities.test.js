@@ -69,7 +69,8 @@ test('one identity shows reach, activity, graph, blast radius and scope', async 
     assert.equal(await page.locator('svg.heat rect').count(), 7 * 24);
     assert.ok((await page.locator('svg.heat rect:not(.heat-0)').count()) > 0, 'the map of hours is empty');
     assert.equal(await page.locator('#activity details table').first().locator('tbody tr').count(), 7);
-    await page.locator('#reviews').scrollIntoViewIfNeeded();
+    await settled(page);
+    await page.locator('#blast').scrollIntoViewIfNeeded();
     await page.locator('#blast .graph canvas').first().waitFor();
     await settled(page);
     assert.ok(await page.locator('#activity .chart canvas').evaluate((c) => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v > 0)), 'the chart is empty');
@@ -80,11 +81,21 @@ test('one identity shows reach, activity, graph, blast radius and scope', async 
   });
 });
 
+test('a link to a part leads there, whatever is drawn above it later', async () => {
+  await visit({ as: 'viewer' }, async (page) => {
+    await page.goto(`${of(world.busiest)}#blast`);
+    await page.locator('#blast .graph canvas').first().waitFor(); // and so it came into view
+    await settled(page);
+    const { y } = (await page.locator('#blast').boundingBox()) ?? { y: NaN };
+    assert.ok(y >= 0 && y < 800, `the part begins ${y} px below the top of a window of 900`); // it is the last but one, and was short before
+  });
+});
+
 test('one identity is usable by everybody', () =>
   everywhere('identity', of(world.busiest), {
     as: 'admin',
     ready: async (page) => {
-      await page.locator('#reviews').scrollIntoViewIfNeeded();
+      await page.locator('#blast').scrollIntoViewIfNeeded();
       await page.locator('#blast .graph canvas').first().waitFor();
       await settled(page);
       await page.evaluate(() => scrollTo(0, 0));

@@ -47,10 +47,33 @@ export async function visit({ as = '', width = 1280, height = 900, dark = false,
       if (r.status() >= 500 && !tolerate?.test(String(r.status()))) faults.push(`${r.status()} of ${r.url()}`);
     });
     if (as) await login(page, world.tokens[as]);
-    await run(page);
+    try {
+      await run(page);
+    } catch (error) {
+      await explain(page, faults);
+      throw error;
+    }
     assert.deepEqual(faults, []);
   } finally {
     await context.close();
+  }
+}
+
+/**
+ * Says what a page looked like when its test failed: what it complained of, which widgets had not drawn, and where the reader was.
+ * @param {import('playwright-core').Page} page @param {string[]} faults
+ */
+async function explain(page, faults) {
+  console.log('faults:', faults);
+  try {
+    console.log(await page.evaluate(() => ({
+      url: location.href, scrolled: scrollY, height: document.documentElement.scrollHeight, hidden: document.hidden, alert: [...document.querySelectorAll('.widget-error, main .error')].map((e) => e.textContent),
+      widgets: [...document.querySelectorAll('[data-widget]')].map((e) => `${JSON.stringify(/** @type {HTMLElement} */ (e).dataset)} at ${Math.round(e.getBoundingClientRect().y)} px: ${e.textContent?.slice(0, 200)}`),
+      waiting: performance.getEntriesByType('resource').slice(-12).map((e) => `${e.name} ${Math.round(e.startTime)}+${Math.round(e.duration)} ms`),
+    })));
+    await shot(page, `failed-${Date.now()}`);
+  } catch (error) {
+    console.log('the page tells nothing more:', error);
   }
 }
 
