@@ -173,6 +173,7 @@ func (b *Bus) connect(name string, complain func(error), more ...nats.Option) (*
 		nats.ReconnectBufSize(-1),      // what cannot be sent fails at once, and is sent again in its order
 		nats.IgnoreDiscoveredServers(), // only addresses that were checked
 		nats.IgnoreAuthErrorAbort(),    // a server that refuses everybody for a while is tried again, as one that is away
+		nats.PermissionErrOnSubscribe(true),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { complain(err) }),
 		nats.CustomInboxPrefix(cmp.Or(b.cfg.Inbox, collectorInbox)),
 	}

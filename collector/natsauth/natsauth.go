@@ -13,7 +13,6 @@ import (
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/ambit-nhi/ambit/event"
 )
@@ -68,11 +67,13 @@ type Service struct {
 	cfg    Config
 	users  map[string]bool
 	counts counts
+	heard  heard
+	again  time.Duration // until a subscription that the server took away is asked for again
 }
 
 // New checks the configuration.
 func New(cfg Config) (*Service, error) {
-	s := &Service{cfg: cfg, users: map[string]bool{}, counts: counts{numbers: map[string]uint64{}, told: map[string]time.Time{}}}
+	s := &Service{cfg: cfg, users: map[string]bool{}, counts: counts{numbers: map[string]uint64{}, told: map[string]time.Time{}}, again: 5 * time.Second}
 	public, err := cfg.Issuer.PublicKey()
 	if err != nil || !nkeys.IsValidPublicAccountKey(public) {
 		return nil, errors.New("the issuer is no account nkey, whose seed begins with SA")
@@ -94,34 +95,6 @@ func New(cfg Config) (*Service, error) {
 		return nil, errors.New("service accounts, account, audience or reviewer are missing")
 	}
 	return s, nil
-}
-
-// Run answers what servers ask through nc until ctx ends. It calls ready when the servers know that it listens.
-func (s *Service) Run(ctx context.Context, nc *nats.Conn, ready func()) error {
-	asked := make(chan request, waiting)
-	sub, err := nc.QueueSubscribe(Subject, queue, func(m *nats.Msg) {
-		select {
-		case asked <- request{m, time.Now()}:
-		default:
-			s.counts.add("too-many") // the server waits in vain, and refuses; the agent comes again
-		}
-	})
-	if err != nil {
-		return fmt.Errorf("answer NATS servers: %w", err)
-	}
-	defer func() { _ = sub.Unsubscribe() }() // the connection may be closed
-	if err := nc.FlushTimeout(reviewFor); err != nil {
-		return fmt.Errorf("answer NATS servers: %w", err)
-	}
-	ready()
-	group, ctx := errgroup.WithContext(ctx)
-	for range workers {
-		group.Go(func() error {
-			s.work(ctx, asked)
-			return nil
-		})
-	}
-	return group.Wait()
 }
 
 // request is a server's, and when it came.

@@ -121,7 +121,7 @@ func (g *ground) connect(id, token, inbox string, complain func(error)) (*nats.C
 	opts := []nats.Option{
 		nats.Secure(g.server.TLS(id)),
 		nats.CustomInboxPrefix(inbox), nats.Timeout(30 * time.Second), nats.NoReconnect(),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { complain(err) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { complain(err) }), nats.PermissionErrOnSubscribe(true),
 	}
 	if token != "" {
 		opts = append(opts, nats.Token(token))

@@ -87,6 +87,7 @@ func (u *up) startNATSAuth(ctx context.Context) error {
 		return usageError(fmt.Errorf("nats.auth: %w", err))
 	}
 	u.metrics.MustRegister(natsAuthMetrics(service))
+	u.natsAuth = service
 	return u.parts.start(ctx, "nats-auth", func(ctx context.Context, ready func(string)) error {
 		defer cluster.Close()
 		nc, err := u.bus.Connect("ambit auth")

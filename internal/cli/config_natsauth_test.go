@@ -15,6 +15,7 @@ import (
 
 	"github.com/ambit-nhi/ambit/collector"
 	"github.com/ambit-nhi/ambit/collector/decision"
+	"github.com/ambit-nhi/ambit/collector/health"
 	"github.com/ambit-nhi/ambit/internal/testenv"
 )
 
@@ -61,6 +62,10 @@ users: [{name: x, user: {token: x}}], contexts: [{name: x, context: {cluster: x,
 	if !errors.Is(err, nats.ErrAuthorization) {
 		t.Errorf("an agent gets %v", err)
 	}
+	l := &live{natsAuth: u.natsAuth}
+	if checks := l.optional(); len(checks) != 1 || checks[0] != (health.Check{Name: "nats-auth", State: health.OK}) {
+		t.Errorf("readiness says %v", checks)
+	}
 	families, err := u.metrics.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -75,6 +80,22 @@ users: [{name: x, user: {token: x}}], contexts: [{name: x, context: {cluster: x,
 	}
 	if counted["cluster-away"] != 1 || counted["accepted"] != 0 || len(counted) != 10 {
 		t.Errorf("counted are %v", counted)
+	}
+
+	// Whom the servers do not let listen does not start, and is not ready.
+	other := newUp(c, log, newParts(io.Discard))
+	bus.TLS = server.TLS(testenv.ReaderID)
+	if other.bus, err = collector.OutsideBus(bus); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.startNATSAuth(t.Context()); err == nil || !strings.Contains(err.Error(), "deploy/nats/collector.conf") {
+		t.Errorf("a reader starts: %v", err)
+	}
+	if checks := (&live{natsAuth: other.natsAuth}).optional(); len(checks) != 1 || checks[0].State != health.Failed {
+		t.Errorf("readiness of a reader says %v", checks)
+	}
+	if err := other.stop(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ambit-nhi/ambit/collector"
 	"github.com/ambit-nhi/ambit/collector/health"
+	"github.com/ambit-nhi/ambit/collector/natsauth"
 	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/internal/svid"
 )
@@ -14,10 +15,11 @@ import (
 // live is a collector with all that it needs to work.
 type live struct {
 	*collector.Collector
-	watch  *collector.Watch
-	store  *store.Store
-	svid   *svid.Source // nil without one
-	folder string       // of all files
+	watch    *collector.Watch
+	store    *store.Store
+	svid     *svid.Source      // nil without one
+	natsAuth *natsauth.Service // likewise
+	folder   string            // of all files
 
 	mu     sync.Mutex // of the two below
 	asked  time.Time
@@ -40,11 +42,20 @@ func (l *live) Health(ctx context.Context) []health.Check {
 	ctx, cancel := context.WithTimeout(ctx, healthTime)
 	defer cancel()
 	checks := append(l.watch.Checks(ctx), health.Of("store", l.store.Ping(ctx)), health.Of("collector", l.Ready(ctx)), l.Division(), health.Disk(l.folder))
-	if l.svid != nil {
-		checks = append(checks, certificateCheck(l.svid))
-	}
+	checks = append(checks, l.optional()...)
 	if ctx.Err() == nil { // else some of it only says that whoever asked went away
 		l.asked, l.answer = time.Now(), checks
+	}
+	return checks
+}
+
+// optional are the checks of what not every collector has.
+func (l *live) optional() (checks []health.Check) {
+	if l.natsAuth != nil {
+		checks = append(checks, health.Of("nats-auth", l.natsAuth.Ready()))
+	}
+	if l.svid != nil {
+		checks = append(checks, certificateCheck(l.svid))
 	}
 	return checks
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/ambit-nhi/ambit/collector"
 	"github.com/ambit-nhi/ambit/collector/api"
 	"github.com/ambit-nhi/ambit/collector/engine"
+	"github.com/ambit-nhi/ambit/collector/natsauth"
 	"github.com/ambit-nhi/ambit/collector/report"
 	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/collector/triage"
@@ -158,15 +159,16 @@ func (c *config) prepare() (collector.BusConfig, error) {
 
 // up are the parts of one machine.
 type up struct {
-	config *config
-	log    *slog.Logger
-	parts  *parts
-	closed []func() error // what to close after the parts, the last one first
-	bus    *collector.Bus
-	store  *store.Store
-	svid   *svid.Source // nil without one
-	token  string
-	agent  atomic.Pointer[agent.Agent]
+	config   *config
+	log      *slog.Logger
+	parts    *parts
+	closed   []func() error // what to close after the parts, the last one first
+	bus      *collector.Bus
+	store    *store.Store
+	svid     *svid.Source // nil without one
+	token    string
+	natsAuth *natsauth.Service // nil where NATS servers know agents by themselves
+	agent    atomic.Pointer[agent.Agent]
 
 	metrics *prometheus.Registry
 	looked  *looked
@@ -240,7 +242,7 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 	}
 	desk := triage.New(u.store, trail, worker)
 	watch := collector.NewWatch(u.bus)
-	l := &live{Collector: worker, watch: watch, store: u.store, svid: u.svid, folder: c.Data}
+	l := &live{Collector: worker, watch: watch, store: u.store, svid: u.svid, natsAuth: u.natsAuth, folder: c.Data}
 	checks := l.Health
 	access, err := u.startAccess(ctx, listener)
 	if err != nil {
