@@ -7,14 +7,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
-	"github.com/nats-io/nats-server/v2/conf"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -29,40 +27,6 @@ import (
 )
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
-
-// TestRights holds the rights of an agent by token to those of deploy/nats.
-func TestRights(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(testenv.NATSFiles(t), "agent.conf"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := conf.Parse("permissions = " + strings.ReplaceAll(stripped(string(text)), "NODE", "n-1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	of := func(kind string) (out []string) {
-		for _, subject := range file["permissions"].(map[string]any)[kind].(map[string]any)["allow"].([]any) {
-			out = append(out, subject.(string))
-		}
-		return out
-	}
-	r := rights("n-1")
-	if want := of("publish"); !slices.Equal(r.Pub.Allow, jwt.StringList(want)) || len(want) != 5 {
-		t.Errorf("an agent may publish %v by token, %v by deploy/nats", r.Pub.Allow, want)
-	}
-	if want := of("subscribe"); !slices.Equal(r.Sub.Allow, jwt.StringList(want)) || len(want) != 2 {
-		t.Errorf("an agent may subscribe %v by token, %v by deploy/nats", r.Sub.Allow, want)
-	}
-}
-
-func stripped(text string) (out string) {
-	for line := range strings.Lines(text) {
-		if !strings.HasPrefix(line, "#") {
-			out += line
-		}
-	}
-	return out
-}
 
 // ground is a NATS server with the callout of deploy/nats, and, once prepared, a cluster.
 type ground struct {

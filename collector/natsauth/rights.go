@@ -9,15 +9,26 @@ import (
 	"github.com/ambit-nhi/ambit/event"
 )
 
-// rights are those of deploy/nats/agent.conf, to which a test holds them. node is the node's token of subjects.
+// What the agent of a node may do. NODE stands for the node's token of subjects. deploy/nats/agent.conf, for users with a certificate or credentials, is written
+// from here by the test of it.
+var (
+	mayPublish   = []string{"ambit.v1.obs.*.NODE", "ambit.v1.agent.NODE", "ambit.v1.ack.NODE", directGet, directGet + ".>"}
+	maySubscribe = []string{"_INBOX.agent.NODE.>", event.SubjectDecisions}
+)
+
+// directGet reads decisions.
+const directGet = "$JS.API.DIRECT.GET.KV_" + event.BucketDecisions
+
+// rights are those of one node's agent.
 func rights(node string) jwt.Permissions {
-	return jwt.Permissions{
-		Pub: jwt.Permission{Allow: jwt.StringList{
-			"ambit.v1.obs.*." + node, "ambit.v1.agent." + node, "ambit.v1.ack." + node,
-			"$JS.API.DIRECT.GET.KV_" + event.BucketDecisions, "$JS.API.DIRECT.GET.KV_" + event.BucketDecisions + ".>",
-		}},
-		Sub: jwt.Permission{Allow: jwt.StringList{"_INBOX.agent." + node + ".>", event.SubjectDecisions}},
+	return jwt.Permissions{Pub: jwt.Permission{Allow: of(node, mayPublish)}, Sub: jwt.Permission{Allow: of(node, maySubscribe)}}
+}
+
+func of(node string, subjects []string) (out jwt.StringList) {
+	for _, s := range subjects {
+		out = append(out, strings.ReplaceAll(s, "NODE", node))
 	}
+	return out
 }
 
 // userOf is the cluster's name for a service account.
