@@ -64,16 +64,22 @@ func exists(path string) bool {
 	return err == nil
 }
 
+// browserTools needs what browser tests need, and gives the path of Node.js.
+func browserTools(t *testing.T) string {
+	t.Helper()
+	node, err := exec.LookPath("node")
+	need(t, err == nil, "there is no node: install Node.js")
+	need(t, exists(browserPath), "there is no "+browserPath+": install Debian's chromium")
+	need(t, exists("node_modules/playwright-core") && exists("dist/manifest.json"), "the pages were not made: run `make web`")
+	return node
+}
+
 // TestBrowser shows the pages of the real program, on a store with a seeded world, to a real browser. What browser/*.test.js does there is the test.
 func TestBrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a minute")
 	}
-	node, err := exec.LookPath("node")
-	need(t, err == nil, "there is no node: install Node.js")
-	need(t, exists(browserPath), "there is no "+browserPath+": install Debian's chromium")
-	need(t, exists("node_modules/playwright-core") && exists("dist/manifest.json"), "the pages were not made: run `make web`")
-
+	node := browserTools(t)
 	p := newProgram(t)
 	p.start()
 	w := p.seed()

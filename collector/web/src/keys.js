@@ -19,7 +19,8 @@ const typing = (target) => target instanceof HTMLElement && (target.isContentEdi
 export function keys() {
   bind('/', 'Search', () => document.getElementById('search')?.focus());
   bind('?', 'These keys', help);
-  if (document.querySelector('[data-row]')) {
+  const rows = () => {
+    if (!document.querySelector('[data-row]')) return;
     bind('j', 'Next row', () => step(1));
     bind('k', 'Row before', () => step(-1));
     bind('Enter', 'Open the row', () => /** @type {HTMLElement | null} */ (row()?.querySelector('a[href]'))?.click());
@@ -27,7 +28,9 @@ export function keys() {
       const box = row()?.querySelector('input[type="checkbox"]');
       if (box instanceof HTMLInputElement) box.click();
     });
-  }
+  };
+  rows();
+  document.addEventListener('ambit:refreshed', rows); // a list that was empty may have some now
   const button = document.querySelector('[data-keys-help]');
   if (button instanceof HTMLElement) {
     button.hidden = false;

@@ -34,7 +34,7 @@ type Story struct {
 	// Addresses to listen at; without them, free ports of loopback.
 	Database, Cache, Secret string
 	// Before is called before an act, which waits for it. What it says in error ends the story.
-	Before func(Act, *Stage) error
+	Before func(context.Context, Act, *Stage) error
 }
 
 // Tell tells the story, as root. Everything it starts is gone when it returns.
@@ -57,7 +57,7 @@ func Tell(ctx context.Context, story Story) (err error) {
 		}
 	}
 	if story.Before == nil {
-		story.Before = func(Act, *Stage) error { return nil }
+		story.Before = func(context.Context, Act, *Stage) error { return nil }
 	}
 	s, err := newStage(ctx, &story)
 	if err != nil {
@@ -73,7 +73,7 @@ func (s *Stage) play() error {
 		fmt.Fprintf(s.story.Out, "\n\033[1m[%2.0f s] "+format+"\033[0m\n", append([]any{time.Since(began).Seconds()}, args...)...)
 	}
 
-	if err := s.story.Before(Start, s); err != nil {
+	if err := s.story.Before(s.ctx, Start, s); err != nil {
 		return err
 	}
 	say("Ambit starts on an empty folder. It learns for 12 seconds here, where a day is normal.")
@@ -128,7 +128,7 @@ func (s *Stage) play() error {
 			return err
 		}
 	}
-	if err := s.story.Before(Change, s); err != nil {
+	if err := s.story.Before(s.ctx, Change, s); err != nil {
 		return err
 	}
 	orders.end()
@@ -167,7 +167,7 @@ func (s *Stage) play() error {
 	if err := s.show("report", "coverage", "--window", "1m"); err != nil {
 		return err
 	}
-	if err := s.story.Before(End, s); err != nil {
+	if err := s.story.Before(s.ctx, End, s); err != nil {
 		return err
 	}
 	say("The end. Everything that was started is being stopped.")
