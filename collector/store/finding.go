@@ -200,6 +200,7 @@ func (s *Store) Decide(ctx context.Context, v *event.Verdict) (event.Finding, er
 		return event.Finding{}, err
 	}
 	row := statusRow{v.Finding, string(v.Kind.Status()), v.At, string(v.Kind), v.Reason, v.By, orEpoch(v.Until)}
+	defer s.changed()
 	if err := insert(ctx, s, "finding_status", repeatable(), []statusRow{row}); err != nil {
 		return event.Finding{}, err
 	}

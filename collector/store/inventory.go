@@ -207,6 +207,9 @@ func (s *Store) ReplaceInventory(ctx context.Context, in Inventory) (InventoryCh
 	for i := range rows {
 		rows[i].Version = version
 	}
+	if len(rows) > 0 || len(met) == 0 { // or there is an inventory now, be it empty
+		defer s.changed()
+	}
 	for part := range slices.Chunk(rows, maxBlockRows) {
 		if err := insert(ctx, s, "inventory", repeatable(), part); err != nil {
 			return InventoryChange{}, err

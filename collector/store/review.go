@@ -36,6 +36,7 @@ func (s *Store) Exempt(ctx context.Context, e Exemption) error {
 	if e.Identity.IsZero() || !e.At.After(earliestTime) {
 		return fmt.Errorf("store an exemption: %w: no identity or no time", ErrRefused)
 	}
+	defer s.changed()
 	row := exemptionRow{e.Identity.String(), e.Reason, e.By, e.At, past(e.Until), uint64(e.At.UnixMicro())}
 	return insert(ctx, s, "exemptions", repeatable(), []exemptionRow{row})
 }
@@ -96,6 +97,7 @@ func (s *Store) InsertReviews(ctx context.Context, reviews []Review) error {
 		}
 		rows[i] = reviewRow{r.Identity.String(), r.Time, r.By, r.Verdict, r.Note}
 	}
+	defer s.changed()
 	return insert(ctx, s, "reviews", repeatable(), rows)
 }
 

@@ -177,6 +177,7 @@ func (s *Store) nextScope(ctx context.Context, scope event.Scope, expected *uint
 	if err != nil {
 		return event.Scope{}, fmt.Errorf("encode a scope: %w", err)
 	}
+	defer s.changed()
 	scope.Version, scope.At = last+1, scope.At.UTC().Truncate(time.Microsecond)
 	row := scopeRow{scope.Identity.String(), scope.Version, scope.At, scope.Origin, scope.ApprovedBy, string(entries), withdrawn}
 	return scope, insert(ctx, s, "scopes", repeatable(), []scopeRow{row})

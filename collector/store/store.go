@@ -23,6 +23,7 @@ type Store struct {
 	retention Retention
 	corrupt   map[string]*atomic.Uint64 // by table
 	importing sync.Mutex                // of the inventory and of scopes
+	changes   atomic.Uint64             // see Changes
 
 	// ScopeLock is had while a scope gets its next version, by one of the collectors that share the database; nil: there is only this one. Set before use.
 	ScopeLock Lock
