@@ -25,7 +25,7 @@ type Summary struct {
 	Lost        map[string]uint64 `json:"lost"`    // events, by cause
 	Missing     []BlindSpot       `json:"missing"` // what could not be watched
 	Attribution *Attribution      `json:"attribution"`
-	// When what is said of identities was read, where that was before Until; see [Reporter.Reuse].
+	// When what is said of identities was read, where that was not at Until; see [Reporter.Reuse].
 	IdentitiesAsOf time.Time `json:"identities_as_of,omitzero"`
 	TLS            *TLS      `json:"tls,omitempty"` // nil where no agent tells of it
 	Statement      string    `json:"statement"`
@@ -160,7 +160,7 @@ func (s *Summary) state() string {
 
 // read says when identities were read.
 func (s *Summary) read(e *estate) {
-	if e.now.Before(s.Until) {
+	if !e.now.Equal(s.Until) {
 		s.IdentitiesAsOf = e.now
 	}
 }

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/ambit-nhi/ambit/collector/inventory"
 	"github.com/ambit-nhi/ambit/collector/store"
 	"github.com/ambit-nhi/ambit/event"
@@ -54,29 +52,6 @@ func (r *Reporter) estate(ctx context.Context, members []store.Member, all bool,
 		e.declared[id] = room[len(room)-1 : len(room) : len(room)]
 		return nil
 	})
-}
-
-// population gives all members, and what is declared of them. Both may serve other questions, too: nobody changes them.
-func (r *Reporter) population(ctx context.Context, since, now time.Time) (members []store.Member, e *estate, err error) {
-	return r.kept.get(ctx, r.Reuse, since, now, r.readPopulation)
-}
-
-// readPopulation reads all members and what is declared of them, which are asked for at once.
-func (r *Reporter) readPopulation(ctx context.Context, since, now time.Time) (members []store.Member, e *estate, err error) {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) {
-		members, err = r.store.Population(ctx, since, now, false)
-		return err
-	})
-	g.Go(func() (err error) {
-		e, err = r.estate(ctx, nil, true, now)
-		return err
-	})
-	if err := g.Wait(); err != nil {
-		return nil, nil, err
-	}
-	e.members = members
-	return members, e, nil
 }
 
 // views are those of all members.

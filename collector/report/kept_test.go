@@ -3,37 +3,50 @@ package report
 import (
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/ambit-nhi/ambit/collector/store"
 )
 
-// reads counts how often all identities are read, which takes a while.
+// reads counts how often something is read, which takes a while. What is read is the time.
 type reads struct {
-	n    int
-	took time.Duration
-	err  error
+	n       int
+	took    time.Duration
+	err     error
+	of      *age
+	changes atomic.Uint64
 }
 
-func (r *reads) read(ctx context.Context, _, now time.Time) ([]store.Member, *estate, error) {
-	r.n++
-	time.Sleep(r.took)
-	return []store.Member{{}}, &estate{now: now}, r.err
+func (r *reads) read(now time.Time) func(context.Context) (time.Time, *age, error) {
+	return func(context.Context) (time.Time, *age, error) {
+		r.n++
+		time.Sleep(r.took)
+		return now, r.of, r.err
+	}
+}
+
+func (r *reads) changed() uint64 { return r.changes.Load() }
+
+func (k *kept[T]) holds() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.held)
 }
 
 func TestKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, r := newKept(), &reads{took: time.Second}
-		ask := func(window time.Duration) *estate {
+		r := &reads{took: time.Second}
+		k := newKept[time.Time](1, 100*time.Millisecond, r.changed)
+		ask := func(window time.Duration) time.Time {
 			t.Helper()
 			now := time.Now()
-			_, e, err := k.get(t.Context(), 30*time.Second, now.Add(-window), now, r.read)
+			h, err := k.get(t.Context(), 30*time.Second, window, now, r.read(now))
 			if err != nil {
 				t.Fatal(err)
 			}
-			return e
+			return h.value
 		}
 		want := func(n int, why string) {
 			t.Helper()
@@ -44,18 +57,15 @@ func TestKept(t *testing.T) {
 		began := time.Now()
 		ask(90 * day)
 		time.Sleep(9 * time.Second)
-		if e := ask(90 * day); !e.now.Equal(began) {
-			t.Errorf("it says that it was read at %s, want %s", e.now, began)
+		if at := ask(90 * day); !at.Equal(began) {
+			t.Errorf("it says that it was read at %s, want %s", at, began)
 		}
 		want(1, "within ten times of what it took")
 		ask(30 * day)
 		want(2, "another window")
 		time.Sleep(11 * time.Second)
 		synctest.Wait()
-		k.mu.Lock()
-		held := k.last != nil
-		k.mu.Unlock()
-		if held {
+		if k.holds() > 0 {
 			t.Error("it is held although it is too old")
 		}
 		ask(30 * day)
@@ -80,14 +90,14 @@ func TestKept(t *testing.T) {
 		want(6, "at once")
 		// Before it was read, it is of no use: a report of the past is of that time.
 		now := time.Now().Add(-time.Hour)
-		if _, _, err := k.get(t.Context(), time.Minute, now.Add(-90*day), now, r.read); err != nil {
+		if _, err := k.get(t.Context(), time.Minute, 90*day, now, r.read(now)); err != nil {
 			t.Fatal(err)
 		}
 		want(7, "of the past")
 		time.Sleep(time.Hour)
 		r.err = errors.New("away")
-		if _, _, err := k.get(t.Context(), time.Minute, now.Add(-day), now, r.read); err == nil || k.last != nil {
-			t.Errorf("an error is %v, and kept: %v", err, k.last)
+		if _, err := k.get(t.Context(), time.Minute, day, now, r.read(now)); err == nil || k.holds() > 0 {
+			t.Errorf("an error is %v, and kept: %d", err, k.holds())
 		}
 		// Who does not want to wait any more need not.
 		r.err = nil
@@ -95,10 +105,120 @@ func TestKept(t *testing.T) {
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, _, err := k.get(ctx, time.Minute, now, now, r.read); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := k.get(ctx, time.Minute, 0, now, r.read(now)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("who waits no longer: %v", err)
 		}
 		<-done
 		time.Sleep(time.Hour) // timers end
+	})
+}
+
+// What was read before a change is of no use after it, to whom it was read for neither.
+func TestKeptChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &reads{took: time.Second}
+		k := newKept[time.Time](1, 0, r.changed)
+		var mu sync.Mutex
+		ask := func() time.Time {
+			now := time.Now()
+			h, err := k.get(t.Context(), time.Minute, day, now, func(ctx context.Context) (time.Time, *age, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				return r.read(now)(ctx)
+			})
+			if err != nil {
+				t.Error(err)
+				return time.Time{}
+			}
+			return h.value
+		}
+		ask()
+		ask()
+		if r.n != 1 {
+			t.Errorf("read %d times, want once", r.n)
+		}
+		r.changes.Add(1)
+		changed := time.Now()
+		if at := ask(); at.Before(changed) || k.holds() != 1 {
+			t.Errorf("after a change: of %s, which was at %s; %d are held", at, changed, k.holds())
+		}
+		// A change comes while it is read: who asks after that gets what was read after that.
+		r.changes.Add(1)
+		done := make(chan time.Time)
+		go func() { done <- ask() }()
+		synctest.Wait()
+		time.Sleep(time.Second / 2)
+		r.changes.Add(1)
+		changed = time.Now()
+		go func() { done <- ask() }()
+		if first := <-done; !first.Before(changed) {
+			t.Errorf("who asked before the change got what was read at %s", first)
+		}
+		if second := <-done; second.Before(changed) {
+			t.Errorf("who asked after the change got what was read at %s", second)
+		}
+		time.Sleep(time.Hour) // timers end
+	})
+}
+
+// What is read fast is read anew, but by those who waited for it; and what is made of what is kept does not become older than that.
+func TestKeptAges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &reads{took: 100 * time.Millisecond}
+		k := newKept[time.Time](2, 100*time.Millisecond, r.changed)
+		ask := func(window time.Duration, ahead time.Duration) *held[time.Time] {
+			now := time.Now().Add(ahead)
+			h, err := k.get(t.Context(), 30*time.Second, window, now, r.read(now))
+			if err != nil {
+				t.Error(err)
+				return &held[time.Time]{}
+			}
+			return h
+		}
+		want := func(n int, why string) {
+			t.Helper()
+			if r.n != n {
+				t.Errorf("%s: read %d times, want %d", why, r.n, n)
+			}
+		}
+		ask(day, 0)
+		ask(day, 0)
+		want(2, "fast")
+		time.Sleep(time.Minute)
+		done := make(chan struct{})
+		for i := range 3 { // one of them asks as a little later than those that come after it
+			go func() { ask(day, time.Duration(3-i)*time.Second); done <- struct{}{} }()
+			synctest.Wait()
+		}
+		for range 3 {
+			<-done
+		}
+		want(3, "at once")
+		if ask(2*day, 0); k.holds() != 2 {
+			t.Errorf("%d windows are held, want 2", k.holds())
+		}
+		if ask(3*day, 0); k.holds() != 2 {
+			t.Errorf("%d windows are held, want 2", k.holds())
+		}
+		time.Sleep(time.Minute)
+		if k.holds() != 0 {
+			t.Errorf("%d windows are held after their time", k.holds())
+		}
+		r.took, r.of = 2*time.Second, &age{until: time.Now().Add(5 * time.Second)}
+		n := r.n
+		if h := ask(day, 0); !h.until.Equal(r.of.until) {
+			t.Errorf("it is kept until %s, and what it is made of until %s", h.until, r.of.until)
+		}
+		time.Sleep(2 * time.Second)
+		ask(day, 0)
+		want(n+1, "while that is kept which it is made of")
+		time.Sleep(2 * time.Second)
+		ask(day, 0)
+		want(n+2, "when that is not kept any more")
+		// Nothing is kept where that was not asked for.
+		time.Sleep(time.Hour)
+		if _, err := k.get(t.Context(), 0, day, time.Now(), r.read(time.Now())); err != nil || k.holds() > 0 {
+			t.Errorf("%v; %d are held", err, k.holds())
+		}
 	})
 }

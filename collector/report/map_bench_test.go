@@ -30,6 +30,7 @@ func BenchmarkPages(b *testing.B) {
 		}
 	}
 	r := New(s, nil)
+	r.Reuse = time.Minute // as lists are asked for
 	const one = "spiffe://bench.example/ns/ns1/sa/svc1"
 	center, err := event.ParseIdentity(one)
 	if err != nil {

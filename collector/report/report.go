@@ -27,14 +27,13 @@ type List[T any] struct {
 type Reporter struct {
 	store *store.Store
 	state func(event.Identity) string
-	kept  *kept
-
-	directory directory
+	kept  *kept[*population]
 
 	Rules inventory.Rules // of who owns what; set before use
 
-	// Reuse is for how long at most what was read of all identities answers other questions of the same window, too; [Summary.IdentitiesAsOf] says when that
-	// was. What is read fast is read anew. 0 reads it for each question. Set before use.
+	// Reuse is for how long at most what was read of all identities answers other questions of the same window, too; [Summary.IdentitiesAsOf] and
+	// [Directory.AsOf] say when that was. What is read fast is read anew, and so is what was read before a change that [store.Store.Changes] counts. 0 reads it
+	// for each question. Set before use.
 	Reuse time.Duration
 }
 
@@ -43,7 +42,7 @@ func New(s *store.Store, state func(event.Identity) string) *Reporter {
 	if state == nil {
 		state = func(event.Identity) string { return "" }
 	}
-	return &Reporter{store: s, state: state, kept: newKept(), directory: directory{reading: make(chan struct{}, 1)}}
+	return &Reporter{store: s, state: state, kept: newKept[*population](1, reuseQuick, s.Changes)}
 }
 
 // Identities gives a page of the identities in a state of learning and a state of the inventory, or in any where these are empty. Identities that
