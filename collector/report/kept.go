@@ -49,8 +49,8 @@ func newKept[T any](windows int, quick time.Duration, changes func() uint64) *ke
 	return &kept[T]{changes: changes, windows: windows, quick: quick, reading: make(chan struct{}, 1)}
 }
 
-// get gives the value of a window that ends now, kept for most at most, or reads and keeps it. read tells the age of what it used that is kept itself, or nil:
-// what is made of that is never kept for longer. Without most, nothing is kept.
+// get gives the value of a window that ends now, kept for most at most, or reads and keeps it. read tells the age of what it used that may be kept itself, or
+// nil: what is made of that is kept no longer than that may be. Without most, nothing is kept.
 func (k *kept[T]) get(ctx context.Context, most, window time.Duration, now time.Time, read func(context.Context) (T, *age, error)) (*held[T], error) {
 	if most <= 0 {
 		return k.read(ctx, most, window, now, read)
@@ -85,8 +85,8 @@ func (k *kept[T]) read(ctx context.Context, most, window time.Duration, now time
 	h.until = ended.Add(min(reuseFactor*h.took, most))
 	if of != nil {
 		h.changes = min(h.changes, of.changes)
-		if of.until.Before(h.until) {
-			h.until = of.until
+		if last := of.ended.Add(most); last.Before(h.until) {
+			h.until = last
 		}
 	}
 	return h, nil

@@ -204,10 +204,10 @@ func TestKeptAges(t *testing.T) {
 		if k.holds() != 0 {
 			t.Errorf("%d windows are held after their time", k.holds())
 		}
-		r.took, r.of = 2*time.Second, &age{until: time.Now().Add(5 * time.Second)}
+		r.took, r.of = 2*time.Second, &age{ended: time.Now().Add(-25 * time.Second)}
 		n := r.n
-		if h := ask(day, 0); !h.until.Equal(r.of.until) {
-			t.Errorf("it is kept until %s, and what it is made of until %s", h.until, r.of.until)
+		if h := ask(day, 0); !h.until.Equal(r.of.ended.Add(30 * time.Second)) {
+			t.Errorf("it is kept until %s, and what it is made of is of %s", h.until, r.of.ended)
 		}
 		time.Sleep(2 * time.Second)
 		ask(day, 0)

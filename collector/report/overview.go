@@ -103,46 +103,71 @@ const maxAgents = 100
 // Severities are all of them, the gravest first.
 var Severities = []event.Severity{event.Critical, event.High, event.Medium, event.Low, event.Info}
 
-// Overview gives what somebody who comes in sees first.
+// keptOverviews is of how many windows overviews are kept: pages offer four. They are small.
+const keptOverviews = 8
+
+// Overview gives what somebody who comes in sees first. For as long as [Reporter.Reuse] says it is that of a moment ago, which Until says, but for its
+// findings.
 func (r *Reporter) Overview(ctx context.Context, now time.Time, window time.Duration) (*Overview, error) {
 	now = now.UTC()
+	h, err := r.overviews.get(ctx, r.Reuse, window, now, func(ctx context.Context) (*Overview, *age, error) { return r.overview(ctx, now, window) })
+	if err != nil {
+		return nil, err
+	}
+	if h.now.Equal(now) {
+		return h.value, nil
+	}
+	findings, err := r.overviewFindings(ctx, now, window)
+	if err != nil {
+		return nil, err
+	}
+	out := *h.value
+	out.Findings = *findings
+	return &out, nil
+}
+
+// overview makes an overview, and tells the age of what it was made of.
+func (r *Reporter) overview(ctx context.Context, now time.Time, window time.Duration) (*Overview, *age, error) {
 	since := now.Add(-window)
 	out := &Overview{Window: FormatWindow(window), From: since, Until: now}
 	var nodes []NodeCoverage
-	var members []store.Member
-	var e *estate
+	var all *held[*population]
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
 		nodes, out.Coverage, err = r.coverage(gctx, now, window)
 		return err
 	})
 	g.Go(func() (err error) {
-		members, e, err = r.population(gctx, since, now)
+		if all = r.kept.fresh(window, now, time.Now()); all == nil { // it is not kept in place of that of reports, since the overview is
+			all, err = r.kept.read(gctx, r.Reuse, window, now, r.readPopulation(since, now))
+		}
 		return err
 	})
 	g.Go(func() error {
-		findings, err := r.OverviewFindings(gctx, now, window)
+		findings, err := r.overviewFindings(gctx, now, window)
 		if err == nil {
 			out.Findings = *findings
 		}
 		return err
 	})
 	if err := g.Wait(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	members, e := all.value.members, all.value.estate
 	views := e.views(members)
 	metrics, err := r.measure(ctx, members, views, out.Coverage, since)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	out.Metrics = metrics
 	out.Identities = r.countIdentities(members, views, since)
 	out.Agents = agents(nodes, now)
-	return out, nil
+	out.Coverage.read(e)
+	return out, &all.age, nil
 }
 
-// OverviewFindings counts findings as an overview does. It takes a small part of the time of a whole one.
-func (r *Reporter) OverviewFindings(ctx context.Context, now time.Time, window time.Duration) (*FindingOverview, error) {
+// overviewFindings counts findings as an overview does. It takes a small part of the time of a whole one.
+func (r *Reporter) overviewFindings(ctx context.Context, now time.Time, window time.Duration) (*FindingOverview, error) {
 	now = now.UTC()
 	since, step := now.Add(-window), stepOf(window)
 	began, err := r.store.FindingsOverTime(ctx, since.Truncate(step), step)

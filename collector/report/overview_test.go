@@ -1,6 +1,7 @@
 package report
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -53,4 +54,51 @@ func TestAgents(t *testing.T) {
 	if got.Items[2].Lost != 5 {
 		t.Errorf("b lost %d", got.Items[2].Lost)
 	}
+}
+
+// An overview is that of a moment ago but for its findings, until something is decided. It leaves the identities that reports keep, and uses them where they are
+// of its window.
+func TestSharedOverview(t *testing.T) {
+	w := &world{t: t, s: open(t)}
+	w.sight("shop", "n1", time.Hour)
+	r := New(w.s, nil)
+	r.Reuse = time.Hour
+	hold(t, r)
+	w.sight("cart", "n1", time.Hour)
+	later := noon.Add(time.Minute)
+	f := func(why string, window time.Duration, now time.Time, identities, open uint64) *Overview {
+		t.Helper()
+		o, err := r.Overview(t.Context(), now, window)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o.Identities.Total != identities || o.Findings.Open != open {
+			t.Errorf("%s: %d identities and %d open findings, want %d and %d", why, o.Identities.Total, o.Findings.Open, identities, open)
+		}
+		return o
+	}
+	h, err := r.overviews.read(t.Context(), r.Reuse, listed, later, func(ctx context.Context) (*Overview, *age, error) { return r.overview(ctx, later, listed) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.until = time.Now().Add(time.Hour) // however long it took to make it
+	r.overviews.keep(h)
+	if o := f("of what reports keep", listed, later, 1, 0); !o.Coverage.IdentitiesAsOf.Equal(noon) {
+		t.Errorf("its identities are of %s, want %s", o.Coverage.IdentitiesAsOf, noon)
+	}
+	if f("of another window", 7*day, later, 2, 0); r.kept.holds() != 1 || r.kept.fresh(listed, noon, time.Now()) == nil {
+		t.Error("it is kept in place of what reports keep")
+	}
+	id := event.FindingID(account(t, "shop"), "new-reach", event.Resource{})
+	found := event.Finding{ID: id, Rule: "new-reach", Title: "new", Severity: event.High, Identity: account(t, "shop"), FirstTime: noon, LastTime: noon, Count: 1, Status: event.StatusNew}
+	if err := w.s.InsertFindings(t.Context(), []event.Finding{found}); err != nil {
+		t.Fatal(err)
+	}
+	if o := f("a finding was made", listed, later.Add(time.Second), 1, 1); !o.Until.Equal(later) {
+		t.Errorf("it is of %s, want %s", o.Until, later)
+	}
+	if _, err := w.s.Decide(t.Context(), &event.Verdict{Finding: id, Kind: event.VerdictResolve, At: noon, By: "kim"}); err != nil {
+		t.Fatal(err)
+	}
+	f("it was decided", listed, later.Add(2*time.Second), 2, 0)
 }

@@ -25,9 +25,10 @@ type List[T any] struct {
 
 // Reporter answers questions from the store. It is safe for concurrent use.
 type Reporter struct {
-	store *store.Store
-	state func(event.Identity) string
-	kept  *kept[*population]
+	store     *store.Store
+	state     func(event.Identity) string
+	kept      *kept[*population]
+	overviews *kept[*Overview]
 
 	Rules inventory.Rules // of who owns what; set before use
 
@@ -42,7 +43,7 @@ func New(s *store.Store, state func(event.Identity) string) *Reporter {
 	if state == nil {
 		state = func(event.Identity) string { return "" }
 	}
-	return &Reporter{store: s, state: state, kept: newKept[*population](1, reuseQuick, s.Changes)}
+	return &Reporter{store: s, state: state, kept: newKept[*population](1, reuseQuick, s.Changes), overviews: newKept[*Overview](keptOverviews, 0, s.Changes)}
 }
 
 // Identities gives a page of the identities in a state of learning and a state of the inventory, or in any where these are empty. Identities that

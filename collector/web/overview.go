@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/ambit-nhi/ambit/collector/report"
@@ -40,44 +39,6 @@ type overviewView struct {
 	Drawn   string // what the chart draws, as JSON
 }
 
-// keepOverview is how long an overview is shown again but for its findings, which are counted anew each time: of a large estate it takes a second, and
-// pages ask again with each finding.
-const keepOverview = 30 * time.Second
-
-// keptOverviews are the latest ones, by window. There are few.
-type keptOverviews struct {
-	mu   sync.Mutex
-	byID map[time.Duration]*report.Overview
-}
-
-// overview gives a fresh overview, or one that was made a moment ago with fresh findings.
-func (s *Site) overview(r *http.Request, d time.Duration) (*report.Overview, error) {
-	s.kept.mu.Lock()
-	last := s.kept.byID[d]
-	s.kept.mu.Unlock()
-	now := s.now()
-	if last != nil && now.Sub(last.Until) < keepOverview && !now.Before(last.Until) {
-		findings, err := s.Reports.OverviewFindings(r.Context(), now, d)
-		if err != nil {
-			return nil, err
-		}
-		o := *last
-		o.Findings = *findings
-		return &o, nil
-	}
-	o, err := s.Reports.Overview(r.Context(), now, d)
-	if err != nil {
-		return nil, err
-	}
-	s.kept.mu.Lock()
-	defer s.kept.mu.Unlock()
-	if s.kept.byID == nil || len(s.kept.byID) > 2*len(windows) {
-		s.kept.byID = map[time.Duration]*report.Overview{}
-	}
-	s.kept.byID[d] = o
-	return o, nil
-}
-
 // latestFindings is how many findings the overview lists.
 const latestFindings = 10
 
@@ -87,7 +48,7 @@ func (s *Site) overviewPages() {
 		if err != nil {
 			return nil, err
 		}
-		o, err := s.overview(r, d)
+		o, err := s.Reports.Overview(r.Context(), s.now(), d)
 		if err != nil {
 			return nil, err
 		}

@@ -56,7 +56,6 @@ type Reports interface {
 	Directory
 	Standing
 	Overview(ctx context.Context, now time.Time, window time.Duration) (*report.Overview, error)
-	OverviewFindings(ctx context.Context, now time.Time, window time.Duration) (*report.FindingOverview, error)
 	Metrics(ctx context.Context, now time.Time, window time.Duration) (*report.List[report.Metric], error)
 	Coverage(ctx context.Context, now time.Time, window time.Duration, paging report.Paging) (*report.List[report.NodeCoverage], error)
 	Findings(ctx context.Context, filter store.FindingFilter) (*report.List[event.Finding], error)
@@ -87,7 +86,6 @@ type Site struct {
 	mux     *http.ServeMux
 	now     func() time.Time
 	handler http.Handler
-	kept    keptOverviews
 }
 
 // New makes a site.
@@ -154,6 +152,17 @@ func (s *Site) page(name, pattern string, role Role, show func(r *http.Request, 
 
 // action does what a form that was sent asks for, and sends its sender to a page. Only who has a role, and came from one of our pages, is heard.
 func (s *Site) action(pattern string, role Role, do func(r *http.Request, who Viewer) (location string, err error)) {
+	s.actionOrPage("", pattern, role, func(r *http.Request, who Viewer) (string, any, error) {
+		location, err := do(r, who)
+		return location, nil, err
+	})
+}
+
+// actionOrPage is an action that may answer by a page, templates/<name>.html, which tells what no address can: do gives a view in place of a location.
+func (s *Site) actionOrPage(name, pattern string, role Role, do func(r *http.Request, who Viewer) (location string, view any, err error)) {
+	if name != "" && s.pages[name] == nil {
+		panic("there is no template of the page " + name)
+	}
 	s.mux.HandleFunc("POST "+pattern, func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		who, ok := s.admit(w, r, role)
@@ -168,12 +177,15 @@ func (s *Site) action(pattern string, role Role, do func(r *http.Request, who Vi
 			s.toLogin(w, r)
 			return
 		}
-		location, err := do(r, who)
-		if err != nil {
+		location, view, err := do(r, who)
+		switch {
+		case err != nil:
 			s.fail(w, r, who, err)
-			return
+		case view != nil:
+			s.render(w, r, http.StatusOK, name, who, view)
+		default:
+			http.Redirect(w, r, local(location), http.StatusSeeOther)
 		}
-		http.Redirect(w, r, local(location), http.StatusSeeOther)
 	})
 }
 
