@@ -106,6 +106,9 @@ func TestKernelDenyOutlivesAgent(t *testing.T) {
 			if late := begun.Sub(short.Expires); late > time.Second {
 				t.Fatalf("it denies %s after its end, without an agent", late)
 			}
+			if time.Until(short.Expires) > 2*time.Second {
+				time.Sleep(50 * time.Millisecond) // others run beside this
+			}
 		}
 		if early := time.Until(short.Expires); early > 50*time.Millisecond {
 			t.Errorf("it ended %s early", early)

@@ -303,7 +303,7 @@ func mapFile(t testing.TB, path string) {
 	t.Cleanup(func() { unix.Munmap(b) })
 }
 
-// Two hundred new libraries at once are attached one after the other, at the rate that is set.
+// Eighty new libraries at once are attached one after the other, at the rate that is set.
 func TestKernelFinderRate(t *testing.T) {
 	testenv.RequireKernel(t)
 	r := &recorder{}
@@ -311,7 +311,7 @@ func TestKernelFinderRate(t *testing.T) {
 	cfg.Attaches, cfg.Burst = 100, 10
 	run(t, cfg, r)
 	began := time.Now()
-	inodes := mapLibraries(t, 200)
+	inodes := mapLibraries(t, 80)
 	waitFor(t, "the attachment to all", func() bool { return r.open(inodes...) == len(inodes) })
 	least := time.Duration(float64(len(inodes)-cfg.Burst) / cfg.Attaches * float64(time.Second))
 	if took := time.Since(began); took < least {

@@ -48,8 +48,8 @@ func main() {
 	flag.StringVar(&o.run, "run", everyTest, "tests to run, as go test takes it")
 	flag.BoolVar(&o.fresh, "fresh", false, "look for newer kernels even if that was done in the last week")
 	flag.BoolVar(&o.update, "update", false, "write "+budgetFile+" instead of comparing with it")
-	flag.IntVar(&o.guests, "guests", 2, "guests that run at once")
-	flag.DurationVar(&o.timeout, "timeout", 10*time.Minute, "what a guest may take")
+	flag.IntVar(&o.guests, "guests", 3, "guests that run at once; each takes about two thirds of a processor")
+	flag.DurationVar(&o.timeout, "timeout", 20*time.Minute, "what a guest may take")
 	flag.Parse()
 	packages := flag.Args()
 	if len(packages) == 0 {
