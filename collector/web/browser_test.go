@@ -313,25 +313,11 @@ func (p *program) said() string {
 	return p.output.String()
 }
 
-// socket is where the running program's engine is.
-func (p *program) socket() string {
-	p.t.Helper()
-	socket := filepath.Join(p.data, "run", "clickhouse.sock")
-	if exists(socket) {
-		return socket
-	}
-	found, err := filepath.Glob(filepath.Join(os.TempDir(), "ambit-*", "clickhouse.sock")) // its folder has too long a name
-	if err != nil || len(found) == 0 {
-		p.t.Fatal("the engine's socket is nowhere", err)
-	}
-	return found[len(found)-1]
-}
-
 // seed fills the store of the running program.
 func (p *program) seed() *world.World {
 	p.t.Helper()
 	c := store.Default()
-	c.Socket = p.socket()
+	c.Socket = filepath.Join(p.data, "run", "clickhouse.sock") // the folder of a test has a short name
 	s, err := store.Open(p.t.Context(), c)
 	if err != nil {
 		p.t.Fatal(err)
