@@ -86,13 +86,47 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 		t.Errorf("nodes are cleaned while agents are deployed: %v, %v", d, err)
 	}
 
-	// What the job's pod does, with the rights of its service account.
-	limited := cluster.KubeconfigFor("ambit", "ambit-unpin")
-	told := make(chan string, 10)
+	// What the job's pod does, with the rights of its service account. They come a little late, as caches of API servers have it.
+	limited, bindings := cluster.KubeconfigFor("ambit", "ambit-unpin"), api.RbacV1().RoleBindings("ambit")
+	binding, err := bindings.Get(ctx, "ambit-unpin", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bindings.Delete(ctx, binding.Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the end of its rights", func() error {
+		if _, err := client(t, limited).AppsV1().DaemonSets("ambit").Get(ctx, "ambit-unpin", metav1.GetOptions{}); !apierrors.IsForbidden(err) {
+			return fmt.Errorf("it may still ask: %v", err)
+		}
+		return nil
+	})
+	told := make(chan string, 100)
 	rolled := make(chan error, 1)
 	go func() {
-		rolled <- kube.Rollout(ctx, kube.Config{Kubeconfig: limited}, "ambit", "ambit-unpin", func(ready, desired int) { told <- fmt.Sprint(ready, " of ", desired) })
+		rolled <- kube.Rollout(ctx, kube.Config{Kubeconfig: limited}, "ambit", "ambit-unpin", func(line string) { told <- line })
 	}()
+	await := func(want string) {
+		t.Helper()
+		for {
+			select {
+			case got := <-told:
+				if strings.Contains(got, want) {
+					return
+				}
+				t.Logf("the job says %q", got)
+			case err := <-rolled:
+				t.Fatalf("the job ended before it said %q: %v", want, err)
+			case <-time.After(2 * time.Minute):
+				t.Fatalf("the job does not say %q", want)
+			}
+		}
+	}
+	await("the API server says Forbidden")
+	binding.ResourceVersion, binding.UID = "", ""
+	if _, err := bindings.Create(ctx, binding, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	for ready := range int32(3) {
 		until(t, "the state of the nodes", func() error {
 			d, err := sets.Get(ctx, "ambit-unpin", metav1.GetOptions{})
@@ -103,23 +137,24 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 			_, err = sets.UpdateStatus(ctx, d, metav1.UpdateOptions{})
 			return err
 		})
-		select {
-		case got := <-told:
-			if want := fmt.Sprint(ready, " of ", 2); got != want {
-				t.Errorf("the job says %q, want %q", got, want)
-			}
-		case err := <-rolled:
-			t.Fatalf("the job ended with %d of 2 nodes: %v", ready, err)
-		case <-time.After(time.Minute):
-			t.Fatalf("the job does not see %d nodes", ready)
+		if ready < 2 {
+			await(fmt.Sprint(ready, " of 2 nodes are done"))
 		}
 	}
-	if err := <-rolled; err != nil {
-		t.Error(err)
+	select {
+	case err := <-rolled:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(2 * time.Minute):
+		t.Fatal("the job goes on when all nodes are done")
 	}
-	if err := kube.Rollout(ctx, kube.Config{Kubeconfig: limited}, "ambit", "other", nil); !apierrors.IsForbidden(err) {
+	refused, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	if err := kube.Rollout(refused, kube.Config{Kubeconfig: limited}, "ambit", "other", func(string) { giveUp() }); !apierrors.IsForbidden(err) {
 		t.Errorf("the job may ask for others: %v", err)
 	}
+	checkJob(t, api)
 	select {
 	case err := <-uninstalled:
 		t.Fatalf("Helm did not wait for the job: %v", err)
@@ -136,6 +171,31 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 	}
 	if left := leftOver(t, api); len(left) > 0 {
 		t.Errorf("left after uninstalling: %v", left)
+	}
+}
+
+// checkJob looks at how the job that Helm waits for is bounded: longer than its pod waits, in which others may stand in for it, and shorter than Helm waits
+// by itself.
+func checkJob(t *testing.T, api *kubernetes.Clientset) {
+	t.Helper()
+	j, err := api.BatchV1().Jobs("ambit").Get(t.Context(), "ambit-unpin", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := j.Spec.Template.Spec.Containers[0].Args
+	wait, err := time.ParseDuration(args[len(args)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	const helmWaits = 5 * time.Minute
+	if d := j.Spec.ActiveDeadlineSeconds; d == nil || time.Duration(*d)*time.Second <= wait || time.Duration(*d)*time.Second >= helmWaits {
+		t.Errorf("the job ends after %v seconds, its pod after %s, Helm after %s", d, wait, helmWaits)
+	}
+	if n := j.Spec.BackoffLimit; n == nil || *n < 1 || *n > 5 {
+		t.Errorf("the job may fail %v times", n)
+	}
+	if got := j.Annotations["helm.sh/hook-delete-policy"]; got != "before-hook-creation,hook-succeeded" { // what failed stays, to be looked at and to go on
+		t.Errorf("Helm deletes the job by %q", got)
 	}
 }
 

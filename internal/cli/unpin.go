@@ -119,9 +119,7 @@ DaemonSet, and nothing else.`,
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), *wait)
 		defer cancel()
-		return kube.Rollout(ctx, kube.Config{Kubeconfig: *kubeconfig}, namespace, name, func(ready, desired int) {
-			fmt.Fprintf(cmd.OutOrStdout(), "%d of %d nodes are done\n", ready, desired)
-		})
+		return kube.Rollout(ctx, kube.Config{Kubeconfig: *kubeconfig}, namespace, name, func(line string) { fmt.Fprintln(cmd.OutOrStdout(), line) })
 	}
 	return cmd
 }
