@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -46,8 +47,8 @@ FROM numbers(%[4]d) SETTINGS insert_deduplicate = 0, max_insert_block_size = 200
 	toDateTime(now() - INTERVAL intDiv(number, 500) HOUR, 'UTC'), now64(6) - INTERVAL 40 DAY, now64(6) - INTERVAL intDiv(number, 500) HOUR, map(), [], '1', '6.1' FROM numbers(100000)`)
 }
 
-// TestScale prints how long the pages of a large estate take in a browser, and what it keeps in memory. Its bounds are those that the pages are made for, but for
-// machines that are slow or busy.
+// TestScale prints how long the pages of a large estate take in a browser, and what it keeps in memory, beside what is to be: a first paint in 1 s, the next page
+// of a list in 200 ms, a map in 1 s, 300 MB. It fails on more memory, and on times that are four times as long: how slow the machine is, or how busy, is not known.
 func TestScale(t *testing.T) {
 	if !*scale {
 		t.Skip("it takes minutes: `make bench-web` runs it")
@@ -60,7 +61,7 @@ func TestScale(t *testing.T) {
 		Protocol: clickhouse.HTTP, Addr: []string{"localhost:0"}, Auth: clickhouse.Auth{Database: store.Default().Database}, ReadTimeout: 10 * time.Minute,
 		DialContext: func(ctx context.Context, _ string) (net.Conn, error) {
 			var d net.Dialer
-			return d.DialContext(ctx, "unix", p.socket())
+			return d.DialContext(ctx, "unix", filepath.Join(p.data, "run", "clickhouse.sock"))
 		},
 	})
 	if err != nil {
@@ -76,6 +77,14 @@ func TestScale(t *testing.T) {
 	t.Logf("made in %.0fs", time.Since(begin).Seconds())
 	p.stop()
 	p.start()
+	if *serveFor > 0 {
+		fmt.Println("http://" + p.address)
+		select {
+		case <-time.After(*serveFor):
+		case <-t.Context().Done():
+		}
+		return
+	}
 	cmd := exec.CommandContext(t.Context(), node, "browser/scale.js")
 	center := "spiffe://bench.example/ns/ns0/sa/svc0"
 	cmd.Env = append(os.Environ(), "AMBIT_URL=http://"+p.address, "AMBIT_BROWSER="+browserPath, "AMBIT_CENTER="+url.QueryEscape(center), "AMBIT_IDENTITY="+url.PathEscape(center))

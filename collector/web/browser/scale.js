@@ -28,8 +28,19 @@ async function memory() {
   return Math.round(most);
 }
 
+// Times are held only so far above what they are to be: the same takes several times as long on a slow machine, or beside others. Memory is held as it is.
+const slow = Number(process.env.AMBIT_SLOW || 4);
+const most = { paint: 1000, paging: 200, map: 1000, memory: 300 }; // ms, and MB
 let failed = false;
-async function measure(name, path, bound) {
+
+/** What was measured, what it is to be, and whether it is far above. */
+function judge(value, bound, factor, unit) {
+  const said = value <= bound ? '' : value <= bound * factor ? ', above' : ', TOO MUCH';
+  failed ||= value > bound * factor;
+  return `${value.toFixed(0).padStart(5)} ${unit} (at most ${bound}${said})`;
+}
+
+async function measure(name, path) {
   await fresh();
   const paints = [], servers = [], drawn = [];
   for (let i = 0; i < 6; i++) {
@@ -47,9 +58,8 @@ async function measure(name, path, bound) {
     drawn.push(ready);
   }
   const [server, paint, ready, mb] = [median(servers), median(paints), median(drawn), await memory()];
-  const good = paint <= bound;
-  failed ||= !good && !process.env.AMBIT_SLOW;
-  console.log(`${name.padEnd(34)} answered ${server.toFixed(0).padStart(5)}  first paint ${paint.toFixed(0).padStart(5)} (at most ${bound})  all drawn ${ready.toFixed(0).padStart(5)}  memory ${String(mb).padStart(4)} MB (at most 300)  ${good ? '' : 'TOO SLOW'}`);
+  const graph = await page.evaluate(() => performance.getEntriesByName('ambit:graph')[0]?.duration);
+  console.log(`${name.padEnd(24)} answered ${server.toFixed(0).padStart(5)} ms  first paint ${judge(paint, most.paint, slow, 'ms')}  all drawn ${ready.toFixed(0).padStart(5)} ms  memory ${judge(mb, most.memory, 1, 'MB')}${graph && path.startsWith('/map') ? `  map ${judge(graph, most.map, slow, 'ms')}` : ''}`);
 }
 
 async function paging(name, path) {
@@ -62,13 +72,13 @@ async function paging(name, path) {
     await page.goto(new URL(next, page.url()).href);
     times.push(await page.evaluate(() => { const n = performance.getEntriesByType('navigation')[0]; return n.responseEnd - n.requestStart; }));
   }
-  console.log(`${name.padEnd(34)} answered ${median(times).toFixed(0).padStart(5)} (at most 200)`);
+  console.log(`${name.padEnd(24)} answered ${judge(median(times), most.paging, slow, 'ms')}`);
 }
 
 for (const [name, path] of [
   ['overview', '/?window=7d'], ['findings', '/findings'], ['findings, high', '/findings?severity=high'], ['identities', '/identities'], ['identities, searched', '/identities?q=svc4242'],
   ['one identity', `/identities/${process.env.AMBIT_IDENTITY}`], ['map around one', `/map?center=${process.env.AMBIT_CENTER}&depth=2`], ['unused', '/reports/unused'], ['coverage', '/coverage'],
-]) await measure(name, path, 1000).catch((e) => { console.log(name, String(e.message).split('\n')[0]); failed = true; });
+]) await measure(name, path).catch((e) => { console.log(name, String(e.message).split('\n')[0]); failed = true; });
 for (const [name, path] of [['next page of findings', '/findings'], ['next page of identities', '/identities']]) await paging(name, path).catch((e) => { console.log(name, String(e.message).split('\n')[0]); failed = true; });
 await browser.close();
 process.exitCode = failed ? 1 : 0;
