@@ -23,6 +23,9 @@ type List[T any] struct {
 	Coverage *Summary `json:"coverage,omitempty"`    // of a report
 }
 
+// Page gives the list itself, of whatever holds it.
+func (l *List[T]) Page() *List[T] { return l }
+
 // Reporter answers questions from the store. It is safe for concurrent use.
 type Reporter struct {
 	store     *store.Store

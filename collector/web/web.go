@@ -142,8 +142,8 @@ func (s *Site) page(name, pattern string, role Role, show func(r *http.Request, 
 			s.fail(w, r, who, err)
 			return
 		}
-		if d, ok := view.(Download); ok {
-			d.write(w)
+		if f, ok := view.(*File); ok {
+			s.send(w, r, f)
 			return
 		}
 		s.render(w, r, http.StatusOK, name, who, view)
@@ -274,21 +274,6 @@ func (s *Site) render(w http.ResponseWriter, r *http.Request, code int, name str
 	if r.Method != http.MethodHead {
 		_, _ = w.Write([]byte(b.String())) // a client that went away is no error
 	}
-}
-
-// Download is a view that is a file and no page.
-type Download struct {
-	Name string // of the file
-	Type string
-	Data []byte
-}
-
-func (d Download) write(w http.ResponseWriter) {
-	w.Header().Set("Content-Type", d.Type)
-	w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", d.Name))
-	// All pages of a report of a large estate may take longer than an answer else may.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Minute)) // where there is any
-	_, _ = w.Write(d.Data)
 }
 
 var errNoKey = errors.New("the key of sessions is not 32 bytes long")
