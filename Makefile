@@ -10,6 +10,8 @@ PACKAGE_VERSION = $(shell echo $(VERSION) | grep -E '^v?[0-9]+\.[0-9]+\.' || ech
 
 # Packages whose tests gain nothing from the race detector: no goroutines of ours, or other programs do the work.
 UNRACED := /(bpf|event|detector|collector/store|deploy)$$
+# A fifth of the time of building tests goes into vetting, which make lint does for all, and into what debuggers read.
+QUICK   := -vet=off -ldflags=-w
 # The whole, in real time, and a browser: they run alone.
 WHOLE   := /(internal/e2e|collector/web)$$
 
@@ -70,10 +72,10 @@ demo: build engine ## a story in 90 seconds: learn, leave the normal reach, fall
 
 test: web engine kube-apiserver tls-stacks deploy-tools ## all tests, also those against the live kernel (as root)
 	@failed=; \
-	go test -race -timeout 20m $$(go list ./... | grep -vE '$(UNRACED)|$(WHOLE)') || failed=1; \
-	go test -timeout 20m $$(go list ./... | grep -E '$(UNRACED)') || failed=1; \
-	go test -race -timeout 20m -skip TestBrowser ./collector/web || failed=1; \
-	go test -p 1 -timeout 20m $$(go list ./... | grep -E '$(WHOLE)') || failed=1; \
+	go test $(QUICK) -race -timeout 20m $$(go list ./... | grep -vE '$(UNRACED)|$(WHOLE)') || failed=1; \
+	go test $(QUICK) -timeout 20m $$(go list ./... | grep -E '$(UNRACED)') || failed=1; \
+	go test $(QUICK) -race -timeout 20m -skip TestBrowser ./collector/web || failed=1; \
+	go test $(QUICK) -p 1 -timeout 20m $$(go list ./... | grep -E '$(WHOLE)') || failed=1; \
 	[ -z "$$failed" ] # all are run, so that one failure does not hide another
 
 test-kernels: ## the live kernel tests on Linux 5.10, 6.1, 6.12 and 7.x, in QEMU; ARGS='-only 5.10 -run TCP'
