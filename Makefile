@@ -10,7 +10,7 @@ PACKAGE_VERSION = $(shell echo $(VERSION) | grep -E '^v?[0-9]+\.[0-9]+\.' || ech
 
 # Packages whose tests gain nothing from the race detector: no goroutines of ours, or other programs do the work.
 UNRACED := /(bpf|event|detector|collector/store|deploy)$$
-# A fifth of the time of building tests goes into vetting, which make lint does for all, and into what debuggers read.
+# Linking takes half as long without what debuggers read, and vetting is the job of make lint.
 QUICK   := -vet=off -ldflags=-w
 # The whole, in real time, and a browser: they run alone.
 WHOLE   := /(internal/e2e|collector/web)$$

@@ -131,17 +131,17 @@ func TestQuote(t *testing.T) {
 
 func TestToldLeadsBack(t *testing.T) {
 	for back, want := range map[string]string{
-		"/findings?status=new&severity=high&failed=3": "/findings?done=2&severity=high&status=new&verdict=suppress#at-x-1",
+		"/findings?status=new&severity=high&done=3": "/findings?done=2&severity=high&status=new&verdict=suppress#at-x-1",
 		"/findings/x-1":         "/findings/x-1?done=2&verdict=suppress#at-x-1",
 		"https://evil.example/": "/findings?done=2&verdict=suppress#at-x-1",
 		"//evil.example":        "/findings?done=2&verdict=suppress#at-x-1",
 		"":                      "/findings?done=2&verdict=suppress#at-x-1",
 	} {
-		if got := told(back, event.VerdictSuppress, 2, 0, "x-1"); got != want {
+		if got := told(back, event.VerdictSuppress, 2, "x-1"); got != want {
 			t.Errorf("%q leads to %s, want %s", back, got, want)
 		}
 	}
-	if got := told("/findings", event.VerdictResolve, 1, 2, ""); got != "/findings?done=1&failed=2&verdict=resolve" {
+	if got := told("/findings?done=2&verdict=resolve", event.VerdictResolve, 0, ""); got != "/findings" {
 		t.Errorf("got %s", got)
 	}
 }

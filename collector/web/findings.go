@@ -49,9 +49,7 @@ type findingsView struct {
 	First      string
 	Next       string
 	Done       int // findings that were decided about just now
-	Failed     int
 	Verdict    string
-	Why        string // the first of the failed ones was not
 }
 
 // findingsFilter is what the address of the page says.
@@ -116,7 +114,7 @@ func (s *Site) findingPages() {
 	s.page("findings", "/findings", Reader, s.showFindings)
 	s.page("finding", "/findings/{id}", Reader, s.showFinding)
 	s.page("decide", "/findings/decide", Responder, s.showDecide)
-	s.action("/findings/decide", Responder, s.decide)
+	s.actionOrPage("decided", "/findings/decide", Responder, s.decide)
 }
 
 func (s *Site) showFindings(r *http.Request, _ Viewer) (any, error) {
@@ -167,7 +165,6 @@ func (s *Site) showFindings(r *http.Request, _ Viewer) (any, error) {
 	}
 	q := r.URL.Query()
 	v.Done, _ = strconv.Atoi(q.Get("done")) // what is no number says nothing
-	v.Failed, _ = strconv.Atoi(q.Get("failed"))
 	if k := event.VerdictKind(q.Get("verdict")); k.Valid() {
 		v.Verdict = verdicts[k].Done
 	}

@@ -141,58 +141,81 @@ type verdictsAnswer struct {
 	} `json:"items"`
 }
 
+// undone is a finding about which nothing was decided.
+type undone struct {
+	ID, Title, Why string
+}
+
+// decidedView tells what came of a verdict on several findings, when not all of them took it.
+type decidedView struct {
+	Verdict verdict
+	Done    int
+	Undone  []undone
+	Back    string
+}
+
 // decide sends a verdict on findings to the API.
-func (s *Site) decide(r *http.Request, _ Viewer) (string, error) {
+func (s *Site) decide(r *http.Request, _ Viewer) (string, any, error) {
 	if err := r.ParseForm(); err != nil {
-		return "", faultf(http.StatusBadRequest, "The form cannot be read: %v", err)
+		return "", nil, faultf(http.StatusBadRequest, "The form cannot be read: %v", err)
 	}
 	ids, err := chosen(r.PostForm["id"])
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	body := verdictsBody{IDs: ids, Verdict: event.VerdictKind(r.PostForm.Get("verdict")), Reason: strings.TrimSpace(r.PostForm.Get("reason"))}
 	v, ok := verdicts[body.Verdict]
 	if !ok {
-		return "", faultf(http.StatusBadRequest, "The verdict %.40q is not one that Ambit knows.", body.Verdict)
+		return "", nil, faultf(http.StatusBadRequest, "The verdict %.40q is not one that Ambit knows.", body.Verdict)
 	}
 	if text := r.PostForm.Get("for"); text != "" && v.MayEnd {
 		d, err := report.ParseWindow(text)
 		if err != nil {
-			return "", faultf(http.StatusBadRequest, "%v", err)
+			return "", nil, faultf(http.StatusBadRequest, "%v", err)
 		}
 		body.Until = s.now().Add(d).UTC().Truncate(time.Second)
 	}
 	var answer verdictsAnswer
 	if err := s.ask(r, http.MethodPost, "/api/v1/findings/verdicts", body, &answer); err != nil {
-		return "", err
+		return "", nil, err
 	}
-	failed := 0
-	var why *Fault
+	var failed []undone
+	var first *Fault
 	for _, item := range answer.Items {
 		if item.Problem != nil {
-			if failed++; why == nil {
-				why = &Fault{item.Problem.Status, item.Problem.Detail}
+			failed = append(failed, undone{ID: item.ID, Why: item.Problem.Detail})
+			if first == nil {
+				first = &Fault{item.Problem.Status, item.Problem.Detail}
 			}
 		}
 	}
-	if failed == len(ids) {
-		return "", why
+	back := told(r.PostForm.Get("back"), body.Verdict, len(ids)-len(failed), r.PostForm.Get("next"))
+	switch {
+	case len(failed) == 0:
+		return back, nil, nil
+	case len(ids) == 1:
+		return "", nil, first
 	}
-	return told(r.PostForm.Get("back"), body.Verdict, len(ids)-failed, failed, r.PostForm.Get("next")), nil
+	for i := range failed[:min(len(failed), maxShown)] { // the others stand there by their IDs
+		if list, err := s.Reports.Findings(r.Context(), store.FindingFilter{ID: failed[i].ID, Limit: 1}); err == nil && len(list.Items) > 0 {
+			failed[i].Title = list.Items[0].Title
+		}
+	}
+	return "", &decidedView{Verdict: v, Done: len(ids) - len(failed), Undone: failed, Back: back}, nil
 }
 
 // told is where a form came from, with what came of it. next is the finding to go on with.
-func told(back string, kind event.VerdictKind, done, failed int, next string) string {
+func told(back string, kind event.VerdictKind, done int, next string) string {
 	u, err := url.Parse(local(back))
 	if err != nil || u.Path == "/" {
 		u = &url.URL{Path: "/findings"}
 	}
 	q := u.Query()
-	q.Set("verdict", string(kind))
-	q.Set("done", strconv.Itoa(done))
-	q.Del("failed")
-	if failed > 0 {
-		q.Set("failed", strconv.Itoa(failed))
+	q.Del("verdict")
+	q.Del("done")
+	if done > 0 {
+		q.Set("verdict", string(kind))
+		q.Set("done", strconv.Itoa(done))
 	}
 	u.RawQuery, u.Fragment = q.Encode(), ""
 	if next != "" {

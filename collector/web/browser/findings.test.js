@@ -131,6 +131,45 @@ test('what is selected is decided about at once; a reason that is missing is ask
   });
 });
 
+test('of several findings, those that could not be decided about are told, each with why', async () => {
+  await visit({ as: 'responder' }, async (page) => {
+    await page.goto('/findings');
+    const still = (await ask(page, '/api/v1/findings?status=new&limit=1000')).items; // others were decided about
+    const { id } = world.fresh.find((f) => still.some((x) => x.id === f.id));
+    const gone = `new-reach-${'0'.repeat(24)}`;
+    await page.goto(`/findings/decide?verdict=acknowledge&id=${id}&id=${gone}&back=${encodeURIComponent('/findings?status=all')}`);
+    await page.getByRole('button', { name: 'Acknowledge' }).click();
+    await page.getByRole('heading', { name: 'Not all findings were acknowledged' }).waitFor();
+    await page.getByText('1 finding was.').waitFor();
+    assert.equal(await rows(page).count(), 1);
+    assert.match(await page.locator(`[data-row="${gone}"] td`).innerText(), /\w+ \w+/);
+    await accessible(page);
+    await shot(page, 'findings-decided');
+    await page.getByRole('link', { name: 'Back to where you were' }).click();
+    await page.waitForURL(/\/findings\?.*status=all/);
+    assert.equal((await ask(page, `/api/v1/findings/${id}`)).status, 'acknowledged');
+  });
+});
+
+test('what came while a question was open is shown when it is closed', async () => {
+  await visit({ as: 'viewer' }, async (page) => {
+    await page.clock.install(); // before the page: no timer runs by itself
+    let loads = 0;
+    page.on('request', (r) => (loads += Number(r.resourceType() === 'fetch' && new URL(r.url()).pathname === '/')));
+    await page.keyboard.press('?');
+    const dialog = page.getByRole('dialog');
+    await dialog.waitFor();
+    await page.evaluate(() => document.dispatchEvent(new CustomEvent('ambit:refresh')));
+    await page.clock.runFor(10_000);
+    assert.equal(loads, 0, 'it was loaded behind a question');
+    await page.keyboard.press('Escape');
+    await dialog.waitFor({ state: 'detached' });
+    const loaded = page.waitForRequest((r) => r.resourceType() === 'fetch' && new URL(r.url()).pathname === '/');
+    await page.clock.runFor(5_000);
+    await loaded;
+  });
+});
+
 test('a new finding is told, and shown when asked', async () => {
   await visit({ as: 'viewer' }, async (page) => {
     await page.clock.install();

@@ -12,6 +12,7 @@ import { plain } from './plain.js';
 /** @typedef {import('./graphdata.js').GraphEdge} GraphEdge */
 
 const most = 5000; // edges
+const mostNodes = 5000;
 const many = 1200; // edges, from which on the picture itself is moved, not drawn anew
 
 /**
@@ -115,31 +116,42 @@ class View {
     this.large = false;
     /** @type {any} */
     this.cy = undefined; // until something is shown
+    /** @type {(HTMLCanvasElement | OffscreenCanvas)[]} */
+    this.pictures = []; // that it made
     this.listen();
   }
 
-  /** @param {boolean} large */
-  start(large) {
+  /** @param {boolean} large @param {any[]} elements */
+  start(large, elements) {
     this.large = large;
-    return cytoscape({
-      container: this.frame.canvas, style: look(large), layout: { name: 'preset' }, minZoom: 0.02, maxZoom: 3, boxSelectionEnabled: false, autounselectify: true, autoungrabify: large,
+    const cy = cytoscape({
+      elements, container: this.frame.canvas, style: look(large), layout: { name: 'preset' }, minZoom: 0.02, maxZoom: 3, boxSelectionEnabled: false, autounselectify: true, autoungrabify: large,
       textureOnViewport: large, hideEdgesOnViewport: false, motionBlur: false, pixelRatio: large ? 1 : 'auto', headless: false,
     });
+    const renderer = /** @type {any} */ (cy).renderer(); // which keeps pictures of parts
+    const make = renderer.makeOffscreenCanvas;
+    renderer.makeOffscreenCanvas = (/** @type {number} */ w, /** @type {number} */ h) => {
+      const canvas = make.call(renderer, w, h);
+      this.pictures.push(canvas);
+      return canvas;
+    };
+    return cy;
   }
 
   /** @param {{ nodes: GraphNode[], edges: GraphEdge[], statement?: string }} data @param {boolean} fit */
   show(data, fit) {
+    let [outside, over] = [0, 0];
     for (const n of data.nodes) {
       const old = this.nodes.get(n.id);
-      this.nodes.set(n.id, old ? { ...n, expanded: old.expanded || n.expanded } : n);
+      if (!old && this.nodes.size >= mostNodes) outside++;
+      else this.nodes.set(n.id, old ? { ...n, expanded: old.expanded || n.expanded } : n);
     }
-    let over = 0;
     for (const e of data.edges) {
       const key = `${e.from} ${e.to}`;
-      if (!this.edges.has(key) && this.edges.size >= most) over++;
+      if (!this.edges.has(key) && (this.edges.size >= most || !this.nodes.has(e.from) || !this.nodes.has(e.to))) over++;
       else this.edges.set(key, e);
     }
-    this.statement = data.statement || (over ? `${over} more edges are left out: a graph holds ${most}.` : '');
+    this.statement = [data.statement, outside || over ? `${outside} more nodes and ${over} more edges are left out: a graph holds ${mostNodes} and ${most}.` : ''].filter(Boolean).join(' ');
     const folded = fold(this.nodes, this.edges, this.opened, this.center);
     this.shown = folded.nodes;
     this.drawnEdges = folded.edges;
@@ -155,10 +167,9 @@ class View {
     for (const e of edges) elements.push({ group: 'edges', data: { id: `${e.from} ${e.to}`, source: e.from, target: e.to, look: e.state } });
     const large = edges.length > many;
     const seen = this.cy && { zoom: this.cy.zoom(), pan: { ...this.cy.pan() }, large: this.large };
-    this.cy?.destroy();
-    this.cy = this.start(large);
+    this.end();
+    this.cy = this.start(large, elements); // which styles them once; added later, it is thrice
     this.tap();
-    this.cy.add(elements);
     if (fit || !seen || seen.large !== large) this.whole();
     else this.cy.viewport({ zoom: seen.zoom, pan: seen.pan });
     if (this.chosen) this.cy.getElementById(this.chosen).addClass('chosen');
@@ -287,6 +298,15 @@ class View {
     if (best) this.choose(best, true);
   }
 
+  /** Gives pictures back at once: browsers collect late what is left of pages, and the pictures of one take 40 MB. */
+  end() {
+    const renderer = this.cy?.renderer();
+    this.cy?.destroy();
+    this.cy = undefined;
+    for (const c of [...this.pictures, ...(renderer?.data?.canvases ?? []), ...(renderer?.data?.bufferCanvases ?? [])]) c.width = c.height = 0;
+    this.pictures = [];
+  }
+
   listen() {
     const { canvas, search, found, buttons } = this.frame;
     const zoom = (/** @type {number} */ by) => this.cy.zoom({ level: this.cy.zoom() * by, renderedPosition: { x: canvas.clientWidth / 2, y: canvas.clientHeight / 2 } });
@@ -358,5 +378,6 @@ class View {
       this.panel();
     });
     Object.assign(this.frame.el, { graph: this }); // for who measures
+    addEventListener('pagehide', (event) => !event.persisted && this.end());
   }
 }

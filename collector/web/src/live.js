@@ -4,7 +4,7 @@ import { clock } from './time.js';
 
 const firstWait = 1000;
 const longestWait = 30000;
-const settle = 6000; // ms after which the same is looked at once more: news may be quicker than the store
+const settles = [6000, 20000]; // ms between looks at the same once more: news may be quicker than the store, by how much depends on what it has to do
 const calm = 1500; // ms between two refreshes of parts, so that a flood does not keep the page busy
 
 /** @type {EventSource | undefined} */
@@ -113,47 +113,69 @@ function refreshing(enhance) {
     const kinds = new Set(due);
     due.clear();
     try {
-      await refresh(kinds, enhance);
+      if (!(await refresh(kinds, enhance))) for (const kind of kinds) due.add(kind);
     } catch {
       // The stream says whether Ambit is away.
     }
     busy = false;
-    if (due.size) timer = window.setTimeout(run, calm);
+    if (due.size && !asking()) timer = window.setTimeout(run, calm);
   };
+  document.addEventListener('close', () => { // of a dialog, which does not bubble
+    if (due.size && !timer && !busy) timer = window.setTimeout(run, calm);
+  }, true);
   let later = 0;
-  /** @type {Set<string>} */
-  const again = new Set();
-  /** @param {string} kind */
-  const happened = (kind) => {
-    soon(kind);
-    again.add(kind); // and no other: what is shown when asked only is to stay as it is
+  /** @type {Map<string, (() => boolean) | undefined>} */
+  const again = new Map(); // with what says that it was seen
+  const look = (/** @type {number} */ n) => {
     clearTimeout(later);
     later = window.setTimeout(() => {
-      for (const k of again) soon(k);
-      again.clear();
-    }, settle);
+      for (const [kind, seen] of again) {
+        if (seen?.()) again.delete(kind);
+        else soon(kind);
+      }
+      if (n + 1 < settles.length && again.size) look(n + 1);
+      else again.clear();
+    }, settles[n]);
+  };
+  /** @param {string} kind @param {() => boolean} [seen] */
+  const happened = (kind, seen) => {
+    soon(kind);
+    again.set(kind, seen); // and no other: what is shown when asked only is to stay as it is
+    look(0);
   };
   document.addEventListener('ambit:finding', () => happened('finding'));
   document.addEventListener('ambit:decision', () => happened('decision'));
-  document.addEventListener('ambit:refresh', (event) => (/** @type {CustomEvent} */ (event).detail?.news ? happened('*') : soon('*')));
+  document.addEventListener('ambit:refresh', (event) => {
+    const { seen } = /** @type {CustomEvent} */ (event).detail ?? {};
+    if (seen) happened('*', seen);
+    else soon('*');
+  });
 }
 
+/** Whether a dialog is open: what is behind it stays as it is until then. */
+const asking = () => document.querySelector('dialog[open]') !== null;
+
 /**
+ * Fetches parts again, and says whether it was the time to.
  * @param {Set<string>} kinds what happened; * is anything
  * @param {(root: ParentNode) => void} enhance
+ * @returns {Promise<boolean>}
  */
 async function refresh(kinds, enhance) {
   const parts = [...document.querySelectorAll('[data-live][id]')].filter((el) => kinds.has('*') || (el.getAttribute('data-live') ?? '').split(' ').some((k) => kinds.has(k)));
-  if (!parts.length || document.querySelector('dialog[open]')) return;
+  if (!parts.length) return true;
+  if (asking()) return false;
   const answer = await fetch(location.href, { headers: { Accept: 'text/html' }, credentials: 'same-origin', cache: 'no-store' });
-  if (!answer.ok || answer.redirected) return;
+  if (!answer.ok || answer.redirected) return true;
   const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+  if (asking()) return false; // since
   for (const old of parts) {
     const fresh = page.getElementById(old.id);
     if (!fresh || old.contains(document.activeElement) && isEditing(document.activeElement)) continue;
     replace(old, fresh, enhance);
   }
   document.dispatchEvent(new CustomEvent('ambit:refreshed'));
+  return true;
 }
 
 /** @param {Element | null} el */

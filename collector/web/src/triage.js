@@ -107,7 +107,7 @@ function news() {
       location.assign(`/findings?${filter}`);
       return;
     }
-    document.dispatchEvent(new CustomEvent('ambit:refresh', { detail: { news: true } }));
+    document.dispatchEvent(new CustomEvent('ambit:refresh', { detail: { seen: () => fresh.size === 0 } }));
   });
   document.addEventListener('ambit:refreshed', () => {
     for (const id of fresh) if (document.querySelector(`[data-row="${CSS.escape(id)}"]`)) fresh.delete(id);
