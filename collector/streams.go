@@ -31,7 +31,7 @@ const (
 	requestsBytes  = 16 << 20
 	acksBytes      = 256 << 20
 	statesBytes    = 512 << 20 // compressed, twice while one is replaced
-	smallBytes     = findingsBytes + insertsBytes + windowsBytes + leasesBytes + decisionsBytes + requestsBytes + acksBytes + statesBytes + deadletter.MaxBytes + audit.MaxBytes + feed.MaxBytes + web.MaxBytes
+	smallBytes     = findingsBytes + insertsBytes + windowsBytes + leasesBytes + decisionsBytes + requestsBytes + acksBytes + statesBytes + deadletter.MaxBytes + audit.MaxBytes + feed.MaxBytes + web.MaxBytes + web.EndedBytes
 )
 
 // Key-value buckets.
@@ -85,7 +85,7 @@ func (c *BusConfig) buckets() []jetstream.KeyValueConfig {
 	buckets = append(buckets, jetstream.KeyValueConfig{
 		Bucket: decision.RequestsBucket, Description: "decisions that wait for approval", History: 1, MaxBytes: requestsBytes, LimitMarkerTTL: decision.MarkerTTL,
 	})
-	buckets = append(buckets, feed.Bucket(), web.Bucket())
+	buckets = append(buckets, feed.Bucket(), web.Bucket(), web.EndedBucket())
 	for i := range buckets {
 		buckets[i].Storage, buckets[i].Replicas = jetstream.FileStorage, max(c.Replicas, 1)
 	}

@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"strings"
+	"time"
 )
 
 // maxToken bounds what is taken for a token, in bytes.
@@ -20,19 +21,33 @@ func (s *Site) loginPages() {
 		s.showLogin(w, r, http.StatusOK, "")
 	})
 	s.mux.HandleFunc("POST /login", s.postLogin)
-	s.mux.HandleFunc("POST /logout", func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-		if err := s.intended(r); err != nil {
-			s.fail(w, r, Viewer{}, err)
-			return
-		}
-		s.forget(w, sessionCookie)
-		w.Header().Set("Clear-Site-Data", `"cache", "storage"`)
-		http.Redirect(w, r, "/login", http.StatusSeeOther)
-	})
+	s.mux.HandleFunc("POST /logout", s.postLogout)
 	if s.OIDC != nil {
 		s.oidcPages()
 	}
+}
+
+// postLogout ends a session in the browser that asks, and everywhere else where there is a copy of its cookie.
+func (s *Site) postLogout(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := s.intended(r); err != nil {
+		s.fail(w, r, Viewer{}, err)
+		return
+	}
+	held, ok, err := s.held(r)
+	if err == nil && ok {
+		err = s.Ended.end(r.Context(), held.ID, time.Unix(held.Until, 0))
+	} else {
+		err = nil // it has ended already
+	}
+	s.forget(w, sessionCookie)
+	w.Header().Set("Clear-Site-Data", `"cache", "storage"`)
+	if err != nil {
+		s.log.Error("log out", "error", err)
+		s.showLogin(w, r, http.StatusServiceUnavailable, "You are logged out in this browser. Other collectors could not be told: if somebody has a copy of the session's cookie, revoke its token.")
+		return
+	}
+	http.Redirect(w, r, "/login", http.StatusSeeOther)
 }
 
 func (s *Site) showLogin(w http.ResponseWriter, r *http.Request, code int, fault string) {

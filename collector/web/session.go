@@ -173,29 +173,41 @@ func (s *Site) bare(name string, same http.SameSite) *http.Cookie {
 // session is what the session's cookie holds.
 type session struct {
 	Token string `json:"t"`
+	ID    string `json:"i"` // under which it is ended
+	Until int64  `json:"u"` // when it ends by itself, in seconds since 1970
 }
 
 // start begins a session with a token that was judged.
 func (s *Site) start(w http.ResponseWriter, token string, life time.Duration) error {
 	life = min(life, sessionLife)
-	sealed, err := s.seal.close(sessionCookie, session{token}, s.now().Add(life))
+	until := s.now().Add(life)
+	sealed, err := s.seal.close(sessionCookie, session{token, rand.Text(), until.Unix()}, until)
 	if err != nil {
 		return err
 	}
 	return s.remember(w, sessionCookie, sealed, life, http.SameSiteStrictMode)
 }
 
-// Token is the credential that a request's cookie holds; false where it shows no cookie. An error says that the cookie is not good.
-func (s *Site) Token(r *http.Request) (string, bool, error) {
+// held is the session that a request shows; false where it shows none. An error says that it is not good, or was logged out.
+func (s *Site) held(r *http.Request) (session, bool, error) {
 	text, ok := s.cookie(r, sessionCookie)
 	if !ok {
-		return "", false, nil
+		return session{}, false, nil
 	}
 	var held session
 	if err := s.seal.open(sessionCookie, text, s.now(), &held); err != nil {
-		return "", false, err
+		return session{}, false, err
 	}
-	return held.Token, true, nil
+	if held.ID == "" || s.Ended.has(held.ID) { // those without an id are of collectors that could not end them
+		return session{}, false, errSession
+	}
+	return held, true, nil
+}
+
+// Token is the credential that a request's cookie holds; false where it shows no cookie. An error says that the cookie is not good.
+func (s *Site) Token(r *http.Request) (string, bool, error) {
+	held, ok, err := s.held(r)
+	return held.Token, ok, err
 }
 
 // nonceSize is that of the part of a CSRF token that differs each time, so that its length when compressed says nothing.

@@ -66,7 +66,7 @@ func TestSeal(t *testing.T) {
 }
 
 func testSite(t testing.TB, secured bool) *Site {
-	return &Site{Config: Config{Secured: secured}, seal: testSealer(t, 1), now: func() time.Time { return noon }}
+	return &Site{Config: Config{Secured: secured, Ended: NewEnded()}, seal: testSealer(t, 1), now: func() time.Time { return noon }}
 }
 
 // back is a request of a browser that keeps what an answer set.
@@ -198,7 +198,7 @@ func TestPlain(t *testing.T) {
 // FuzzOpen has what a browser shows opened: nothing that was not sealed opens, and nothing breaks.
 func FuzzOpen(f *testing.F) {
 	s := testSealer(f, 1)
-	good, err := s.close(sessionCookie, session{"ambit_token"}, noon.Add(time.Hour))
+	good, err := s.close(sessionCookie, session{"ambit_token", "id", 0}, noon.Add(time.Hour))
 	if err != nil {
 		f.Fatal(err)
 	}

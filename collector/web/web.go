@@ -63,7 +63,7 @@ type Reports interface {
 	Story(ctx context.Context, id string, now time.Time) (*report.Story, error)
 }
 
-// Config is what the pages stand on. All fields are required, but OIDC.
+// Config is what the pages stand on. All fields are required, but OIDC and Ended.
 type Config struct {
 	Reports Reports
 	Gate    Gate
@@ -71,6 +71,7 @@ type Config struct {
 	Key     []byte       // of 32 bytes, from which sessions are sealed; the same for all collectors
 	Secured bool         // served with TLS
 	OIDC    Provider     // nil: no login by an OpenID provider
+	Ended   *Ended       // sessions that were logged out; nil: here alone
 	Deny    DenyRoles    // who is shown what about decisions
 	Version string
 	Logger  *slog.Logger
@@ -97,6 +98,9 @@ func New(cfg Config) (*Site, error) {
 	assets, err := openAssets()
 	if err != nil {
 		return nil, err
+	}
+	if cfg.Ended == nil {
+		cfg.Ended = NewEnded()
 	}
 	s := &Site{Config: cfg, log: cfg.Logger, seal: seal, assets: assets, mux: http.NewServeMux(), now: time.Now}
 	if s.pages, err = s.parse(); err != nil {

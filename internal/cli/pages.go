@@ -36,32 +36,41 @@ func viewer(p api.Principal) web.Viewer {
 
 // newPages makes the pages. The gate's server is set before they are served.
 func (u *up) newPages(ctx context.Context, reports *report.Reporter, g *gate, known *access) (*web.Site, error) {
-	key, err := u.sessionKey(ctx)
-	if err != nil {
-		return nil, err
-	}
 	roles, err := u.config.Decisions.apiRoles()
 	if err != nil {
 		return nil, usageError(err)
 	}
 	deny := web.DenyRoles{DryRun: web.Role(roles.DryRun), Enforce: web.Role(roles.Enforce), Approve: web.Role(roles.Approve), Revoke: web.Role(roles.Revoke)}
-	c := web.Config{Deny: deny, Reports: reports, Gate: g, API: g, Key: key, Secured: u.config.API.secured(), Version: readBuildInfo().Version, Logger: u.log}
+	c := web.Config{Deny: deny, Reports: reports, Gate: g, API: g, Secured: u.config.API.secured(), Version: readBuildInfo().Version, Logger: u.log}
 	if known.oidc != nil && known.oidc.Logs() {
 		c.OIDC = known.oidc
+	}
+	if c.Key, c.Ended, err = u.startSessions(ctx); err != nil {
+		return nil, err
 	}
 	return web.New(c)
 }
 
-// sessionKey is what sessions are sealed with.
-func (u *up) sessionKey(ctx context.Context) ([]byte, error) {
-	nc, err := u.bus.Connect("ambit web")
+// startSessions gives what sessions are sealed with, and which of them were logged out.
+func (u *up) startSessions(ctx context.Context) (key []byte, ended *web.Ended, err error) {
+	ended = web.NewEnded()
+	err = u.parts.start(ctx, "sessions", func(ctx context.Context, ready func(string)) error {
+		nc, err := u.bus.Connect("ambit web")
+		if err != nil {
+			return err
+		}
+		defer closeConnection(nc)
+		js, err := jetstream.New(nc)
+		if err != nil {
+			return fmt.Errorf("use JetStream: %w", err)
+		}
+		if key, err = web.SharedKey(ctx, js); err != nil {
+			return err
+		}
+		return ended.Run(ctx, js, func() { ready("of pages") })
+	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err // the part may still be at it
 	}
-	defer closeConnection(nc)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, fmt.Errorf("use JetStream: %w", err)
-	}
-	return web.SharedKey(ctx, js)
+	return key, ended, nil
 }
