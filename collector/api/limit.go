@@ -19,6 +19,8 @@ const (
 	burstSeconds = 5    // how many seconds' worth may come at once
 	failedRate   = 2    // requests with a bad proof, of an address, per second
 	failedBurst  = 20   //
+	loginRate    = 1    // logins by a provider, of an address, per second: less than the provider is asked in all
+	loginBurst   = 10   //
 	maxLimits    = 4096 // principals and addresses that are remembered
 )
 

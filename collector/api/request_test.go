@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -193,5 +194,30 @@ func TestLimits(t *testing.T) {
 	}
 	if n := l.buckets.Len(); n > maxLimits {
 		t.Errorf("%d principals are remembered", n)
+	}
+}
+
+// TestLoginBudget: an address, of IPv6 its network, has a budget of logins by a provider, and leaves that of others alone.
+func TestLoginBudget(t *testing.T) {
+	s := &Server{limits: newLimits()}
+	from := func(address string) error {
+		r := httptest.NewRequest("GET", "/login/oidc/callback", nil)
+		r.RemoteAddr = address
+		return s.Login(r)
+	}
+	var err error
+	n := 0
+	for i := 0; err == nil && i < 100_000; i++ { // some come back each second
+		err = from(fmt.Sprintf("[2001:db8:0:1::%x]:1", i%65536))
+		n++
+	}
+	var p *Problem
+	if !errors.As(err, &p) || p.Status != http.StatusTooManyRequests || n <= loginBurst {
+		t.Errorf("after %d logins of one network: %v", n, err)
+	}
+	for _, other := range []string{"[2001:db8:0:2::1]:1", "192.0.2.1:1"} {
+		if err := from(other); err != nil {
+			t.Errorf("%s: %v", other, err)
+		}
 	}
 }

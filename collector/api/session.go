@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"time"
 )
 
 // Sessions knows what browsers show in place of a bearer token. It is safe for concurrent use.
@@ -54,6 +55,11 @@ func (s *Server) Judge(r *http.Request, token string) (Principal, error) {
 		return Principal{}, s.fail(discard{}, r, err)
 	}
 	return who, nil
+}
+
+// Login counts a login that a provider is asked about against the address that sends it, so that one address leaves something of that to others.
+func (s *Server) Login(r *http.Request) error {
+	return tooMany(discard{}, s.limits.take("login "+address(r), loginRate, loginBurst, time.Now()))
 }
 
 // Anonymous says whether a principal showed nothing.

@@ -66,7 +66,8 @@ const (
 	discoverAgain = 5 * time.Second // after a failure
 	askRate       = 1               // questions per second
 	askBurst      = 20              //
-	exchangeRate  = 5               // codes per second that are exchanged
+	exchangeRate  = 20              // codes per second that are exchanged, of all addresses together
+	exchangeBurst = 100             //
 	maxJWT        = 16 << 10        // bytes
 	maxValues     = 1000            // of the claim
 )
@@ -93,7 +94,7 @@ func NewOIDC(cfg OIDCConfig) (*OIDC, error) {
 		client.Transport = http.DefaultTransport
 	}
 	exchange := client // has a budget of its own: who comes back with codes that nobody gave does not keep new keys from being fetched
-	exchange.Transport = &paced{client.Transport, rate.NewLimiter(exchangeRate, askBurst)}
+	exchange.Transport = &paced{client.Transport, rate.NewLimiter(exchangeRate, exchangeBurst)}
 	client.Transport = &paced{client.Transport, rate.NewLimiter(askRate, askBurst)}
 	cfg.Client = &client
 	return &OIDC{cfg: cfg, exchange: &exchange, now: time.Now}, nil

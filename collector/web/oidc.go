@@ -26,11 +26,20 @@ type away struct {
 	Next     string `json:"p"`
 }
 
-const maxAnswerOIDC = 4096 // bytes of a code or state
+// Bounds, in bytes.
+const (
+	maxAnswerOIDC = 4096 // of a code or state
+	maxNext       = 2048 // of where somebody goes on after logging in: the browser keeps it in a cookie
+)
 
 func (s *Site) oidcPages() {
 	s.mux.HandleFunc("GET /login/oidc", func(w http.ResponseWriter, r *http.Request) {
-		a := away{rand.Text(), rand.Text(), rand.Text() + rand.Text(), local(r.FormValue("next"))} // 130 random bits each; a verifier has 43 characters at least
+		next := local(r.FormValue("next"))
+		if len(next) > maxNext {
+			s.fail(w, r, Viewer{}, faultf(http.StatusBadRequest, "The address to go on to after logging in has %d bytes, more than %d. Log in without it, at /login.", len(next), maxNext))
+			return
+		}
+		a := away{rand.Text(), rand.Text(), rand.Text() + rand.Text(), next} // 130 random bits each; a verifier has 43 characters at least
 		to, err := s.OIDC.Leave(r.Context(), s.comeBack(r), a.State, a.Nonce, a.Verifier)
 		var sealed string
 		if err == nil {
@@ -75,6 +84,10 @@ func (s *Site) comesBack(w http.ResponseWriter, r *http.Request) {
 		return
 	case code == "" || len(code) > maxAnswerOIDC:
 		s.showLogin(w, r, http.StatusBadRequest, "The OpenID provider gave no code. Begin again.")
+		return
+	}
+	if err := s.Gate.Login(r); err != nil {
+		s.showLogin(w, r, status(err), err.Error())
 		return
 	}
 	token, err := s.OIDC.Return(r.Context(), s.comeBack(r), code, a.Nonce, a.Verifier)

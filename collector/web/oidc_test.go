@@ -150,6 +150,21 @@ func testOIDC(t *testing.T, s *store.Store) {
 	if status, _ := back(site.browser(), leave(site.browser())); status != http.StatusBadRequest {
 		t.Errorf("in another browser: %d", status)
 	}
+	b = site.browser()
+	answer, page := b.send("GET", "/login/oidc?next=/"+strings.Repeat("a", 4000), "")
+	if answer.StatusCode != http.StatusBadRequest || !strings.Contains(page, "has 4001 bytes") || b.cookies() != 0 {
+		t.Errorf("a long way back: %s", answer.Status)
+	}
+	// One address has a budget of its own.
+	status, tried := 0, 0
+	for ; status != http.StatusTooManyRequests && tried < 200; tried++ {
+		with := leave(b)
+		with.Set("code", "bad")
+		status, _ = back(b, with)
+	}
+	if status != http.StatusTooManyRequests || b.cookies() != 0 {
+		t.Errorf("%d logins of one address end with %d", tried, status)
+	}
 	p.Close()
 	if answer, page := site.browser().send("GET", "/login", ""); answer.StatusCode != http.StatusOK || !strings.Contains(page, "/login/oidc?next=") {
 		t.Errorf("the page to log in: %s", answer.Status)

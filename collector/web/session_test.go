@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"encoding/base64"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -193,6 +194,25 @@ func TestPlain(t *testing.T) {
 			t.Errorf("plain(%q) is %q, want %q", in, got, want)
 		}
 	}
+}
+
+// What holds for all ports of a host is only said where somebody wants it, and over TLS.
+func TestHSTS(t *testing.T) {
+	f := func(secured bool, hsts time.Duration, want string) {
+		t.Helper()
+		s, err := New(Config{Key: make([]byte, 32), Secured: secured, HSTS: hsts, Gate: nobody{}, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest("GET", "/login", nil))
+		if got := w.Header().Get("Strict-Transport-Security"); got != want || w.Code != http.StatusOK {
+			t.Errorf("TLS %t, %s: %d and %q, want %q", secured, hsts, w.Code, got, want)
+		}
+	}
+	f(true, 0, "")
+	f(true, 365*24*time.Hour, "max-age=31536000")
+	f(false, time.Hour, "")
 }
 
 // FuzzOpen has what a browser shows opened: nothing that was not sealed opens, and nothing breaks.

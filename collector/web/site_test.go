@@ -29,6 +29,8 @@ import (
 // gate is the one of the command line, in short.
 type gate struct{ server *api.Server }
 
+func (g *gate) Login(r *http.Request) error { return g.server.Login(r) }
+
 func viewer(p api.Principal) web.Viewer {
 	return web.Viewer{Name: p.Name, Role: web.Role(p.Role), Anonymous: p.Anonymous()}
 }

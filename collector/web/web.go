@@ -49,6 +49,8 @@ type Gate interface {
 	Who(r *http.Request) (Viewer, error)
 	// Judge says whose a token is that somebody wants to log in with.
 	Judge(r *http.Request, token string) (Viewer, error)
+	// Login counts a login that a provider is asked about against the address that sends it.
+	Login(r *http.Request) error
 }
 
 // Reports answers what the store knows; [report.Reporter] does.
@@ -67,12 +69,13 @@ type Reports interface {
 type Config struct {
 	Reports Reports
 	Gate    Gate
-	API     http.Handler // asked in the viewer's name for all that pages change
-	Key     []byte       // of 32 bytes, from which sessions are sealed; the same for all collectors
-	Secured bool         // served with TLS
-	OIDC    Provider     // nil: no login by an OpenID provider
-	Ended   *Ended       // sessions that were logged out; nil: here alone
-	Deny    DenyRoles    // who is shown what about decisions
+	API     http.Handler  // asked in the viewer's name for all that pages change
+	Key     []byte        // of 32 bytes, from which sessions are sealed; the same for all collectors
+	Secured bool          // served with TLS
+	HSTS    time.Duration // for how long browsers are told to use TLS with this host, on all its ports; 0: they are not told
+	OIDC    Provider      // nil: no login by an OpenID provider
+	Ended   *Ended        // sessions that were logged out; nil: here alone
+	Deny    DenyRoles     // who is shown what about decisions
 	Version string
 	Logger  *slog.Logger
 }

@@ -27,9 +27,10 @@ type apiConfig struct {
 		Key    string `mapstructure:"key"`    //
 		SPIFFE bool   `mapstructure:"spiffe"` // or the Workload API's certificate, from spiffe.socket
 	} `mapstructure:"tls"`
-	Anonymous string  `mapstructure:"anonymous"` // what who shows nothing may do, on loopback: viewer, none
-	Tokens    string  `mapstructure:"tokens"`    // file of `ambit token`; empty: tokens.json in the data folder
-	Rate      float64 `mapstructure:"rate"`      // requests of each principal per second
+	Anonymous string        `mapstructure:"anonymous"` // what who shows nothing may do, on loopback: viewer, none
+	Tokens    string        `mapstructure:"tokens"`    // file of `ambit token`; empty: tokens.json in the data folder
+	Rate      float64       `mapstructure:"rate"`      // requests of each principal per second
+	HSTS      time.Duration `mapstructure:"hsts"`      // for which browsers are told to use TLS with this host; 0: they are not told
 	OIDC      struct {
 		Issuer   string   `mapstructure:"issuer"`   // URL of an OpenID provider; empty: none
 		Audience string   `mapstructure:"audience"` // who Ambit is to it
@@ -81,6 +82,12 @@ func (c *config) validateAPI() error {
 	}
 	if a.Rate < 1 || a.Rate > 1e6 {
 		fault("api.rate %g is not from 1 to 1000000", a.Rate)
+	}
+	switch {
+	case a.HSTS < 0 || a.HSTS%time.Second != 0 || a.HSTS > 2*365*24*time.Hour:
+		fault("api.hsts %s is not from 0 to 17520h, in whole seconds", a.HSTS)
+	case a.HSTS > 0 && !a.secured():
+		fault("api.hsts is set, but the API has no TLS: set api.tls.cert and api.tls.key, or api.tls.spiffe")
 	}
 	if _, err := auth.ParseGrants(a.SPIFFE.Roles); err != nil {
 		fault("api.spiffe.roles: %w", err)

@@ -30,6 +30,9 @@ func (g *gate) Judge(r *http.Request, token string) (web.Viewer, error) {
 // ServeHTTP implements [http.Handler].
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.server.ServeHTTP(w, r) }
 
+// Login implements [web.Gate].
+func (g *gate) Login(r *http.Request) error { return g.server.Login(r) }
+
 func viewer(p api.Principal) web.Viewer {
 	return web.Viewer{Name: p.Name, Role: web.Role(p.Role), Anonymous: p.Anonymous()}
 }
@@ -41,7 +44,7 @@ func (u *up) newPages(ctx context.Context, reports *report.Reporter, g *gate, kn
 		return nil, usageError(err)
 	}
 	deny := web.DenyRoles{DryRun: web.Role(roles.DryRun), Enforce: web.Role(roles.Enforce), Approve: web.Role(roles.Approve), Revoke: web.Role(roles.Revoke)}
-	c := web.Config{Deny: deny, Reports: reports, Gate: g, API: g, Secured: u.config.API.secured(), Version: readBuildInfo().Version, Logger: u.log}
+	c := web.Config{Deny: deny, Reports: reports, Gate: g, API: g, Secured: u.config.API.secured(), HSTS: u.config.API.HSTS, Version: readBuildInfo().Version, Logger: u.log}
 	if known.oidc != nil && known.oidc.Logs() {
 		c.OIDC = known.oidc
 	}
