@@ -3,7 +3,7 @@ package inventory
 import "github.com/ambit-nhi/ambit/event"
 
 // builtin are rules for names that are the same in most places. They come behind those of the configuration.
-var builtin = []rule{
+var builtin = ready(
 	// Parts of Kubernetes itself.
 	on("namespace", "kube-system", "kube-public", "kube-node-lease").sets("owner", "kubernetes").sets("environment", "platform").sets("domain", string(event.DomainOther)),
 	on("name", "default").sets("purpose", "made by Kubernetes for pods that name no service account"),
@@ -26,6 +26,13 @@ var builtin = []rule{
 		"stage", "staging", "stage-*", "*-stage", "staging-*", "*-staging", "qa", "uat", "preprod", "*-preprod").sets("domain", string(event.DomainOther)),
 	on("identity", "spiffe://*/ns/*/sa/*").sets("domain", string(event.DomainService)),
 	on("source", string(event.SourceKubernetes), string(event.SourceSPIRE)).sets("domain", string(event.DomainService)),
+)
+
+func ready(rules ...rule) []rule {
+	for i := range rules {
+		rules[i] = rules[i].ready()
+	}
+	return rules
 }
 
 func on(key string, patterns ...string) rule {

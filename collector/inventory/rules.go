@@ -18,6 +18,28 @@ type rule struct {
 	number int // in the configuration, from 1; 0 is built in
 	match  map[string][]string
 	set    map[string]string
+
+	matchers []matcher // match and set again, by name: a report asks all rules of each identity, and to walk a map takes most of that
+	settings []setting
+}
+
+type matcher struct {
+	key      string
+	patterns []string
+}
+
+type setting struct{ name, value string }
+
+// ready makes lists of what a rule matches and sets.
+func (r rule) ready() rule {
+	r.matchers, r.settings = nil, nil
+	for _, key := range slices.Sorted(maps.Keys(r.match)) {
+		r.matchers = append(r.matchers, matcher{key, r.match[key]})
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.set)) {
+		r.settings = append(r.settings, setting{name, r.set[name]})
+	}
+	return r
 }
 
 var (
@@ -43,7 +65,7 @@ func ParseRules(list []map[string]any) (Rules, error) {
 			continue
 		}
 		r.number = i + 1
-		out.rules = append(out.rules, r)
+		out.rules = append(out.rules, r.ready())
 	}
 	return out, errors.Join(faults...)
 }
@@ -162,11 +184,11 @@ func (r Rules) apply(d *event.Declaration, sources []event.DeclarationSource) (c
 	for _, list := range [][]rule{r.rules, builtin} {
 		for i := range list {
 			rule := &list[i]
-			if !rule.matters(d, privileged) || !rule.matches(d, sources) {
+			if !rule.matters(d, privileged) || !rule.fits(d, sources) {
 				continue
 			}
-			for name, value := range rule.set {
-				done := true
+			for _, s := range rule.settings {
+				name, value, done := s.name, s.value, true
 				switch {
 				case name == "privilege" && !privileged:
 					privileged = true
@@ -193,7 +215,8 @@ func (r Rules) apply(d *event.Declaration, sources []event.DeclarationSource) (c
 
 // matters says whether a rule would set something, if it matched: most do not, and to see that costs less than to match.
 func (r *rule) matters(d *event.Declaration, privileged bool) bool {
-	for name := range r.set {
+	for i := range r.settings {
+		name := r.settings[i].name
 		switch {
 		case name == "privilege" && !privileged, name == "domain" && d.Domain == "", name != "privilege" && name != "domain" && *field(d, name) == "":
 			return true
@@ -202,27 +225,36 @@ func (r *rule) matters(d *event.Declaration, privileged bool) bool {
 	return false
 }
 
-func (r *rule) matches(d *event.Declaration, sources []event.DeclarationSource) bool {
-	for key, patterns := range r.match {
-		if !slices.ContainsFunc(patterns, func(p string) bool {
-			switch key {
-			case "identity":
-				return glob(p, d.Identity.String())
-			case "namespace":
-				return d.Namespace != "" && glob(p, d.Namespace)
-			case "name":
-				return d.Name != "" && glob(p, d.Name)
-			case "source":
-				return slices.Contains(sources, event.DeclarationSource(p))
-			case "label":
-				return matchPair(p, d.Labels)
-			}
-			return matchPair(p, d.Annotations)
-		}) {
+// fits says whether a declaration matches a rule.
+func (r *rule) fits(d *event.Declaration, sources []event.DeclarationSource) bool {
+	for i := range r.matchers {
+		if !r.matchers[i].fits(d, sources) {
 			return false
 		}
 	}
 	return true
+}
+
+// fits says whether one of its patterns does.
+func (m *matcher) fits(d *event.Declaration, sources []event.DeclarationSource) bool {
+	like := func(text string) bool {
+		return slices.ContainsFunc(m.patterns, func(p string) bool { return glob(p, text) })
+	}
+	switch m.key {
+	case "identity":
+		return like(d.Identity.String())
+	case "namespace":
+		return d.Namespace != "" && like(d.Namespace)
+	case "name":
+		return d.Name != "" && like(d.Name)
+	case "source":
+		return slices.ContainsFunc(m.patterns, func(p string) bool { return slices.Contains(sources, event.DeclarationSource(p)) })
+	}
+	pairs := d.Annotations
+	if m.key == "label" {
+		pairs = d.Labels
+	}
+	return slices.ContainsFunc(m.patterns, func(p string) bool { return matchPair(p, pairs) })
 }
 
 // matchPair matches key=pattern, or a key with any value.
