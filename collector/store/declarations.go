@@ -11,6 +11,7 @@ import (
 
 // Declarations gives what is declared of identities, or of all where ids is nil, those that are gone too, in the order of identity, source and name of
 // the source. Of labels and annotations there are only Ambit's own, unless pairs is set. LastDeclared is when a declaration last changed.
+// What visit is given is used again for the next one.
 func (s *Store) Declarations(ctx context.Context, ids []event.Identity, pairs bool, visit func(*event.Declaration) error) error {
 	if ids == nil {
 		return s.declarations(ctx, []string{}, pairs, visit)
@@ -29,17 +30,17 @@ func (s *Store) declarations(ctx context.Context, of []string, pairs bool, visit
 		first, last, gone   int64
 		reasons, tokens     string
 		labels, annotations string
+		d                   event.Declaration
 	)
 	into := []any{&r.Identity, &r.Source, &r.SourceName, &r.Kind, &r.Namespace, &r.Name, &r.Owner, &r.Purpose, &r.Environment, &r.Domain, &r.Privilege,
 		&reasons, &tokens, &r.BusinessFunction, &created, &expires, &labels, &annotations, &first, &last, &gone}
 	return s.scan(ctx, "read declarations", declarationsSQL, named("identities", of, "pairs", with), into, func() error {
-		row := r
-		row.PrivilegeReasons, row.Tokens = unpack(reasons), unpack(tokens)
-		row.Labels, row.Annotations = unpackPairs(labels), unpackPairs(annotations)
-		row.Created, row.Expires = time.Unix(created, 0), time.Unix(expires, 0)
-		row.FirstDeclared, row.LastDeclared, row.Gone = time.UnixMicro(first), time.UnixMicro(last), time.UnixMicro(gone)
-		d, err := row.declaration()
-		if err != nil {
+		r.PrivilegeReasons, r.Tokens = unpack(reasons), unpack(tokens)
+		r.Labels, r.Annotations = unpackPairs(labels), unpackPairs(annotations)
+		r.Created, r.Expires = time.Unix(created, 0), time.Unix(expires, 0)
+		r.FirstDeclared, r.LastDeclared, r.Gone = time.UnixMicro(first), time.UnixMicro(last), time.UnixMicro(gone)
+		var err error
+		if d, err = r.declaration(); err != nil {
 			s.corrupt["inventory"].Add(1)
 			return nil
 		}

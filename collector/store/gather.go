@@ -237,13 +237,40 @@ func (g *gathering) sorted() []Member {
 			order = append(order, p)
 		}
 	}
-	slices.SortFunc(order, func(a, b place) int {
+	compare := func(a, b place) int {
 		return cmp.Or(cmp.Compare(a.class, b.class), cmp.Compare(a.since, b.since), strings.Compare(a.id, b.id))
-	})
+	}
+	if g.unusedOnly {
+		slices.SortFunc(order, compare)
+	} else {
+		order = sortTail(order, compare)
+	}
 	order = order[:min(len(order), maxPopulation)]
 	out := make([]Member, len(order))
 	for i := range order {
 		out[i] = *order[i].m
 	}
 	return out
+}
+
+// sortTail sorts what is in order already but for its end: most identities come in their order, and those that were never seen behind them.
+func sortTail[T any](list []T, compare func(a, b T) int) []T {
+	n := 1
+	for n < len(list) && compare(list[n-1], list[n]) <= 0 {
+		n++
+	}
+	if n >= len(list) {
+		return list
+	}
+	head, tail := list[:n], list[n:]
+	slices.SortFunc(tail, compare)
+	out := make([]T, 0, len(list))
+	for len(head) > 0 && len(tail) > 0 {
+		if compare(tail[0], head[0]) < 0 {
+			out, tail = append(out, tail[0]), tail[1:]
+		} else {
+			out, head = append(out, head[0]), head[1:]
+		}
+	}
+	return append(append(out, head...), tail...)
 }
