@@ -56,11 +56,7 @@ func (r *Reporter) Groups(ctx context.Context, now time.Time, window time.Durati
 	}
 	now = now.UTC()
 	since := now.Add(-window)
-	_, summary, err := r.coverage(ctx, now, window)
-	if err != nil {
-		return nil, err
-	}
-	members, e, err := r.population(ctx, since, now)
+	members, e, summary, err := r.watchedPopulation(ctx, since, now)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +85,6 @@ func (r *Reporter) Groups(ctx context.Context, now time.Time, window time.Durati
 	for _, g := range groups {
 		all = append(all, *g)
 	}
-	summary.read(e)
 	out := &List[Group]{Total: uint64(len(all)), Coverage: summary}
 	out.Items, out.Next, err = cut(all, func(g *Group) place {
 		return place{int64(slices.Index(GroupBys, g.By)), -int64(g.Identities), g.Value}

@@ -44,15 +44,10 @@ func tally(name string, n uint64, basis string) Metric {
 func (r *Reporter) Metrics(ctx context.Context, now time.Time, window time.Duration) (*List[Metric], error) {
 	now = now.UTC()
 	since := now.Add(-window)
-	_, summary, err := r.coverage(ctx, now, window)
+	members, e, summary, err := r.watchedPopulation(ctx, since, now)
 	if err != nil {
 		return nil, err
 	}
-	members, e, err := r.population(ctx, since, now)
-	if err != nil {
-		return nil, err
-	}
-	summary.read(e)
 	items, err := r.measure(ctx, members, e.views(members), summary, since)
 	if err != nil {
 		return nil, err

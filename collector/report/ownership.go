@@ -31,16 +31,11 @@ type Lacking struct {
 func (r *Reporter) Ownership(ctx context.Context, now time.Time, window time.Duration, paging Paging) (*List[Lacking], error) {
 	now = now.UTC()
 	since := now.Add(-window)
-	_, summary, err := r.coverage(ctx, now, window)
-	if err != nil {
-		return nil, err
-	}
-	members, e, err := r.population(ctx, since, now)
+	members, e, summary, err := r.watchedPopulation(ctx, since, now)
 	if err != nil {
 		return nil, err
 	}
 	views := e.views(members)
-	summary.read(e)
 	type lacking struct {
 		member int
 		lacks  uint8 // of what, as bits in the order of wanted

@@ -32,6 +32,24 @@ func (r *Reporter) population(ctx context.Context, since, now time.Time) ([]stor
 	return h.value.members, h.value.estate, nil
 }
 
+// watchedPopulation gives all members with what is declared of them, and how well the window was watched, which are asked for at once.
+func (r *Reporter) watchedPopulation(ctx context.Context, since, now time.Time) (members []store.Member, e *estate, summary *Summary, err error) {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		_, summary, err = r.coverage(ctx, now, now.Sub(since))
+		return err
+	})
+	g.Go(func() (err error) {
+		members, e, err = r.population(ctx, since, now)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return nil, nil, nil, err
+	}
+	summary.read(e)
+	return members, e, summary, nil
+}
+
 // readPopulation reads all members and what is declared of them, which are asked for at once.
 func (r *Reporter) readPopulation(since, now time.Time) func(context.Context) (*population, *age, error) {
 	return func(ctx context.Context) (*population, *age, error) {

@@ -86,15 +86,11 @@ var (
 func (r *Reporter) HighRisk(ctx context.Context, now time.Time, q RiskQuery) (*RiskReport, error) {
 	now = now.UTC()
 	since := now.Add(-q.Window)
-	_, summary, err := r.coverage(ctx, now, q.Window)
-	if err != nil {
-		return nil, err
-	}
 	all, err := r.risks(ctx, since, now)
 	if err != nil {
 		return nil, err
 	}
-	summary.read(all.estate)
+	summary := all.summary
 	atLeast := cmp.Or(q.AtLeast, 2)
 	text := strings.ToLower(q.Text)
 	out := &RiskReport{List: List[HighRisk]{Coverage: summary}, Risks: map[Risk]uint64{}}
@@ -153,6 +149,7 @@ type risks struct {
 	held    map[string]store.Held
 	exposed map[string][]store.Exposed
 	found   map[string][]store.OpenFindings
+	summary *Summary
 	risky   []risky // of each member that was seen in the window, or is declared
 }
 
@@ -162,7 +159,7 @@ func (r *Reporter) risks(ctx context.Context, since, now time.Time) (*risks, err
 	exposed := map[string]bool{}
 	g, gctx := errgroup.WithContext(ctx) // the questions do not depend on each other
 	g.Go(func() (err error) {
-		if x.members, x.estate, err = r.population(gctx, since, now); err == nil {
+		if x.members, x.estate, x.summary, err = r.watchedPopulation(gctx, since, now); err == nil {
 			x.views = x.estate.views(x.members)
 		}
 		return err
