@@ -1,10 +1,13 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -48,15 +51,27 @@ func (k *kept) Append(ctx context.Context, _, _, _ string, detail map[string]str
 // What goes wrong because the client goes away is written down, too.
 func TestFailureWithoutClient(t *testing.T) {
 	trail := &kept{}
-	s := &Server{Config: Config{Audit: trail}}
+	var log bytes.Buffer
+	s := &Server{Config: Config{Audit: trail}, log: slog.New(slog.NewTextHandler(&log, nil))}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	err := s.audited(httptest.NewRequestWithContext(ctx, "POST", "/", nil), "scope.apply", "x", nil, func() error {
 		cancel()
-		return ctx.Err()
+		return fmt.Errorf("send to db.internal:9440: %w", ctx.Err())
 	})
-	if !errors.Is(err, context.Canceled) || len(trail.failed) != 2 || trail.failed[1] == "" {
-		t.Errorf("%v, the trail has %q", err, trail.failed)
+	if !errors.Is(err, context.Canceled) || len(trail.failed) != 2 || trail.failed[1] == "" || !strings.Contains(log.String(), "db.internal") {
+		t.Errorf("%v, the trail has %q, the log %q", err, trail.failed, &log)
+	}
+	// Who reads the trail is told what who asked was told, and nothing of what is inside.
+	for _, failed := range []error{problem(http.StatusConflict, "somebody was quicker"), errors.New("insert at db.internal:9440"), storeError(errors.New("db.internal:9440"))} {
+		trail.failed = nil
+		err := s.audited(httptest.NewRequest("POST", "/", nil), "scope.apply", "x", nil, func() error { return failed })
+		if err == nil || len(trail.failed) != 2 || trail.failed[1] == "" || strings.Contains(trail.failed[1], "db.internal") {
+			t.Errorf("%v: the trail has %q", err, trail.failed)
+		}
+		if p := new(Problem); errors.As(failed, &p) && p.Status == http.StatusConflict && trail.failed[1] != "somebody was quicker" {
+			t.Errorf("of a conflict the trail has %q", trail.failed)
+		}
 	}
 }
 

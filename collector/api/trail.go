@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
 
@@ -25,7 +26,12 @@ func (s *Server) audited(r *http.Request, action, subject string, detail map[str
 	if err == nil {
 		return nil
 	}
-	detail[audit.Failed] = err.Error()
+	detail[audit.Failed] = audit.Why(err)
+	if p := new(Problem); errors.As(err, &p) { // it is written for who asked, and hides what is inside
+		detail[audit.Failed] = p.Detail
+	} else if r.Context().Err() != nil { // no answer says it, which would be in the log
+		s.log.Error("do what is in the audit trail", "action", action, "subject", subject, "request", requestID(r), "error", err)
+	}
 	// It is written down also where it went wrong because the client is gone.
 	if _, also := s.Audit.Append(context.WithoutCancel(r.Context()), who.Name, action, subject, detail); also != nil {
 		s.log.Error("write the audit trail", "action", action, "error", also)

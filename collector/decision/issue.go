@@ -141,7 +141,12 @@ func (s *Service) sign(ctx context.Context, run *running, d *event.Decision, rev
 	}
 	if err != nil {
 		about = maps.Clone(about)
-		about[audit.Failed] = err.Error()
+		about[audit.Failed] = audit.Why(err)
+		if isConflict(err) {
+			about[audit.Failed] = "it was changed at the same time"
+		} else {
+			s.log.Error("send a decision to the agents", "decision", d.ID, "error", err)
+		}
 		if _, also := s.trail.Append(context.WithoutCancel(ctx), who, action, d.ID, about); also != nil {
 			s.log.Error("write down that a decision was not sent", "decision", d.ID, "error", also)
 		}

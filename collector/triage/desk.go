@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"time"
 
@@ -37,6 +38,8 @@ type Detection interface {
 
 // Desk takes verdicts. It is safe for concurrent use.
 type Desk struct {
+	Log *slog.Logger // by New the standard one; why a verdict was not taken is not for all who read the trail
+
 	archive   Archive
 	trail     Trail
 	detection Detection
@@ -45,7 +48,7 @@ type Desk struct {
 
 // New makes a desk.
 func New(archive Archive, trail Trail, detection Detection) *Desk {
-	return &Desk{archive, trail, detection, time.Now}
+	return &Desk{slog.Default(), archive, trail, detection, time.Now}
 }
 
 // Decide takes what somebody decided about a finding, until a time (zero: for good), and gives the finding as it is then. It gives [store.ErrNotFound],
@@ -84,7 +87,8 @@ func (d *Desk) Decide(ctx context.Context, id string, kind event.VerdictKind, re
 	after, err := d.take(ctx, &v)
 	if err != nil {
 		failed := maps.Clone(detail)
-		failed[audit.Failed] = err.Error()
+		failed[audit.Failed] = audit.Why(err)
+		d.Log.Error("do what was decided about a finding", "finding", f.ID, "action", action, "error", err)
 		_, also := d.trail.Append(context.WithoutCancel(ctx), by, action, f.ID, failed)
 		return event.Finding{}, errors.Join(err, also)
 	}

@@ -69,12 +69,12 @@ func TestDeskChangesNothingWithoutTrail(t *testing.T) {
 	}
 	b = newBroken(t)
 	b.judge = no
-	if err := decide(b); !errors.Is(err, no) || len(b.kept) > 0 || !slices.Equal(b.failed, []string{"", no.Error()}) {
+	if err := decide(b); !errors.Is(err, no) || len(b.kept) > 0 || !slices.Equal(b.failed, []string{"", audit.Why(no)}) {
 		t.Errorf("%v; kept %v, the trail has %q", err, b.kept, b.failed)
 	}
 	b = newBroken(t)
 	b.keep = no
-	if err := decide(b); !errors.Is(err, no) || len(b.told) != 1 || !slices.Equal(b.failed, []string{"", no.Error()}) {
+	if err := decide(b); !errors.Is(err, no) || len(b.told) != 1 || !slices.Equal(b.failed, []string{"", audit.Why(no)}) {
 		t.Errorf("%v; told %v, the trail has %q", err, b.told, b.failed)
 	}
 }

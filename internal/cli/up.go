@@ -241,6 +241,7 @@ func (u *up) start(ctx context.Context, bus collector.BusConfig, listener net.Li
 		return usageError(err)
 	}
 	desk := triage.New(u.store, trail, worker)
+	desk.Log = u.log
 	watch := collector.NewWatch(u.bus)
 	l := &live{Collector: worker, watch: watch, store: u.store, svid: u.svid, natsAuth: u.natsAuth, folder: c.Data}
 	checks := l.Health
