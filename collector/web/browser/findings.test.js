@@ -156,6 +156,8 @@ test('what came while a question was open is shown when it is closed', async () 
     await page.clock.install(); // before the page: no timer runs by itself
     let loads = 0;
     page.on('request', (r) => (loads += Number(r.resourceType() === 'fetch' && new URL(r.url()).pathname === '/')));
+    await page.goto('/');
+    await live(page);
     await page.keyboard.press('?');
     const dialog = page.getByRole('dialog');
     await dialog.waitFor();

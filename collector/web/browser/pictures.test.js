@@ -1,7 +1,8 @@
-// Makes the pictures of the documents: `go test ./collector/web -run TestBrowser -args -pictures`.
+// Makes the pictures of the documents: `go test ./collector/web -run TestBrowser -args -pictures`. This one shows a month, which the simulator made; that of a finding is of
+// the demo's traffic, by demo.test.js.
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { settled, visit, world } from './lib.js';
+import { settled, visit } from './lib.js';
 
 const folder = process.env.AMBIT_PICTURES ?? '.';
 
@@ -11,18 +12,5 @@ test('the overview', async () => {
     await settled(page);
     await page.locator('#live[data-live-state="on"]').waitFor();
     await page.screenshot({ path: join(folder, 'web-overview.png') });
-  });
-});
-
-test('a finding as a story', async () => {
-  await visit({ as: 'responder', height: 860 }, async (page) => {
-    await page.goto('/findings?severity=high');
-    await settled(page);
-    const hostile = new Set(world.hostile.map((h) => h.id));
-    const links = await page.locator('[data-row]').evaluateAll((rows) => rows.map((r) => r.getAttribute('data-row') ?? ''));
-    await page.goto(`/findings/${links.find((id) => !hostile.has(id))}`);
-    await settled(page);
-    await page.locator('#live[data-live-state="on"]').waitFor();
-    await page.screenshot({ path: join(folder, 'web-finding.png') });
   });
 });

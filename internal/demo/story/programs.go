@@ -147,7 +147,7 @@ func (s *Stage) mutual(a *authority, answers, asks string) (*program, error) {
 	if _, err := s.runArgs(answers, "answer", a.dir, address); err != nil {
 		return nil, err
 	}
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) { // until it listens
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) { // until it listens
 		c, err := net.Dial("tcp", address)
 		if err == nil {
 			c.Close()

@@ -46,7 +46,11 @@ func newStage(ctx context.Context, story *Story) (*Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stage{ctx: ctx, story: story, Data: data, group: filepath.Join(cmp.Or(story.Parent, mount.Path), fmt.Sprintf("ambit-demo-%d", os.Getpid()))}
+	name := fmt.Sprintf("ambit-demo-%d", os.Getpid())
+	if story.Units {
+		name += ".slice"
+	}
+	s := &Stage{ctx: ctx, story: story, Data: data, group: filepath.Join(cmp.Or(story.Parent, mount.Path), name)}
 	s.path = strings.TrimPrefix(s.group, mount.Path)
 	if err := os.Mkdir(s.group, 0o755); err != nil {
 		return nil, errors.Join(fmt.Errorf("make cgroup: %w", err), os.RemoveAll(data))
@@ -54,7 +58,12 @@ func newStage(ctx context.Context, story *Story) (*Stage, error) {
 	return s, nil
 }
 
+const unit = ".service"
+
 func (s *Stage) cgroup(name string) (string, error) {
+	if s.story.Units {
+		name += unit
+	}
 	dir := filepath.Join(s.group, name)
 	err := os.Mkdir(dir, 0o755)
 	if errors.Is(err, os.ErrExist) {
@@ -90,7 +99,7 @@ func (s *Stage) close() error {
 
 // removeCgroup waits for the kernel to let go of the processes that have ended.
 func removeCgroup(dir string) error {
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		err := os.Remove(dir)
 		if err == nil || !errors.Is(err, syscall.EBUSY) || time.Now().After(deadline) {
 			return err
@@ -123,11 +132,22 @@ func (s *Stage) start(args ...string) error {
 	return errors.New("ambit up ended before it printed its URL")
 }
 
-// Identity is that of one of the story's programs, by its cgroup.
+// query finds the story's programs.
+func (s *Stage) query() string {
+	if s.story.Units {
+		return unit
+	}
+	return "ambit-demo"
+}
+
+// Identity is that of one of the story's programs, by its cgroup or unit.
 func (s *Stage) Identity(program string) string {
 	td, err := event.ParseTrustDomain("ambit.local")
 	if err != nil {
 		panic(err) // a constant
+	}
+	if s.story.Units {
+		return event.UnitIdentity(td, s.story.Node, program+unit).String()
 	}
 	return event.CgroupIdentity(td, s.story.Node, s.path+"/"+program).String()
 }

@@ -31,6 +31,7 @@ type Story struct {
 	Env    []string  // more for Ambit
 	Node   string    // name of this machine
 	Parent string    // folder of the cgroup in which the story has its own
+	Units  bool      // its cgroups are named like those of systemd's services, by which the programs are known then
 	// Addresses to listen at; without them, free ports of loopback.
 	Database, Cache, Secret string
 	// Before is called before an act, which waits for it. What it says in error ends the story.
@@ -112,7 +113,7 @@ func (s *Stage) play() error {
 	}
 
 	say("Their normal reach is learned.")
-	if err := s.show("identities", "--query", "ambit-demo"); err != nil {
+	if err := s.show("identities", "--query", s.query()); err != nil {
 		return err
 	}
 	if err := s.show("reach", s.Identity("checkout")); err != nil {

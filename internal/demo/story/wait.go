@@ -38,7 +38,7 @@ func (s *Stage) waitState(state string, programs ...*program) error {
 	last := ""
 	return s.wait("state "+state, func() (bool, error) {
 		var page api.Page[api.Identity]
-		if err := s.ask(&page, "identities", "--query", "ambit-demo"); err != nil {
+		if err := s.ask(&page, "identities", "--query", s.query()); err != nil {
 			return false, err
 		}
 		there := 0
