@@ -80,7 +80,7 @@ func (c *config) program(binary string) (v1.Layer, error) {
 		return nil, err
 	}
 	a.file("ambit", 0o755, content)
-	return a.layer()
+	return a.layer(tarball.WithCompressedCaching) // it is read several times, and packing takes longer than the rest
 }
 
 // library is what the program needs with the embedded engine: its library, and the C library of this machine.
