@@ -38,6 +38,7 @@ type identityView struct {
 	All           uint64
 	Decisions     []decisionRow
 	Denied        string // why decisions cannot be told
+	MayDeny       bool
 	Exemption     *store.Exemption
 	Reviews       []store.Review
 	Scope         *event.Scope
@@ -58,7 +59,7 @@ const (
 	findingsOfPage = 10
 )
 
-func (s *Site) showIdentity(r *http.Request, _ Viewer) (any, error) {
+func (s *Site) showIdentity(r *http.Request, who Viewer) (any, error) {
 	id, err := pathIdentity(r)
 	if err != nil {
 		return nil, err
@@ -68,7 +69,7 @@ func (s *Site) showIdentity(r *http.Request, _ Viewer) (any, error) {
 		return nil, err
 	}
 	values, now := r.URL.Query(), s.now().UTC()
-	v := &identityView{Path: identityPath(id), Encoded: url.PathEscape(id.String()), Direction: values.Get("direction"), Window: text, Windows: windows,
+	v := &identityView{Path: identityPath(id), Encoded: url.PathEscape(id.String()), Direction: values.Get("direction"), MayDeny: who.May(s.Deny.dryRun()), Window: text, Windows: windows,
 		Today: now.Format(time.DateOnly), Usual: now.AddDate(0, 0, 30).Format(time.DateOnly), Latest: now.AddDate(1, 0, 0).Format(time.DateOnly)}
 	filter := store.ReachFilter{Limit: reachOfPage, Cursor: values.Get("reach")}
 	switch v.Direction {

@@ -77,6 +77,7 @@ test('one identity shows reach, activity, graph, blast radius and scope', async 
     const graph = page.locator('#graph .graph');
     assert.ok(Number(await graph.getAttribute('data-edges')) >= (await page.locator('#reach tbody tr').count()) / 2);
     assert.equal(await page.locator('form[method="post"]').count() > 1, false, 'a viewer is offered to change something');
+    assert.equal(await page.locator('a[href^="/decisions/new"]').count(), 0, 'a viewer is offered to deny');
     await harmless(page);
   });
 });
@@ -121,6 +122,7 @@ test('a scope is generated, applied after a question, compared, and withdrawn', 
   });
   await visit({ as: 'admin' }, async (page) => {
     await page.goto(of(world.busiest));
+    await page.getByRole('link', { name: 'Deny…' }).waitFor();
     await page.getByRole('link', { name: 'Generate from what it reaches…' }).click();
     await page.waitForURL(/\/scope$/);
     await accessible(page);
