@@ -179,8 +179,12 @@ func (p *performance) String() string {
 
 // describe is what the browser test knows of the story.
 func (p *performance) describe() string {
+	program, err := os.Executable() // the story's programs are this one
+	if err != nil {
+		p.t.Fatal(err)
+	}
 	data, err := json.Marshal(map[string]any{
-		"tokens": p.tokens, "node": demoNode, "checkout": p.stage.Identity("checkout"), "reports": p.stage.Identity("reports"),
+		"tokens": p.tokens, "node": demoNode, "program": filepath.Base(program), "checkout": p.stage.Identity("checkout"), "reports": p.stage.Identity("reports"),
 		"database": "net:" + demoServer + "/32:5432/tcp", "cache": "net:" + demoServer + "/32:11211/udp", "secret": "net:" + demoServer + "/32:8200/tcp",
 	})
 	if err != nil {
